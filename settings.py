@@ -1,0 +1,251 @@
+"""Every setting of the service: one typed, frozen table, read once from the environment.
+
+The fields of `Settings` are the table. Each carries the variable it is read from, what that variable
+takes, and what it is for; the README's table and the start-up errors are held to it by tests. A
+variable that is unset or empty means the default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PREFIX = "ANN_"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class SettingsError(ValueError):
+    """A variable of the environment has a value that its setting does not take."""
+
+
+def _setting(variable: str, default: T, parse: Callable[[str], T], takes: str, purpose: str) -> T:
+    """Declare one row of the table: the value of a dataclass field that remembers how it is read."""
+    metadata = {"variable": variable, "parse": parse, "takes": takes, "purpose": purpose}
+    made: T = field(default=default, metadata=metadata)
+    return made
+
+
+def _whole(minimum: int, maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not minimum <= value <= maximum:
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86_400:  # also refuses NaN
+        raise ValueError
+    return value
+
+
+def _switch(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}[
+        text.lower()
+    ]
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return text
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
+        raise ValueError
+    return text
+
+
+def _file_name(text: str) -> str:
+    if text.startswith(".") or "/" in text or "\0" in text:
+        raise ValueError
+    return text
+
+
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+def _dsn(text: str) -> str | None:
+    if text.lower() == "disabled":
+        return None
+    if not text.startswith(("http://", "https://")):
+        raise ValueError
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise ValueError
+    return text.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service was told; `from_env` reads it, tests build it directly."""
+
+    data_dir: Path = _setting(
+        "ANN_DATA_DIR", Path("data"), Path, "a directory", "Where the store and the indexes lie; made if missing."
+    )
+    bind: str = _setting(
+        "ANN_BIND", ":5501", _address, "HOST:PORT, :PORT or unix:PATH", "The address that the service listens on."
+    )
+    default_index: str = _setting(
+        "ANN_DEFAULT_INDEX",
+        "efficientnet-b0",
+        _file_name,
+        "a directory name",
+        "The index that answers when a request names none.",
+    )
+    model: str = _setting(
+        "ANN_MODEL", "efficientnet-b0", _file_name, "a model name", "The embedding model; also names the store's file."
+    )
+    weights: str = _setting(
+        "ANN_WEIGHTS",
+        "bundled",
+        str,
+        "bundled, imagenet, noisy-student or a path",
+        "The model's weights. Others than the bundled ones are converted once, which needs TensorFlow.",
+    )
+    store_capacity: int = _setting(
+        "ANN_STORE_CAPACITY",
+        10_000_000,
+        _whole(1, 2**40),
+        "a whole number of rows",
+        "Room for logos in a new store. The file is sparse: unused rows take no disk.",
+    )
+    reload_seconds: float = _setting(
+        "ANN_RELOAD_SECONDS", 5.0, _seconds, "seconds", "How often a running service looks for a new index."
+    )
+    search_k: int | None = _setting(
+        "ANN_SEARCH_K",
+        None,
+        _whole(1),
+        "a whole number of nodes",
+        "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: `max(count, 100)` × trees.",
+    )
+    max_batch_logos: int = _setting(
+        "ANN_MAX_BATCH_LOGOS", 1000, _whole(1), "a whole number", "Logo ids that one `/batch` request may name."
+    )
+    max_add_logos: int = _setting(
+        "ANN_MAX_ADD_LOGOS", 1000, _whole(1), "a whole number", "Logos that one `/add` request may name."
+    )
+    max_body_bytes: int = _setting(
+        "ANN_MAX_BODY_BYTES", 2**20, _whole(1), "bytes", "The largest request body that is read."
+    )
+    threads: int = _setting(
+        "ANN_THREADS", 16, _whole(2, 1024), "a whole number from 2", "Requests that one worker process answers at once."
+    )
+    add_concurrency: int = _setting(
+        "ANN_ADD_CONCURRENCY",
+        12,
+        _whole(1, 1023),
+        "a whole number below `ANN_THREADS`",
+        "How many of them may be adds, so that slow images leave threads to the queries; more are told 503.",
+    )
+    embed_concurrency: int = _setting(
+        "ANN_EMBED_CONCURRENCY",
+        2,
+        _whole(1, 1024),
+        "a whole number",
+        "Images that one worker process decodes and embeds at once: it bounds memory.",
+    )
+    embed_threads: int = _setting(
+        "ANN_EMBED_THREADS", 2, _whole(1, 1024), "a whole number", "Threads that the embedder computes with."
+    )
+    convert_seconds: float = _setting(
+        "ANN_CONVERT_SECONDS", 900.0, _seconds, "seconds", "The longest that a conversion of weights may take."
+    )
+    image_hosts: frozenset[str] = _setting(
+        "ANN_IMAGE_HOSTS",
+        frozenset(),
+        _hosts,
+        "host names, separated by commas",
+        "The only hosts that images are fetched from; `.example.org` means its subdomains. Empty: any public host.",
+    )
+    allow_private_image_hosts: bool = _setting(
+        "ANN_ALLOW_PRIVATE_IMAGE_HOSTS",
+        False,
+        _switch,
+        "true or false",
+        "Fetch images from private and loopback addresses too. For development only.",
+    )
+    image_max_bytes: int = _setting(
+        "ANN_IMAGE_MAX_BYTES", 20 * 2**20, _whole(1), "bytes", "The largest image file that is fetched."
+    )
+    image_max_pixels: int = _setting(
+        "ANN_IMAGE_MAX_PIXELS", 89_478_485, _whole(1), "pixels", "The largest image, or crop of it, that is decoded."
+    )
+    image_connect_seconds: float = _setting(
+        "ANN_IMAGE_CONNECT_SECONDS", 5.0, _seconds, "seconds", "The longest wait for a connection to an image's host."
+    )
+    image_read_seconds: float = _setting(
+        "ANN_IMAGE_READ_SECONDS", 10.0, _seconds, "seconds", "The longest silence of an image's host."
+    )
+    image_total_seconds: float = _setting(
+        "ANN_IMAGE_TOTAL_SECONDS", 20.0, _seconds, "seconds", "The longest that fetching one image may take in all."
+    )
+    image_max_redirects: int = _setting(
+        "ANN_IMAGE_MAX_REDIRECTS", 5, _whole(0, 50), "a whole number", "Redirects that are followed for one image."
+    )
+    sentry_dsn: str | None = _setting(
+        "SENTRY_DSN", None, _dsn, "a DSN, or disabled", "Where errors are reported. Unset: nowhere."
+    )
+    instance: str = _setting(
+        "ANN_INSTANCE", "dev", str, "a word", "The environment's name in error reports: `dev`, `prod`, ..."
+    )
+    log_level: str = _setting(
+        "LOG_LEVEL", "INFO", _log_level, ", ".join(LOG_LEVELS), "The least severe message logged."
+    )
+
+    def __post_init__(self) -> None:
+        if self.add_concurrency >= self.threads:
+            raise SettingsError(
+                f"ANN_ADD_CONCURRENCY={self.add_concurrency} takes a whole number below ANN_THREADS={self.threads}:"
+                " some threads must be left to the queries"
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the table from the environment.
+
+        Raises:
+            SettingsError: a value is not one that its variable takes; one line that names both.
+        """
+        values = {}
+        for row in fields(cls):
+            text = environ.get(row.metadata["variable"], "").strip()
+            if not text:
+                continue
+            try:
+                values[row.name] = row.metadata["parse"](text)
+            except (ValueError, KeyError):
+                raise SettingsError(f"{row.metadata['variable']}={text!r} takes {row.metadata['takes']}") from None
+        return cls(**values)
+
+    @property
+    def store_path(self) -> Path:
+        """The HDF5 store of the configured model."""
+        return self.data_dir / f"{self.model}.hdf5"
+
+    @property
+    def model_dir(self) -> Path:
+        """Where converted weights are kept; hidden, so that it is never taken for an index."""
+        return self.data_dir / ".models"
+
+
+def table() -> tuple[Field[Any], ...]:
+    """The rows of the table, in its order; their metadata hold `variable`, `takes` and `purpose`."""
+    return fields(Settings)
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that look like settings but are none: most likely misspelt."""
+    known = {row.metadata["variable"] for row in fields(Settings)}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)

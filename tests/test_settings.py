@@ -1,0 +1,105 @@
+"""The table of settings: what it takes, and that the documents tell of all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from settings import Settings, SettingsError, table, unknown_variables
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_unset_and_empty_variables_mean_the_defaults() -> None:
+    assert Settings.from_env({}) == Settings.from_env({"ANN_THREADS": "", "SENTRY_DSN": " "}) == Settings()
+
+
+def test_every_variable_is_read() -> None:
+    given = {
+        "ANN_DATA_DIR": "/srv/ann",
+        "ANN_BIND": "[::1]:80",
+        "ANN_SEARCH_K": "5000",
+        "ANN_RELOAD_SECONDS": "0.5",
+        "ANN_IMAGE_HOSTS": "Images.example.org, .example.net,",
+        "ANN_ALLOW_PRIVATE_IMAGE_HOSTS": "Yes",
+        "SENTRY_DSN": "https://key@sentry.example.org/1",
+        "LOG_LEVEL": "debug",
+    }
+    settings = Settings.from_env(given)
+    assert settings.store_path == Path("/srv/ann/efficientnet-b0.hdf5")
+    assert settings.bind == "[::1]:80"
+    assert settings.search_k == 5000
+    assert settings.reload_seconds == 0.5
+    assert settings.image_hosts == {"images.example.org", ".example.net"}
+    assert settings.allow_private_image_hosts
+    assert settings.sentry_dsn == "https://key@sentry.example.org/1"
+    assert settings.log_level == "DEBUG"
+
+
+@pytest.mark.parametrize("dsn", ["disabled", "Disabled", ""])
+def test_sentry_can_be_disabled(dsn: str) -> None:
+    assert Settings.from_env({"SENTRY_DSN": dsn}).sentry_dsn is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ANN_BIND", "5501"),
+        ("ANN_BIND", "host:port"),
+        ("ANN_BIND", ":70000"),
+        ("ANN_BIND", "::1:80"),
+        ("ANN_DEFAULT_INDEX", "../other"),
+        ("ANN_MODEL", ".hidden"),
+        ("ANN_STORE_CAPACITY", "0"),
+        ("ANN_STORE_CAPACITY", "1e6"),
+        ("ANN_RELOAD_SECONDS", "0"),
+        ("ANN_RELOAD_SECONDS", "nan"),
+        ("ANN_RELOAD_SECONDS", "inf"),
+        ("ANN_SEARCH_K", "-1"),
+        ("ANN_THREADS", "1"),
+        ("ANN_ALLOW_PRIVATE_IMAGE_HOSTS", "perhaps"),
+        ("SENTRY_DSN", "key"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_wrong_value_names_the_variable_and_what_it_takes(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({variable: value})
+    row = next(row for row in table() if row.metadata["variable"] == variable)
+    assert str(caught.value) == f"{variable}={value!r} takes {row.metadata['takes']}"
+
+
+def test_adds_must_leave_threads_to_the_queries() -> None:
+    with pytest.raises(SettingsError, match=r"ANN_ADD_CONCURRENCY=8 .* ANN_THREADS=8"):
+        Settings.from_env({"ANN_ADD_CONCURRENCY": "8", "ANN_THREADS": "8"})
+
+
+def test_unix_socket_is_an_address() -> None:
+    assert Settings.from_env({"ANN_BIND": "unix:/run/ann.sock"}).bind == "unix:/run/ann.sock"
+
+
+def test_misspelt_variable_is_noticed() -> None:
+    assert unknown_variables({"ANN_DATADIR": "x", "ANN_DATA_DIR": "x", "HOME": "x"}) == ["ANN_DATADIR"]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row.metadata["variable"])
+def test_readme_tells_of_the_setting_and_its_default(row) -> None:  # type: ignore[no-untyped-def]
+    lines = [
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith(f"| `{row.metadata['variable']}`")
+    ]
+    assert len(lines) == 1
+    default = row.default
+    shown = (
+        "unset"
+        if default is None
+        else "empty"
+        if default == frozenset()
+        else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    )
+    if isinstance(default, float):
+        shown = f"`{default:g}`"
+    assert lines[0].split(" | ")[1] == shown, lines[0]
+    assert row.metadata["purpose"] in lines[0]
