@@ -1,0 +1,58 @@
+# syntax=docker/dockerfile:1
+# The serving image. Three stages: build the wheels, convert weights if asked to, serve.
+#   docker build .                                     the bundled weights; TensorFlow is never installed
+#   docker build --build-arg WEIGHTS=imagenet .        converts while building; TensorFlow stays out of the image
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS wheels
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY requirements-serve.txt constraints.txt ./
+# Annoy compiles for the very processor it is built on (-march=native), which others may not have.
+# ANNOY_COMPILER_ARGS replaces every default flag, so this is the whole list, split at commas:
+# the defaults of annoy 1.17.3 with a portable -march (x86-64-v3: any x86 server since 2013; on Arm: armv8-a).
+ARG ANNOY_MARCH=
+RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo armv8-a)}" \
+ && export ANNOY_COMPILER_ARGS="-D_CRT_SECURE_NO_WARNINGS,-fpermissive,-march=${march},-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14" \
+ && pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-serve.txt
+
+FROM python:${PYTHON} AS weights
+WORKDIR /app
+ARG WEIGHTS=bundled
+COPY requirements.txt requirements-serve.txt constraints.txt ./
+COPY --from=wheels /wheels /wheels
+RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
+COPY manage.py settings.py ./
+COPY api api
+COPY embeddings embeddings
+COPY index index
+RUN if [ "$WEIGHTS" != bundled ]; then python manage.py export-model --weights "$WEIGHTS" --output embeddings/weights; fi
+
+FROM python:${PYTHON}
+ARG OFF_UID=1000
+ARG OFF_GID=$OFF_UID
+ARG WEIGHTS=bundled
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ANN_WEIGHTS=$WEIGHTS \
+    ANN_DATA_DIR=/data
+RUN groupadd --gid "$OFF_GID" off \
+ && useradd --uid "$OFF_UID" --gid "$OFF_GID" --create-home off \
+ && install --directory --owner=off --group=off /data
+RUN --mount=from=wheels,source=/wheels,target=/wheels \
+    --mount=source=requirements-serve.txt,target=/tmp/requirements-serve.txt \
+    --mount=source=constraints.txt,target=/tmp/constraints.txt \
+    pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt
+WORKDIR /app
+COPY manage.py settings.py gunicorn_conf.py ./
+COPY api api
+COPY index index
+COPY --from=weights /app/embeddings embeddings
+USER off
+VOLUME /data
+EXPOSE 5501
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
+    CMD ["python", "-c", "import urllib.request; assert b'\"count\"' in urllib.request.urlopen('http://127.0.0.1:5501/api/v1/ann/?count=1', timeout=9).read()"]
+CMD ["gunicorn", "--config", "gunicorn_conf.py"]

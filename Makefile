@@ -1,0 +1,85 @@
+# Everything an operator or a developer types. `make` alone lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPOSE := docker compose
+DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
+BASE ?= http://127.0.0.1:5501
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo bench lint types checks tests quality format dev up down restart status livecheck log health clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+# --- on this machine ---------------------------------------------------------------------------------------
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robotoff-ann needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements.txt requirements-serve.txt constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+run: $(VENV)/.run ## Install what is needed and start the service on port 5501
+	$(BIN)/gunicorn --config gunicorn_conf.py
+
+test: $(VENV)/.dev ## Run the whole test suite, and measure its coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and draw the neighbours (no network)
+	$(BIN)/python -m demo
+
+bench: $(VENV)/.dev ## Measure what the README claims, beside its rivals
+	$(BIN)/python -m benchmarks
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+checks: lint types ## Everything that needs no test to run
+tests: test
+quality: checks tests ## Linters, types and tests
+
+# --- the Docker stack --------------------------------------------------------------------------------------
+dev: ## Build the image and start the development stack
+	$(DEV) build
+	$(DEV) up --detach
+	@echo "The service answers on $(BASE)/api/v1/ann/count"
+
+up: ## Start the stack in the background
+	$(COMPOSE) up --detach
+
+down: ## Stop the stack; the data stay
+	$(COMPOSE) down
+
+restart: ## Restart the service
+	$(COMPOSE) restart api
+
+status: ## Say which containers run
+	$(COMPOSE) ps
+
+log: ## Follow the log
+	$(COMPOSE) logs --follow --tail=100
+
+livecheck: ## Fail unless the service answers
+	@curl --fail --silent --show-error --max-time 10 "$(BASE)/api/v1/ann/?count=1" | grep -q '"count"' && echo "alive"
+
+health: status livecheck ## Containers, and whether the service answers
+
+clean: ## Stop the stack and remove what was built; ./data stays
+	-$(COMPOSE) down --remove-orphans --rmi local
+	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* htmlcov
