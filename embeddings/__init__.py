@@ -1,0 +1,1 @@
+"""Pixels to vectors to disk: images, the embedder, and the store."""

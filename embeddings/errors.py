@@ -1,0 +1,65 @@
+"""What can go wrong between a photo and its row on disk.
+
+EmbeddingsError
+├── ImageError                 the image or a box cannot be used; the caller can change that
+│   ├── ImageFetchError        the image could not be had from its address
+│   ├── ImageDecodeError       what came is no image, or too large a one
+│   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
+├── StoreError                 the store cannot do this now; the operator can change that
+│   ├── StoreLayoutError       the file is no store that this version reads
+│   ├── StoreModelError        its vectors were made by another model
+│   ├── StoreFullError         no row is left
+│   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
+│   └── DamagedRowError        a row disagrees with its checksum
+└── ModelError                 weights are missing, damaged or not converted
+"""
+
+from __future__ import annotations
+
+
+class EmbeddingsError(Exception):
+    """The root of this room's errors; its message is fit for an operator or a client to read."""
+
+
+class ImageError(EmbeddingsError):
+    """The image of a request, or one of its boxes, cannot be used."""
+
+
+class ImageFetchError(ImageError):
+    """The image could not be had from its address."""
+
+
+class ImageDecodeError(ImageError):
+    """What came from the address is no image, a broken one, or too large a one."""
+
+
+class BoundingBoxError(ImageError):
+    """A bounding box selects no usable part of its image."""
+
+
+class StoreError(EmbeddingsError):
+    """The store cannot do what was asked."""
+
+
+class StoreLayoutError(StoreError):
+    """The file is not a store that this version reads."""
+
+
+class StoreModelError(StoreError):
+    """The vectors in the store were made by another model than the one configured."""
+
+
+class StoreFullError(StoreError):
+    """The store has no row left for what was to be appended."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store refuses to write until it is opened again."""
+
+
+class DamagedRowError(StoreError):
+    """A stored row disagrees with its checksum."""
+
+
+class ModelError(EmbeddingsError):
+    """The weights of a model are missing, damaged, or have no converted file."""

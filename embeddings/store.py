@@ -1,0 +1,403 @@
+"""The embedding store: what it has acknowledged survives a killed process, a kernel crash and a power cut.
+
+Any number of processes, with any number of threads, read and append to one file (`layout.py` says how its bytes lie).
+One rule holds it together: **a row exists if, and only if, its id slot is not zero.** The slot is written last, so
+there is no journal, and nothing to repair when a crashed service starts again.
+
+Appending, step by step
+    1.  Take the writer's lock: a `flock` on the side file `<path>.lock`. The kernel drops it when its holder dies.
+    2.  Look for rows that others appended. Ids that are there already are left out, but not before a sync: to say
+        "it is stored" promises as much as having stored it.
+    3.  Write embeddings and checksums into the rows after the last used one. Their id slots are zero: for every
+        reader, and after a crash, these rows are empty, and the next writer uses them again.
+    4.  `fdatasync`. Without it the disk could hold the ids of the next step before the content they stand for.
+    5.  Write the ids. Each is one aligned word, which a disk writes whole or not at all. A crash here keeps some ids
+        of the batch and loses others: rows that were never acknowledged, each of them whole or absent. A slot that
+        stayed zero between used ones is never used again.
+    6.  `fdatasync`. Only now answer.
+
+Deleting negates the id, syncs, and never frees the row: a slot that is not zero is never given to another logo.
+
+After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
+the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
+to write until it is opened again. Any other error leaves rows that are whole or empty; a later append may succeed.
+
+Reading takes no lock
+    A batch is at most `WINDOW` rows and begins after the last used row, so a look at the `WINDOW` slots after the last
+    known row never misses one. While a batch is being written, a reader may see a later id of it before an earlier
+    one. So a row whose slot is zero, or whose checksum disagrees, is *pending*: it is looked at again each time, until
+    a later batch, or holding the lock, shows that nobody can still be writing it.
+
+Growing and compacting (`rewrite.py`) put another file at the same path. Each call looks whether the file it knows
+still has the name; snapshots keep the old one. A writer syncs the directory when it opens a file, because the one who
+put it there may have been killed before doing so.
+
+All this holds on a local Linux file system whose disk does what a sync asks. Open a store after forking, not before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import operator
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embeddings.errors import DamagedRowError, StoreError, StoreFullError, StoreModelError, StoreUnavailableError
+from embeddings.id_table import MAX_ID, WINDOW, KnownRows
+from embeddings.layout import ModelStamp, StoreFile, storage_errors, sync_directory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedRow:
+    """A row that cannot be read or disagrees with its checksum, and the id its slot holds."""
+
+    row: int
+    logo_id: int
+
+
+class EmbeddingStore:
+    """The logos in one store file: their ids and embeddings. Threads may share it.
+
+    Args:
+        path: the file, made by `prepare_store`.
+        writable: whether `append` and `delete` are wanted.
+        lock_seconds: how long a writer waits for another; a rewrite under way holds the lock for minutes.
+
+    Raises:
+        StoreLayoutError: the file is no store, or has the layout of the original service.
+        StoreUnavailableError: it is missing, may not be opened, or another program has it open for writing.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True, lock_seconds: float = 10.0) -> None:
+        self.path = path.resolve()
+        self._writable = writable
+        self._lock_seconds = lock_seconds
+        self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
+        self._mutex = threading.Lock()  # of what this process knows of the file
+        self._open: KnownRows | None = KnownRows(self._open_file())
+
+    @property
+    def capacity(self) -> int:
+        """How many rows the file has."""
+        return self._known().file.capacity
+
+    @property
+    def dim(self) -> int:
+        """The length of an embedding."""
+        return self._known().file.dim
+
+    @property
+    def stamp(self) -> ModelStamp:
+        """Which model made the embeddings."""
+        return self._known().file.stamp
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._slots()[1] > 0))
+
+    def __contains__(self, logo_id: int) -> bool:
+        return self._find(logo_id)[1] is not None
+
+    def get(self, logo_id: int) -> NDArray[np.float32]:
+        """Return the embedding of a logo: (dim,), read-only.
+
+        Raises:
+            KeyError: it is not stored.
+            DamagedRowError: its row disagrees with its checksum.
+        """
+        known, row = self._find(logo_id)
+        if row is None:
+            raise KeyError(logo_id)
+        embedding = known.file.embedding(row, logo_id)
+        if embedding is None:
+            raise DamagedRowError(
+                f"the embedding of logo {logo_id} (row {row} of {self.path}) disagrees with its checksum: "
+                "compact the store with `manage.py migrate-store`, which leaves it out, and add the logo again"
+            )
+        return embedding
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return the ids of all logos, (n,), in the order they were stored."""
+        slots = self._slots()[1]
+        return slots[slots > 0]
+
+    def missing(self, logo_ids: Sequence[int]) -> list[int]:
+        """Return those of the ids that are not stored, in order, each once. The others are safely on the disk."""
+        wanted = dict.fromkeys(logo_ids)
+        known = self._known()
+        absent = [logo_id for logo_id in wanted if known.find(logo_id) is None]
+        with self._mutex:
+            if absent:
+                known.look()
+                absent = [logo_id for logo_id in absent if known.find(logo_id) is None]
+            if len(absent) < len(wanted):
+                known.make_durable()
+        return absent
+
+    def append(self, logo_ids: Sequence[int] | NDArray[np.int64], embeddings: NDArray[np.float32]) -> list[int]:
+        """Store embeddings, (n, dim) float32, and return the ids that are new, once all are safely on the disk.
+
+        Ids stored before, and repetitions of an id, are left out. More than `WINDOW` rows are stored one batch after
+        the other; when one fails, those before it stay.
+
+        Raises:
+            ValueError: an id is no positive 64-bit integer, or an embedding has another length or is not finite.
+            StoreFullError: a batch does not fit into the file or on the disk.
+            StoreUnavailableError: it could not be written.
+        """
+        ids, vectors = self._checked(logo_ids, embeddings)
+        new: list[int] = []
+        for first in range(0, len(ids), WINDOW):
+            new += self._append_batch(ids[first : first + WINDOW], vectors[first : first + WINDOW])
+        return new
+
+    def delete(self, logo_id: int) -> None:
+        """Forget a logo; its row stays taken until the store is compacted.
+
+        Raises:
+            KeyError: it is not stored.
+            StoreUnavailableError: it could not be written.
+        """
+        with self._writing() as known:
+            row = known.find(logo_id)
+            if row is None:
+                raise KeyError(logo_id)
+            _commit(known.file, row, np.array([-logo_id]))
+
+    def snapshot(self) -> Snapshot:
+        """Return what is stored now, once it is safely on the disk."""
+        known, slots = self._slots()
+        with self._mutex:
+            known.make_durable()
+        rows = np.flatnonzero(slots > 0)
+        return Snapshot(known.file, rows, slots[rows])
+
+    def verify(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[DamagedRow]:
+        """Read every used row, deleted ones too, and yield those that are damaged."""
+        known, slots = self._slots()
+        for first in range(0, len(slots), WINDOW):
+            ids = known.file.ids(first, min(first + WINDOW, len(slots)))
+            _, good = known.file.checked(first, ids)
+            for row in np.flatnonzero(~good & (ids != 0)).tolist():
+                yield DamagedRow(first + row, int(ids[row]))
+            progress(len(ids))
+
+    def close(self) -> None:
+        """Let go of the file; snapshots keep theirs."""
+        with self._mutex:
+            self._open = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _known(self) -> KnownRows:
+        """Return what is known of the file that has the name now; of the last one, if the name is gone."""
+        known = self._open
+        if known is not None and _is_named(known.file, self.path, or_gone=True):
+            return known
+        with self._mutex:
+            known = self._open
+            if known is None:
+                raise StoreUnavailableError(f"{self.path} has been closed")
+            if not _is_named(known.file, self.path, or_gone=True):
+                file = self._open_file()
+                if (file.dim, file.stamp) != (known.file.dim, known.file.stamp):
+                    raise StoreModelError(f"{self.path} was replaced by a store of another model: restart the service")
+                log.info("%s was replaced: reading the new file", self.path)
+                self._open = known = KnownRows(file)
+            return known
+
+    def _open_file(self) -> StoreFile:
+        file = StoreFile(self.path, writable=self._writable)
+        if self._writable:
+            with storage_errors(f"sync {self.path.parent}"):
+                sync_directory(self.path.parent)
+        return file
+
+    def _find(self, logo_id: int) -> tuple[KnownRows, int | None]:
+        known = self._known()
+        row = known.find(logo_id)
+        if row is None:
+            with self._mutex:
+                known.look()
+            row = known.find(logo_id)
+        return known, row
+
+    def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
+        """Return the id slots of all known rows, (rows,), with 0 for those that cannot be believed yet."""
+        known = self._known()
+        with self._mutex:
+            known.look()
+            end, pending = known.end, np.array(list(known.pending), np.int64)
+        slots = known.file.ids(0, end).copy()
+        slots[pending] = 0
+        return known, slots
+
+    def _checked(
+        self, logo_ids: Sequence[int] | NDArray[np.int64], embeddings: ArrayLike
+    ) -> tuple[list[int], NDArray[np.float32]]:
+        """Return the ids, each once, and their embeddings, (n, dim)."""
+        try:
+            ids = [operator.index(logo_id) for logo_id in logo_ids]
+        except TypeError as error:
+            raise ValueError(f"a logo id must be an integer: {error}") from error
+        if not all(0 < logo_id <= MAX_ID for logo_id in ids):
+            raise ValueError(f"a logo id must be from 1 to {MAX_ID}")
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(embeddings, np.float32)
+        if vectors.shape != (len(ids), self.dim) and (ids or vectors.size):
+            raise ValueError(f"expected embeddings of shape {(len(ids), self.dim)}, not {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise ValueError("an embedding must hold finite numbers")
+        first = {logo_id: place for place, logo_id in reversed([*enumerate(ids)])}
+        if len(first) < len(ids):
+            places = sorted(first.values())
+            return [ids[place] for place in places], vectors[places]
+        return ids, vectors
+
+    def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
+        with self._writing() as known:
+            places = [place for place, logo_id in enumerate(ids) if known.find(logo_id) is None]
+            if not places:
+                with self._mutex:
+                    known.make_durable()
+                return []
+            if len(places) < len(ids):
+                ids, embeddings = [ids[place] for place in places], embeddings[places]
+            file, row = known.file, known.end
+            if len(ids) > file.capacity - row:
+                raise StoreFullError(
+                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(ids)} logos "
+                    "are to be stored: grow it with `manage.py migrate-store --capacity N`"
+                )
+            slots = np.array(ids, np.int64)
+            file.write_content(row, slots, embeddings)
+            file.sync()
+            _commit(file, row, slots)
+            with self._mutex:
+                known.take_own(row, ids)
+        return ids
+
+    @contextmanager
+    def _writing(self) -> Iterator[KnownRows]:
+        """Hold the writer's lock, knowing every row: whatever is in the file now stays as it is."""
+        if not self._writable:
+            raise StoreUnavailableError(f"{self.path} was opened for reading only")
+        if not self._turn.acquire(timeout=self._lock_seconds):
+            raise StoreUnavailableError(f"waited {self._lock_seconds} s to write {self.path}: try again later")
+        try:
+            with writer_lock(self.path, seconds=self._lock_seconds):
+                known = self._known()
+                if not _is_named(known.file, self.path):
+                    raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service")
+                known.file.refuse_after_failed_sync()
+                with self._mutex:
+                    known.look(alone=True)
+                yield known
+        finally:
+            self._turn.release()
+
+
+class Snapshot:
+    """The logos stored at one moment, however the store changes afterwards, or moves to another file.
+
+    Attributes:
+        ids: (n,) their ids, in the order they were stored.
+        dim: the length of an embedding.
+        damaged: how many logos the last walk through `blocks` left out.
+    """
+
+    def __init__(self, file: StoreFile, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+        self.ids = ids
+        self.dim = file.dim
+        self.damaged = 0
+        self._file = file
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
+
+        Each row is held against its checksum. Damaged ones are left out, logged and counted.
+        """
+        self.damaged = 0
+        for start in range(0, int(self._rows[-1]) + 1 if len(self) else 0, rows):
+            of_block = slice(*self._rows.searchsorted([start, start + rows]))
+            ids, places = self.ids[of_block], self._rows[of_block] - start
+            if not len(ids):
+                continue
+            slots = np.zeros(places[-1] + 1, np.int64)
+            slots[places] = ids
+            embeddings, good = self._file.checked(start, slots)
+            intact = good[places]
+            if not intact.all():
+                self.damaged += int(np.count_nonzero(~intact))
+                log.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
+            yield ids[intact], embeddings[good]
+
+
+@contextmanager
+def writer_lock(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
+    """Be the only one, of all processes and threads, who writes the store at `path`.
+
+    Raises:
+        StoreUnavailableError: another one kept the lock for so many seconds, or the side file cannot be made.
+    """
+    side_file = f"{path}.lock"
+    with storage_errors(f"lock {side_file}"):
+        fd = os.open(side_file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        deadline, pause = time.monotonic() + seconds, 0.0002
+        while not _try_flock(fd):
+            if time.monotonic() > deadline:
+                raise StoreUnavailableError(f"{path} is being rewritten, or written by others: try again later")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.005)
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # by name: a child forked meanwhile holds a copy of the descriptor
+        os.close(fd)
+
+
+def _commit(file: StoreFile, row: int, slots: NDArray[np.int64]) -> None:
+    """Write id slots and sync; take them back if that fails, in the only way that never frees a row."""
+    file.write_ids(row, slots)
+    try:
+        file.sync()
+    except StoreUnavailableError:
+        with suppress(StoreError):
+            file.write_ids(row, -slots)
+        raise
+
+
+def _is_named(file: StoreFile, path: Path, *, or_gone: bool = False) -> bool:
+    """Tell whether an open file is the one at `path`."""
+    try:
+        return os.path.samestat(path.stat(), file.status)
+    except OSError:
+        return or_gone
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

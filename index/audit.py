@@ -1,0 +1,42 @@
+"""Every file of every index held against its checksum: what `manage.py verify` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from index.errors import IndexDamagedError
+from index.generations import current_generation, list_generations
+from index.manifest import BIN_NAME, TXT_NAME
+from index.verification import verify_files
+
+
+def audit(
+    data_dir: Path, *, dim: int, progress: Callable[[int], None] = lambda _bytes: None
+) -> Iterator[tuple[Path, str | None]]:
+    """Answer each generation and each original pair below the data directory, and what is wrong with it, if anything.
+
+    What a `current` link points at is among them, even if it is missing.
+
+    Args:
+        data_dir: holds a directory for each index; names that begin with a dot are passed over.
+        dim: the number of values that a vector has to have.
+        progress: is told the number of bytes just read.
+    """
+    for index_dir in sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        generations = list_generations(index_dir)
+        current = current_generation(index_dir)
+        if current is not None and current not in generations:
+            generations.append(current)
+        for directory in generations:
+            yield directory, _trouble(directory, dim, progress)
+        if (index_dir / BIN_NAME).exists() or (index_dir / TXT_NAME).exists():
+            yield index_dir, _trouble(index_dir, dim, progress)
+
+
+def _trouble(directory: Path, dim: int, progress: Callable[[int], None]) -> str | None:
+    try:
+        verify_files(directory, dim=dim, digests=True, progress=progress)
+    except IndexDamagedError as error:
+        return str(error)
+    return None

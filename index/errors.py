@@ -1,0 +1,43 @@
+"""What can go wrong between vectors and neighbours.
+
+SearchError
+├── UnknownIndexError      no index has the name asked for
+├── IndexUnavailableError  the default index exists, but none of its files can be served
+├── IndexDamagedError      the files of an index are missing, broken, or do not belong together
+├── IndexBuildError        an index cannot be built from what was given
+│   └── BuildInProgressError   another build of this index is under way
+└── DimensionError         a query vector has another number of values than the index
+"""
+
+from __future__ import annotations
+
+
+class SearchError(Exception):
+    """The root of this room's errors; its message is fit for an operator or a client to read."""
+
+
+class UnknownIndexError(SearchError):
+    """No index has the name asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown index: {name}")
+
+
+class IndexUnavailableError(SearchError):
+    """The default index exists, but none of its files can be served."""
+
+
+class IndexDamagedError(SearchError):
+    """The files of an index are missing, broken, or do not belong together."""
+
+
+class IndexBuildError(SearchError):
+    """An index cannot be built from what was given."""
+
+
+class BuildInProgressError(IndexBuildError):
+    """Another build of this index is under way."""
+
+
+class DimensionError(SearchError):
+    """A query vector has another number of values than the index."""

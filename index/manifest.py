@@ -1,0 +1,118 @@
+"""`index.json`: what a generation of an index is, and what its files have to be.
+
+It is written last and names the size and the SHA-256 of the other two files, so that files which do not
+belong together are told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import get_type_hints
+
+from index.durable import write_file
+from index.errors import IndexDamagedError
+from index.regular_file import read_regular
+
+BIN_NAME = "index.bin"
+TXT_NAME = "index.txt"
+JSON_NAME = "index.json"
+
+_FORMAT = 1
+_METRIC = "euclidean"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a file has to be: its size in bytes and its SHA-256 in hexadecimal digits."""
+
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.size < 1 or not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("a file has no size, or no SHA-256")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of `index.json`.
+
+    Attributes:
+        dim: the number of values of a vector.
+        items: logos in the index.
+        trees: Annoy's trees.
+        seed: of the build; `None` if Annoy chose.
+        index_bin: vectors and trees, in Annoy's format.
+        index_txt: the logo ids in item order.
+        model: the model that made the vectors; empty if unknown.
+        weights_digest: of the model's weights; empty if unknown.
+        built_at: UTC, ISO 8601.
+        stored_rows: logos that the store held when the index was built.
+    """
+
+    dim: int
+    items: int
+    trees: int
+    seed: int | None
+    index_bin: FileRecord
+    index_txt: FileRecord
+    model: str
+    weights_digest: str
+    built_at: str
+    stored_rows: int
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if min(self.dim, self.items, self.trees) < 1:
+            raise ValueError("dim, items and trees are at least 1")
+        datetime.fromisoformat(self.built_at)
+
+    def format(self) -> bytes:
+        """Write the content of an `index.json`."""
+        fields = {"format": _FORMAT, "metric": _METRIC, **asdict(self)}
+        return (json.dumps(fields, indent=2) + "\n").encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> Manifest:
+        """Read the content of an `index.json`.
+
+        Raises:
+            ValueError: it is not exactly what `format` writes.
+        """
+        fields = json.loads(content)
+        try:
+            if (fields.pop("format"), fields.pop("metric")) != (_FORMAT, _METRIC):
+                raise ValueError(f"it is not of format {_FORMAT} with metric {_METRIC}")
+            index_bin, index_txt = (FileRecord(**fields.pop(name)) for name in ("index_bin", "index_txt"))
+            return cls(**fields, index_bin=index_bin, index_txt=index_txt)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"a field is missing, unknown or of a wrong type ({error})") from error
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the `index.json` of a generation.
+
+    Raises:
+        IndexDamagedError: it is missing or broken.
+    """
+    try:
+        return Manifest.parse(read_regular(directory / JSON_NAME))
+    except (OSError, ValueError, RecursionError) as error:
+        raise IndexDamagedError(f"{directory / JSON_NAME}: {error}") from error
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the `index.json` of a generation and sync it."""
+    write_file(directory / JSON_NAME, manifest.format())
+
+
+def _check_types(value: FileRecord | Manifest) -> None:
+    for name, kind in get_type_hints(type(value)).items():
+        field = getattr(value, name)
+        if not isinstance(field, kind) or isinstance(field, bool):
+            raise TypeError(f"{name} is {field!r}")

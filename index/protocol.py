@@ -1,0 +1,62 @@
+"""What a search index is to the rest of the service: logo ids and vectors in, neighbours out.
+
+Every engine answers this protocol, and the tests hold each to `index.exact.ExactIndex`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest logos, nearest first; equally near ones in the order they were indexed.
+
+    Plain lists: the rows of a JSON answer are made from them faster than from arrays.
+
+    Attributes:
+        logo_ids: `k` distinct ids.
+        distances: `k` Euclidean distances, finite, with the precision of float32.
+    """
+
+    logo_ids: list[int]
+    distances: list[float]
+
+
+class SearchIndex(Protocol):
+    """Logos that can be searched; safe to use from many threads at once."""
+
+    @property
+    def dim(self) -> int:
+        """The number of values of a vector."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, logo_id: int) -> bool: ...
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0.
+
+        A `count` beyond the size of the index gives all of it.
+
+        Raises:
+            KeyError: the logo is not indexed.
+            ValueError: `count` is below 1.
+        """
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        """Answer the `count` nearest logos to a `(dim,)` float32 vector.
+
+        A `count` beyond the size of the index gives all of it.
+
+        Raises:
+            DimensionError: the vector has another number of values than the index.
+            ValueError: `count` is below 1, or no distance can be computed from the vector (see `index.vectors`).
+        """
+
+    def random_logo(self) -> int | None:
+        """Answer the id of any indexed logo; `None` if the index is empty."""

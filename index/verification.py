@@ -1,0 +1,142 @@
+"""Do the files of an index belong together, and are they whole?
+
+Nothing is searched that did not pass here. The original's pair (`index.bin`, `index.txt`) is checked by its
+structure; a generation has an `index.json` besides, by which sizes, counts and, if asked for, digests are
+checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from index.annoy_file import check_annoy_file
+from index.errors import IndexDamagedError
+from index.logo_ids import LogoIds
+from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME, FileRecord, Manifest, read_manifest
+from index.regular_file import open_regular, read_regular
+
+GENERATIONS = "generations"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFiles:
+    """What the files of an index hold.
+
+    Attributes:
+        logo_ids: the ids in item order.
+        trees: the number of Annoy's trees.
+        identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
+            verified: device, inode, size and time of the last change.
+    """
+
+    logo_ids: LogoIds
+    trees: int
+    identity: tuple[int, ...]
+
+
+def verify_files(
+    directory: Path,
+    *,
+    dim: int,
+    weights_digest: str = "",
+    digests: bool = False,
+    progress: Callable[[int], None] = lambda _bytes: None,
+) -> VerifiedFiles:
+    """Check the files in an index directory or a generation.
+
+    Args:
+        directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
+        dim: the number of values that a vector has to have.
+        weights_digest: of the model that made the store's vectors; empty if unknown.
+        digests: check the SHA-256 of both files, too (about a second a gigabyte).
+        progress: is told the number of bytes of `index.bin` just read.
+
+    Raises:
+        IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
+    """
+    try:
+        manifest = _manifest(directory)
+        if manifest is not None:
+            _check_origin(directory, manifest, dim, weights_digest)
+        logo_ids = _check_txt(directory / TXT_NAME, manifest, digests)
+        with open_regular(directory / BIN_NAME) as file:
+            trees = _check_bin(file, manifest, dim, len(logo_ids), digests, progress)
+            return VerifiedFiles(logo_ids, trees, identity(os.fstat(file.fileno())))
+    except OSError as error:
+        raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
+
+
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Answer what tells a file from another one, or from itself after a change."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _manifest(directory: Path) -> Manifest | None:
+    if directory.parent.name == GENERATIONS or (directory / JSON_NAME).exists():
+        return read_manifest(directory)
+    return None
+
+
+def _check_origin(directory: Path, manifest: Manifest, dim: int, weights_digest: str) -> None:
+    if manifest.dim != dim:
+        raise IndexDamagedError(f"{directory}: its vectors have {manifest.dim} values, those of the store {dim}")
+    if manifest.weights_digest and weights_digest and manifest.weights_digest != weights_digest:
+        raise IndexDamagedError(
+            f"{directory}: its vectors were made by a model with the weights {manifest.weights_digest}, those of the"
+            f" store with {weights_digest}; generate the index anew"
+        )
+
+
+def _check_txt(path: Path, manifest: Manifest | None, digests: bool) -> LogoIds:
+    content = read_regular(path)
+    try:
+        logo_ids = LogoIds.parse(content)
+    except ValueError as error:
+        raise IndexDamagedError(f"{path}: {error}") from error
+    if not len(logo_ids):
+        raise IndexDamagedError(f"{path}: it lists no logos")
+    if manifest is not None:
+        _check_count(path, "logos", len(logo_ids), manifest.items)
+        _check_count(path, "bytes", len(content), manifest.index_txt.size)
+        if digests:
+            _check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
+    return logo_ids
+
+
+def _check_bin(
+    file: FileIO, manifest: Manifest | None, dim: int, items: int, digests: bool, progress: Callable[[int], None]
+) -> int:
+    path = Path(str(file.name))
+    digest = hashlib.sha256() if digests and manifest is not None else None
+
+    def seen(content: memoryview) -> None:
+        if digest is not None:
+            digest.update(content)
+        progress(len(content))
+
+    if manifest is not None:
+        _check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
+    try:
+        trees = check_annoy_file(file, dim=dim, items=items, seen=seen)
+    except IndexDamagedError as error:
+        raise IndexDamagedError(f"{path}: {error}") from error
+    if manifest is not None:
+        _check_count(path, "trees", trees, manifest.trees)
+        if digest is not None:
+            _check_digest(path, digest.hexdigest(), manifest.index_bin)
+    return trees
+
+
+def _check_count(path: Path, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise IndexDamagedError(f"{path}: it has {found} {what}, {JSON_NAME} says {expected}")
+
+
+def _check_digest(path: Path, found: str, record: FileRecord) -> None:
+    if found != record.sha256:
+        raise IndexDamagedError(f"{path}: its SHA-256 is {found}, {JSON_NAME} says {record.sha256}")

@@ -1,0 +1,137 @@
+"""One index directory of a running service: what it answers from, and what the last look at its files saw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from index.annoy_engine import AnnoySearchIndex
+from index.errors import IndexDamagedError
+from index.generations import current_generation, list_generations
+from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME
+from index.protocol import SearchIndex
+from index.verification import GENERATIONS, identity
+
+logger = logging.getLogger(__name__)
+
+ORIGINAL_PAIR = "original pair"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How an index stands.
+
+    Attributes:
+        name: of the index.
+        source: the name of the generation that answers, or `ORIGINAL_PAIR`; empty if none does.
+        items: logos that it answers from.
+        trees: Annoy's trees.
+        error: why the files that belong there are not what answers; `None` if they are.
+    """
+
+    name: str
+    source: str = ""
+    items: int = 0
+    trees: int = 0
+    error: str | None = None
+
+
+class WatchedIndex:
+    """An index directory. Looks must not overlap; `index` and `status` can be read at any time.
+
+    Args:
+        directory: may be missing.
+        load: gives the index in a directory of files, with their digests checked or not; raises `IndexDamagedError`.
+        empty: what answers while the directory holds no index.
+
+    Attributes:
+        index: what answers, swapped as one reference; `None` if nothing can.
+        status: how it stands.
+    """
+
+    def __init__(
+        self, directory: Path, load: Callable[[Path, bool], AnnoySearchIndex], *, empty: SearchIndex | None
+    ) -> None:
+        self.index = empty
+        self.status = IndexStatus(directory.name)
+        self._directory = directory
+        self._load = load
+        self._empty = empty
+        self._seen: object = None
+
+    def look(self, *, digests: bool) -> None:
+        """Take in the files if they are others than those of the last look, and sound.
+
+        An index that answers is replaced by nothing but the files that now belong there. If none answers, older
+        generations stand in.
+        """
+        sources = _sources(self._directory)
+        seen = _fingerprint(sources[0]) if sources else None
+        if seen == self._seen:
+            return
+        if sources:
+            self._take_in(sources[:1] if self.status.source else sources, digests)
+        elif self.status.source:
+            self._note("its files are gone; what was loaded goes on answering")
+        else:
+            self.index = self._empty
+            self.status = IndexStatus(self.status.name)
+        self._seen = seen
+
+    def is_stray(self) -> bool:
+        """Say whether the directory holds nothing of an index, not even one that is being built."""
+        return self._seen is None and not self.status.source and not (self._directory / GENERATIONS).exists()
+
+    def _take_in(self, sources: list[Path], digests: bool) -> None:
+        self.status = replace(self.status, error=None)
+        for source in sources:
+            try:
+                index = self._load_unchanged(source, digests)
+            except IndexDamagedError as error:
+                self._note(str(error))
+                continue
+            label = source.name if source.parent.name == GENERATIONS else ORIGINAL_PAIR
+            self.index = index
+            self.status = replace(self.status, source=label, items=len(index), trees=index.trees)
+            logger.info("index %s: %d logos from %s", self.status.name, len(index), source)
+            return
+        if not self.status.source:
+            self.index = None
+
+    def _load_unchanged(self, source: Path, digests: bool) -> AnnoySearchIndex:
+        before = _fingerprint(source)
+        index = self._load(source, digests)
+        if _fingerprint(source) != before:
+            raise IndexDamagedError(f"{source} changed while it was read")
+        return index
+
+    def _note(self, error: str) -> None:
+        logger.error("index %s: %s", self.status.name, error)
+        self.status = replace(self.status, error=self.status.error or error)
+
+
+def _sources(directory: Path) -> list[Path]:
+    """Answer the directories of files that could be served, best first."""
+    try:
+        current = current_generation(directory)
+        if current is not None:
+            older = [path for path in list_generations(directory) if path.name < current.name]
+            return [current, *reversed(older)]
+        if any((directory / name).exists() for name in (BIN_NAME, TXT_NAME)):
+            return [directory]
+    except OSError:
+        return [directory]  # loading it will say what is wrong
+    return []
+
+
+def _fingerprint(source: Path) -> object:
+    return source, [_file_identity(source / name) for name in (BIN_NAME, TXT_NAME, JSON_NAME)]
+
+
+def _file_identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None

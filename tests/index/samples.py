@@ -1,0 +1,45 @@
+"""Small indexes for the tests of this room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from index.build import build_index
+from index.manifest import Manifest
+
+Logos = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Ids `(n,)` and vectors `(n, dim)`."""
+
+
+def some_logos(count: int, dim: int = 8, seed: int = 0) -> Logos:
+    """Ids that are neither sorted nor contiguous, and vectors in clusters."""
+    rng = np.random.default_rng(seed)
+    logo_ids = rng.permutation(np.arange(1, 3 * count + 1))[:count]
+    centres = rng.normal(size=(10, dim))
+    vectors = centres[rng.integers(0, 10, count)] + rng.normal(scale=0.3, size=(count, dim))
+    return logo_ids, vectors.astype(np.float32)
+
+
+def build(directory: Path, logos: Logos, **options: Any) -> Manifest:
+    """Build a generation of 10 trees with one job, unless the options say otherwise."""
+    directory.mkdir(parents=True, exist_ok=True)
+    options = {"trees": 10, "jobs": 1, "seed": 1, **options}
+    return build_index(directory, [logos], dim=logos[1].shape[1], rows=len(logos[0]), **options)
+
+
+def write_pair(directory: Path, logos: Logos, trees: int = 10, jobs: int = 1) -> Path:
+    """Write the original's two files with nothing but Annoy, and answer the path of the first."""
+    logo_ids, vectors = logos
+    directory.mkdir(parents=True, exist_ok=True)
+    annoy = AnnoyIndex(vectors.shape[1], "euclidean")
+    for item, vector in enumerate(vectors):
+        annoy.add_item(item, vector.tolist())
+    annoy.build(trees, jobs)
+    annoy.save(str(directory / "index.bin"))
+    (directory / "index.txt").write_text("".join(f"{logo_id}\n" for logo_id in logo_ids))
+    return directory / "index.bin"
