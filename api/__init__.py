@@ -1,0 +1,1 @@
+"""HTTP: the app factory, the routes, and how errors are answered."""

@@ -1,0 +1,149 @@
+"""The app factory: the only place that knows all the parts.
+
+`create_app` prepares the data directory, opens the store, loads the indexes and hands every resource what
+it needs. It is called once in each worker process, after the fork; the embedder loads its model at the
+first add.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+import falcon.media
+import orjson
+
+from api import errors, resources
+from api.body_limit import BodyLimit
+from api.logo_adder import LogoAdder
+from api.neighbour_search import NeighbourSearch
+from api.startup import prepare
+from embeddings.embedder import Embedder
+from embeddings.fetch import FetchLimits, ImageFetcher
+from embeddings.store import EmbeddingStore
+from index.catalog import IndexCatalog
+from settings import Settings, unknown_variables
+
+logger = logging.getLogger(__name__)
+
+API = "/api/v1/ann"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an app holds open: `close` ends its thread and closes its files."""
+
+    store: EmbeddingStore
+    catalog: IndexCatalog
+    embedder: Embedder
+
+    def close(self) -> None:
+        """Stop looking for new indexes and close the store."""
+        self.catalog.close()
+        self.store.close()
+
+
+class AnnApp(falcon.App[falcon.Request, falcon.Response]):
+    """The WSGI app, which also knows its parts."""
+
+    parts: Parts
+
+
+def create_app(settings: Settings | None = None) -> AnnApp:
+    """Build the service on the data directory that the settings name (the environment's by default).
+
+    Raises:
+        SettingsError: a variable of the environment has a wrong value.
+        EmbeddingsError: the store or the model cannot be used; the message says what to change.
+    """
+    if settings is None:
+        settings = Settings.from_env()
+        for variable in unknown_variables():
+            logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
+    _report_errors(settings)
+    parts = _open_parts(settings)
+    app = AnnApp(cors_enable=True, middleware=[BodyLimit(settings.max_body_bytes)])
+    app.parts = parts
+    _configure(app)
+    errors.register(app)
+    _add_routes(app, parts, settings)
+    return app
+
+
+def _open_parts(settings: Settings) -> Parts:
+    model = prepare(settings)
+    store = EmbeddingStore(settings.store_path)
+    if not store.stamp.digest:
+        logger.warning(
+            "%s does not say which model made its vectors (a store of the original): new vectors are not comparable"
+            " with old ones until the logos are embedded anew",
+            store.path,
+        )
+    catalog = IndexCatalog(
+        settings.data_dir,
+        dim=store.dim,
+        default=settings.default_index,
+        search_k=settings.search_k,
+        weights_digest=store.stamp.digest,
+        reload_seconds=settings.reload_seconds,
+    )
+    catalog.start()
+    return Parts(store, catalog, Embedder(model, threads=settings.embed_threads))
+
+
+def _configure(app: AnnApp) -> None:
+    app.req_options.auto_parse_qs_csv = True
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.strip_url_path_trailing_slash = True
+    # orjson writes null where the standard library writes a bare NaN, which is no JSON.
+    json = falcon.media.JSONHandler(
+        dumps=functools.partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY), loads=orjson.loads
+    )
+    for options in (app.req_options, app.resp_options):
+        options.media_handlers = falcon.media.Handlers({falcon.MEDIA_JSON: json})
+    app.resp_options.xml_error_serialization = False
+
+
+def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
+    fetcher = ImageFetcher(
+        FetchLimits(
+            max_bytes=settings.image_max_bytes,
+            connect_seconds=settings.image_connect_seconds,
+            read_seconds=settings.image_read_seconds,
+            total_seconds=settings.image_total_seconds,
+            max_redirects=settings.image_max_redirects,
+        ),
+        allowed_hosts=settings.image_hosts,
+        allow_private=settings.allow_private_image_hosts,
+    )
+    adder = LogoAdder(
+        parts.store,
+        fetcher,
+        parts.embedder,
+        concurrency=settings.add_concurrency,
+        embed_concurrency=settings.embed_concurrency,
+        max_pixels=settings.image_max_pixels,
+    )
+    search = NeighbourSearch(parts.store, parts.catalog)
+    routes: dict[str, Any] = {
+        "": resources.RandomNeighboursResource(search),
+        "/{logo_id:int}": resources.LogoNeighboursResource(search),
+        "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
+        "/from_embedding": resources.EmbeddingNeighboursResource(search),
+        "/add": resources.AddResource(adder, settings.max_add_logos),
+        "/count": resources.CountResource(parts.store),
+        "/stored": resources.StoredResource(parts.store),
+    }
+    for path, resource in routes.items():
+        app.add_route(API + path, resource)
+
+
+def _report_errors(settings: Settings) -> None:
+    if settings.sentry_dsn is None:
+        return
+    import sentry_sdk  # only where it is asked for: it costs every start a tenth of a second
+
+    sentry_sdk.init(dsn=settings.sentry_dsn, environment=settings.instance)

@@ -1,0 +1,60 @@
+"""How the errors of the rooms become HTTP errors: `MAPPING` is all of it.
+
+Every error is answered as Falcon's `{"title": ..., "description": ...}`. What the client can change is a
+400; what only the operator can change is a 5xx, and is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import falcon
+
+from embeddings.errors import EmbeddingsError, ImageError, StoreFullError, StoreUnavailableError
+from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError
+
+logger = logging.getLogger(__name__)
+
+
+class TooManyAddsError(Exception):
+    """As many adds as this process takes at once are under way."""
+
+
+# The error of a room, the HTTP error it is answered with, and the title; no title: the error's own words.
+MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | None], ...] = (
+    (ImageError, falcon.HTTPBadRequest, "invalid image"),
+    (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
+    (UnknownIndexError, falcon.HTTPBadRequest, None),
+    (TooManyAddsError, falcon.HTTPServiceUnavailable, "too many adds at once"),
+    (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),
+    (StoreUnavailableError, falcon.HTTPServiceUnavailable, "store unavailable"),
+    (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
+    (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
+    (SearchError, falcon.HTTPInternalServerError, "internal error"),
+)
+SECONDS_UNTIL_RETRY = 1
+
+
+def register(app: falcon.App[Any, Any]) -> None:
+    """Teach an app the mapping."""
+    app.add_error_handler(Exception, _unexpected)
+    for error, _, _ in MAPPING:
+        app.add_error_handler(error, _expected)
+
+
+def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:
+    answer, title = next((answer, title) for error, answer, title in MAPPING if isinstance(ex, error))
+    headers = {"Retry-After": str(SECONDS_UNTIL_RETRY)} if answer is falcon.HTTPServiceUnavailable else None
+    http_error = answer(title=title or str(ex), description=str(ex), headers=headers)
+    if http_error.status_code >= 500:
+        logger.error("%s %s: %s", req.method, req.path, ex, exc_info=ex.__cause__)
+    raise http_error from ex
+
+
+def _unexpected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:
+    if isinstance(ex, falcon.HTTPError | falcon.HTTPStatus):
+        raise ex
+    logger.error("%s %s failed", req.method, req.path, exc_info=ex)
+    raise falcon.HTTPInternalServerError(title="internal error", description="The log says more.") from ex

@@ -1,0 +1,90 @@
+"""The add journey: an image's address and the boxes of its logos, to rows of the store.
+
+All or nothing: a box that cannot be used refuses the request before anything is stored. Fetching waits
+for others, so many adds may do it at once; decoding and embedding hold an image in memory, so few may.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from api.errors import TooManyAddsError
+from embeddings.embedder import Embedder
+from embeddings.fetch import ImageFetcher
+from embeddings.images import BoundingBox, check_box, crop_logo, decode_rgb
+from embeddings.store import EmbeddingStore
+
+
+@dataclass(frozen=True, slots=True)
+class Logo:
+    """A logo to add: its id, and its `(y_min, x_min, y_max, x_max)` in fractions of height and width."""
+
+    id: int
+    bounding_box: BoundingBox
+
+
+class LogoAdder:
+    """Adds logos to the store, within limits.
+
+    Args:
+        concurrency: adds that may be under way at once; more are refused, so that queries find a thread.
+        embed_concurrency: adds that may hold a decoded image at once; more wait in turn.
+        max_pixels: the largest image, or crop of it, that is taken.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        fetcher: ImageFetcher,
+        embedder: Embedder,
+        *,
+        concurrency: int,
+        embed_concurrency: int,
+        max_pixels: int,
+    ) -> None:
+        self._store = store
+        self._fetcher = fetcher
+        self._embedder = embedder
+        self._max_pixels = max_pixels
+        self._concurrency = concurrency
+        self._under_way = threading.BoundedSemaphore(concurrency)
+        self._in_memory = threading.BoundedSemaphore(embed_concurrency)
+
+    def add(self, image_url: str, logos: Sequence[Logo]) -> int:
+        """Store the logos that are not stored yet and answer how many these were.
+
+        Nothing is fetched when there are none. Of an id named twice, the first box counts.
+
+        Raises:
+            ImageError: the image cannot be had or a box cannot be used; nothing was stored.
+            StoreError: the store cannot take them.
+            TooManyAddsError: as many adds as allowed are under way; to be tried again.
+        """
+        boxes = {logo.id: logo.bounding_box for logo in reversed(logos)}
+        new_ids = self._store.missing([logo.id for logo in logos])
+        if not new_ids:
+            return 0
+        new = [Logo(logo_id, boxes[logo_id]) for logo_id in new_ids]
+        for logo in new:
+            check_box(logo.bounding_box, logo_id=logo.id)
+        with self._turn():
+            data = self._fetcher.fetch(image_url)
+            with self._in_memory:
+                image = decode_rgb(data, max_pixels=self._max_pixels)
+                crops = (
+                    crop_logo(image, logo.bounding_box, logo_id=logo.id, max_pixels=self._max_pixels) for logo in new
+                )
+                embeddings = self._embedder.embed(crops)
+        return len(self._store.append(new_ids, embeddings))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._under_way.acquire(blocking=False):
+            raise TooManyAddsError(f"{self._concurrency} adds are under way in this process; try again in a moment.")
+        try:
+            yield
+        finally:
+            self._under_way.release()

@@ -1,0 +1,61 @@
+"""The query journey: a logo id, or a vector, to its nearest logos.
+
+A logo that the index holds is looked up there; one that is only stored is looked up by its stored
+vector, so it is found as soon as it was added, and is not among its own neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.store import EmbeddingStore
+from index.catalog import IndexCatalog
+from index.protocol import Neighbours, SearchIndex
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourSearch:
+    """Neighbours by logo id or vector, from any index of the catalog.
+
+    Every method takes the name of an index (`None` is the default one) and raises
+    `UnknownIndexError` or `IndexUnavailableError` of the index room.
+    """
+
+    store: EmbeddingStore
+    catalog: IndexCatalog
+
+    def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
+        """Answer the nearest logos to a known one; `None` if neither index nor store know it."""
+        return self._of_logo(self.catalog.get(index_name), logo_id, count)
+
+    def of_logos(self, logo_ids: Iterable[int], count: int, index_name: str | None) -> dict[int, Neighbours]:
+        """Answer the nearest logos to each known one, in the order given; unknown ones are left out."""
+        index = self.catalog.get(index_name)
+        answers = {logo_id: self._of_logo(index, logo_id, count) for logo_id in dict.fromkeys(logo_ids)}
+        return {logo_id: neighbours for logo_id, neighbours in answers.items() if neighbours is not None}
+
+    def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
+        """Answer the nearest logos to a random one of the index; `None` if the index is empty."""
+        index = self.catalog.get(index_name)
+        logo_id = index.random_logo()
+        return None if logo_id is None else index.nearest_to_logo(logo_id, count)
+
+    def of_vector(self, vector: NDArray[np.float32], count: int, index_name: str | None) -> Neighbours:
+        """Answer the nearest logos to a `(dim,)` float32 vector.
+
+        Raises:
+            DimensionError: the vector has another number of values than the index.
+        """
+        return self.catalog.get(index_name).nearest_to_vector(vector, count)
+
+    def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
+        if logo_id in index:
+            return index.nearest_to_logo(logo_id, count)
+        try:
+            return index.nearest_to_vector(self.store.get(logo_id), count)
+        except KeyError:
+            return None

@@ -1,0 +1,159 @@
+"""The seven routes. Each resource reads its request, calls one journey, and shapes the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+import numpy as np
+
+from api import schemas
+from api.logo_adder import Logo, LogoAdder
+from api.neighbour_search import NeighbourSearch
+from embeddings.store import EmbeddingStore
+from index.protocol import Neighbours
+
+DEFAULT_COUNT = 100
+# The squares of 10^16 in millions of dimensions still add up to less than the largest 32-bit float, 3.4 × 10^38.
+MAX_EMBEDDING_VALUE = 1e16
+
+
+@dataclass(frozen=True, slots=True)
+class LogoNeighboursResource:
+    """`GET /api/v1/ann/{logo_id}`: the nearest logos to a known one."""
+
+    search: NeighbourSearch
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
+        """Answer the neighbours, or 404."""
+        neighbours = self.search.of_logo(logo_id, _count(req), req.get_param("index"))
+        if neighbours is None:
+            raise falcon.HTTPNotFound(title="unknown logo", description=f"Logo {str(logo_id)[:40]} is not stored.")
+        resp.media = _listed(neighbours)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomNeighboursResource:
+    """`GET /api/v1/ann`: the nearest logos to a random one of the index."""
+
+    search: NeighbourSearch
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the neighbours; none if the index is empty."""
+        resp.media = _listed(self.search.of_random_logo(_count(req), req.get_param("index")))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNeighboursResource:
+    """`GET /api/v1/ann/batch`: the nearest logos to each of several."""
+
+    search: NeighbourSearch
+    max_logos: int
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the neighbours of the known logos, keyed by id in the order asked for."""
+        count = _count(req)
+        answers = self.search.of_logos(self._logo_ids(req), count, req.get_param("index"))
+        results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
+        resp.media = {"results": results, "count": len(results)}
+
+    def _logo_ids(self, req: falcon.Request) -> list[int]:
+        # An encoded comma separates like a plain one: HTTP libraries encode it.
+        texts = ",".join(req.get_param_as_list("logo_ids", required=True)).split(",")
+        if len(texts) > self.max_logos:
+            raise falcon.HTTPInvalidParam(f"It names {len(texts)} logos; {self.max_logos} are allowed.", "logo_ids")
+        try:
+            return [int(text) for text in texts]
+        except ValueError:
+            raise falcon.HTTPInvalidParam("It takes whole numbers, separated by commas.", "logo_ids") from None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingNeighboursResource:
+    """`POST /api/v1/ann/from_embedding`: the nearest logos to a vector."""
+
+    search: NeighbourSearch
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
+        body = req.get_media()
+        schemas.check(schemas.FROM_EMBEDDING, body)
+        index_name = req.get_param("index")
+        index = self.search.catalog.get(index_name)
+        vector = np.array(body["embedding"], np.float64)
+        if len(vector) != index.dim:
+            raise falcon.HTTPBadRequest(
+                title="invalid dimension",
+                description=f"The embedding has {len(vector)} values; {index.dim} are expected.",
+            )
+        count = body.get("count", 1)
+        if not schemas.COUNT.is_valid(count):
+            raise falcon.HTTPBadRequest(
+                title="invalid dimension or count",  # the original called a bad count an invalid dimension
+                description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
+            )
+        if np.abs(vector).max() > MAX_EMBEDDING_VALUE:
+            raise falcon.HTTPBadRequest(
+                title="invalid embedding",
+                description=f"It has a value beyond ±{MAX_EMBEDDING_VALUE:g}: distances to it overflow 32-bit floats.",
+            )
+        resp.media = _listed(self.search.of_vector(vector.astype(np.float32), int(count), index_name))
+
+
+@dataclass(frozen=True, slots=True)
+class AddResource:
+    """`POST /api/v1/ann/add`: embed the logos of an image and store them."""
+
+    adder: LogoAdder
+    max_logos: int
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer how many logos were new; they are on disk by then."""
+        body = req.get_media()
+        schemas.check(schemas.ADD, body)
+        if len(body["logos"]) > self.max_logos:
+            raise falcon.HTTPBadRequest(
+                title="too many logos",
+                description=f"The request names {len(body['logos'])} logos; {self.max_logos} are allowed.",
+            )
+        logos = [Logo(int(logo["id"]), tuple(logo["bounding_box"])) for logo in body["logos"]]
+        resp.media = {"added": self.adder.add(body["image_url"], logos)}
+
+
+@dataclass(frozen=True, slots=True)
+class CountResource:
+    """`GET /api/v1/ann/count`: how many logos are stored."""
+
+    store: EmbeddingStore
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the count."""
+        resp.media = {"count": len(self.store)}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """`GET /api/v1/ann/stored`: which logos are stored."""
+
+    store: EmbeddingStore
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the ids in the order they were stored."""
+        resp.media = {"stored": self.store.ids()}
+
+
+def _count(req: falcon.Request) -> int:
+    return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
+
+
+def _rows(neighbours: Neighbours) -> list[dict[str, Any]]:
+    return [
+        {"distance": distance, "logo_id": logo_id}
+        for distance, logo_id in zip(neighbours.distances, neighbours.logo_ids, strict=True)
+    ]
+
+
+def _listed(neighbours: Neighbours | None) -> dict[str, Any]:
+    rows = [] if neighbours is None else _rows(neighbours)
+    return {"results": rows, "count": len(rows)}

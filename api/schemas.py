@@ -1,0 +1,64 @@
+"""What the bodies of requests must look like, as JSON Schema (draft 2020-12), and the check against it.
+
+A number that is whole counts as an integer (`900017.0` is one), as JSON Schema says.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import jsonschema_rs
+
+MAX_LOGO_ID = 2**63 - 1
+MAX_COUNT = 500
+
+ADD = jsonschema_rs.Draft202012Validator(
+    {
+        "type": "object",
+        "required": ["image_url", "logos"],
+        "properties": {
+            "image_url": {"type": "string"},
+            "logos": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "bounding_box"],
+                    "properties": {
+                        "id": {"type": "integer", "minimum": 1, "maximum": MAX_LOGO_ID},
+                        "bounding_box": {
+                            "type": "array",
+                            "items": {"type": "number"},
+                            "minItems": 4,
+                            "maxItems": 4,
+                        },
+                    },
+                },
+            },
+        },
+    }
+)
+
+FROM_EMBEDDING = jsonschema_rs.Draft202012Validator(
+    {
+        "type": "object",
+        "required": ["embedding"],
+        "properties": {"embedding": {"type": "array", "items": {"type": "number"}}},
+    }
+)
+
+COUNT = jsonschema_rs.Draft202012Validator({"type": "integer", "minimum": 1, "maximum": MAX_COUNT})
+
+
+def check(validator: jsonschema_rs.Draft202012Validator, body: Any) -> None:
+    """Hold a body to its schema.
+
+    Raises:
+        falcon.MediaValidationError: a 400 that says where the body differs and how.
+    """
+    error = next(validator.iter_errors(body), None)
+    if error is None:
+        return
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+    message = error.message if len(error.message) <= 200 else f"…{error.message[-200:]}"
+    raise falcon.MediaValidationError(title="invalid request", description=f"body{place}: {message}")

@@ -1,0 +1,61 @@
+"""What must be true of the data directory before the service opens it.
+
+`prepare` is safe to call from several processes at once and costs nothing when all is well, so the
+gunicorn master calls it once before it forks (where a migration may take its minutes, and an error ends
+the start in one line), and every app calls it again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from api.progress import logged_progress
+from embeddings.convert import export_in_child_process
+from embeddings.errors import ModelError
+from embeddings.layout import ModelStamp
+from embeddings.model import ConvertedModel, locate_model
+from embeddings.rewrite import prepare_store
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings) -> ConvertedModel:
+    """Make the data directory, convert the weights if need be, create or migrate the store.
+
+    Raises:
+        ModelError: the configured weights cannot be had.
+        StoreError: the store cannot be created, read or migrated, or holds another model's vectors.
+        OSError: the data directory cannot be made.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    model = _model(settings)
+    stamp = ModelStamp(model.description.name, model.description.weights_digest)
+    report = prepare_store(
+        settings.store_path,
+        capacity=settings.store_capacity,
+        dim=model.description.dim,
+        stamp=stamp,
+        progress=logged_progress("copying rows into the migrated store"),
+    )
+    if report is not None and report.kept_as is not None:
+        logger.warning(
+            "migrated %s from the original's layout: %d logos, %d doubled ids (the last counts); the old file is %s",
+            settings.store_path,
+            report.rows,
+            report.duplicates,
+            report.kept_as,
+        )
+    return model
+
+
+def _model(settings: Settings) -> ConvertedModel:
+    try:
+        return locate_model(settings.model, settings.weights, settings.model_dir)
+    except ModelError as missing:
+        if settings.weights == "bundled":
+            raise
+        logger.warning("%s; converting the weights now", missing)
+    return export_in_child_process(
+        settings.model, settings.weights, settings.model_dir, timeout_seconds=settings.convert_seconds
+    )

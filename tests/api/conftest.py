@@ -1,0 +1,50 @@
+"""An app on a temporary data directory that holds 60 logos, 40 of them indexed, as the original left them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+
+from api.app import AnnApp, create_app
+from settings import Settings
+from tests.original_files import random_vectors, write_pair, write_store
+
+LOGO_IDS = [3, 2**31 - 1, *range(1001, 1059)]
+INDEXED, STORED_ONLY = LOGO_IDS[:40], LOGO_IDS[40:]
+VECTORS = random_vectors(len(LOGO_IDS))
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    write_store(tmp_path / "efficientnet-b0.hdf5", LOGO_IDS, VECTORS)
+    write_pair(tmp_path / "efficientnet-b0", INDEXED, VECTORS[:40])
+    return tmp_path
+
+
+@pytest.fixture
+def open_app(data_dir: Path) -> Iterator[Callable[..., AnnApp]]:
+    apps = []
+
+    def open_one(**changes: Any) -> AnnApp:
+        values = {
+            "data_dir": data_dir,
+            "store_capacity": 200,
+            "allow_private_image_hosts": True,
+            "reload_seconds": 0.05,
+            **changes,
+        }
+        apps.append(create_app(Settings(**values)))
+        return apps[-1]
+
+    yield open_one
+    for app in apps:
+        app.parts.close()
+
+
+@pytest.fixture
+def client(open_app: Callable[..., AnnApp]) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(open_app())

@@ -1,0 +1,217 @@
+"""The operator's commands, called as the shell calls them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from click.testing import CliRunner, Result
+
+from embeddings.layout import ModelStamp
+from embeddings.rewrite import prepare_store
+from embeddings.store import EmbeddingStore
+from index.build_lock import build_lock
+from index.generations import list_generations
+from manage import BUSY, cli
+from tests.original_files import random_vectors, write_pair, write_store
+
+ROOT = Path(__file__).resolve().parents[1]
+STAMP = ModelStamp("efficientnet-b0", "d" * 64)
+INDEX = "efficientnet-b0"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    path = tmp_path / "efficientnet-b0.hdf5"
+    prepare_store(path, capacity=100, dim=1280, stamp=STAMP)
+    with EmbeddingStore(path) as store:
+        store.append(range(1, 31), random_vectors(30))
+    return path
+
+
+def damage_row(path: Path, row: int) -> None:
+    with h5py.File(path) as file:
+        offset = file["embedding"].id.get_offset()
+    with path.open("r+b") as file:
+        file.seek(offset + row * 1280 * 4)
+        file.write(b"\xff\x01")
+
+
+@pytest.mark.parametrize("command", ["generate-index", "migrate-store", "export-model", "stats", "verify"])
+def test_help_says_what_a_command_is_for(run: Run, command: str) -> None:
+    assert command in run("--help").output
+    answer = run(command, "--help")
+    assert answer.exit_code == 0
+    assert "--help" in answer.output
+
+
+def test_generate_index_publishes_a_generation_and_keeps_two(run: Run, store_path: Path) -> None:
+    index_dir = store_path.parent / INDEX
+    for _ in range(3):
+        assert run("generate-index", "--tree-count", "3").exit_code == 0
+    generations = list_generations(index_dir)
+    assert len(generations) == 2
+    assert (index_dir / "current").resolve() == generations[-1].resolve()
+    manifest = json.loads((index_dir / "current" / "index.json").read_text())
+    assert (manifest["items"], manifest["trees"], manifest["weights_digest"]) == (30, 3, STAMP.digest)
+
+
+def test_generate_index_writes_the_original_pair_at_output(run: Run, store_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "elsewhere" / "index"
+    answer = run("generate-index", str(output), "--tree-count", "3")
+    assert answer.exit_code == 0, answer.output
+    assert sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) == ["index.bin", "index.txt"]
+    assert (output / "index.txt").read_text().split() == [str(logo_id) for logo_id in range(1, 31)]
+    assert not (tmp_path / INDEX).exists()
+
+
+def test_a_seed_gives_the_same_bytes_each_time(run: Run, store_path: Path, tmp_path: Path) -> None:
+    digests = set()
+    for name in ("one", "other"):
+        assert run("generate-index", str(tmp_path / name), "--seed", "5").exit_code == 0
+        digests.add(hashlib.sha256((tmp_path / name / "index.bin").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_generate_index_can_name_another_index(run: Run, store_path: Path, tmp_path: Path) -> None:
+    assert run("generate-index", "--index", "brands", "--tree-count", "2").exit_code == 0
+    assert (tmp_path / "brands" / "current" / "index.bin").is_file()
+    assert run("generate-index", "--index", "../brands").exit_code == 2
+
+
+def test_dry_run_builds_nothing(run: Run, store_path: Path, tmp_path: Path) -> None:
+    answer = run("generate-index", "--dry-run")
+    assert "would index 30 logos" in answer.output
+    assert not (tmp_path / INDEX).exists()
+
+
+def test_empty_store_is_nothing_to_index_and_no_failure(run: Run, tmp_path: Path) -> None:
+    prepare_store(tmp_path / "efficientnet-b0.hdf5", capacity=10, dim=1280, stamp=STAMP)
+    assert run("generate-index").exit_code == 0
+    assert not (tmp_path / INDEX / "current").exists()
+
+
+def test_missing_store_is_a_failure_in_one_line(run: Run, tmp_path: Path) -> None:
+    for command in ("generate-index", "stats", "verify", "migrate-store"):
+        answer = run(command)
+        assert answer.exit_code == 1
+        assert answer.output.count("\n") == 1
+        assert str(tmp_path) in answer.output
+
+
+def test_wrong_setting_is_a_failure_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANN_THREADS", "many")
+    answer = run("stats")
+    assert (answer.exit_code, answer.output.count("\n")) == (1, 1)
+    assert "ANN_THREADS='many'" in answer.output
+
+
+def test_second_build_is_told_to_come_back(run: Run, store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / INDEX).mkdir()
+    with build_lock(tmp_path / INDEX / ".generate.lock", wait=True):
+        answer = run("generate-index", "--no-wait")
+    assert answer.exit_code == BUSY
+    assert "another build" in answer.output
+
+
+def test_two_builds_at_once_both_succeed(store_path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "manage.py"), "generate-index", "--tree-count", "3"]
+    environment = {"ANN_DATA_DIR": str(tmp_path), "PATH": ""}
+    builds = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [build.wait(60) for build in builds] == [0, 0]
+    assert len(list_generations(tmp_path / INDEX)) == 2
+
+
+def test_damaged_row_is_left_out_and_exits_with_1(run: Run, store_path: Path, tmp_path: Path) -> None:
+    damage_row(store_path, 4)
+    answer = run("generate-index", "--tree-count", "2")
+    assert answer.exit_code == 1
+    assert "1 damaged" in answer.output
+    ids = (tmp_path / INDEX / "current" / "index.txt").read_text().split()
+    assert len(ids) == 29
+    assert "5" not in ids
+
+
+def test_original_store_is_migrated_by_the_first_command(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "efficientnet-b0.hdf5"
+    write_store(path, [5, 6, 5], random_vectors(3))
+    assert run("generate-index", "--tree-count", "2").exit_code == 0
+    with EmbeddingStore(path, writable=False) as store:
+        assert sorted(store.ids()) == [5, 6]
+    assert (tmp_path / "efficientnet-b0.original.hdf5").is_file()
+
+
+def test_migrate_store_makes_room(run: Run, store_path: Path) -> None:
+    answer = run("migrate-store", "--capacity", "500")
+    assert answer.exit_code == 0, answer.output
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert (store.capacity, len(store), store.stamp) == (500, 30, STAMP)
+    answer = run("migrate-store", "--capacity", "10")
+    assert answer.exit_code == 1
+    assert "30" in answer.output
+
+
+def test_stats_tell_of_store_and_indexes(run: Run, store_path: Path) -> None:
+    run("generate-index", "--tree-count", "3")
+    report = json.loads(run("stats", "--json").output)
+    assert report["store"]["logos"] == 30
+    assert report["store"]["capacity"] == 100
+    assert report["store"]["model"] == "efficientnet-b0"
+    assert report["indexes"][INDEX]["items"] == 30
+    text = run("stats").output
+    assert "logos" in text
+    assert "30" in text
+
+
+def test_stats_do_not_log_to_the_output_of_programs(run: Run, store_path: Path) -> None:
+    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["items"] == 0
+
+
+def test_verify_finds_all_well(run: Run, store_path: Path, tmp_path: Path) -> None:
+    run("generate-index", "--tree-count", "2")
+    write_pair(tmp_path / "brands", [1, 2, 3], random_vectors(3))
+    answer = run("verify")
+    assert answer.exit_code == 0, answer.output
+    assert "30 logos checked" in answer.output
+    assert answer.output.count("good") == 2
+
+
+def test_verify_names_what_is_damaged(run: Run, store_path: Path, tmp_path: Path) -> None:
+    run("generate-index", "--tree-count", "2")
+    write_pair(tmp_path / "brands", [1, 2, 3], random_vectors(3))
+    damage_row(store_path, 7)
+    current = tmp_path / INDEX / "current" / "index.bin"
+    content = bytearray(current.read_bytes())
+    content[100] ^= 1  # inside a vector: only the digest can tell
+    current.write_bytes(content)
+    (tmp_path / "brands" / "index.txt").write_text("1\n2\n")
+    answer = run("verify")
+    assert answer.exit_code == 1
+    assert "row 7, logo 8" in answer.output
+    assert "generations" in answer.output
+    assert "brands" in answer.output
+    assert "3 damages found" in answer.output
+
+
+def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
+    answer = run("export-model", "--weights", str(tmp_path / "none.h5"))
+    assert answer.exit_code == 1
+    assert "none.h5" in answer.output
+
+
+def test_progress_is_a_bar_on_a_terminal(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manage._on_a_terminal", lambda: True)
+    assert "reading logos" in run("generate-index", "--tree-count", "2").stderr
