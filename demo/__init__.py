@@ -1,0 +1,1 @@
+"""The whole service at work in one command, without network: `python -m demo`."""
