@@ -8,6 +8,7 @@ variable that is unset or empty means the default.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -57,7 +58,13 @@ def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text.startswith("unix:") and len(text) > len("unix:"):
         return text
-    if not port.isascii() or not port.isdigit() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
+    if (
+        ":" not in text
+        or not port.isascii()
+        or not port.isdigit()
+        or int(port) > 65_535
+        or (":" in host and not host.startswith("["))
+    ):
         raise ValueError
     return text
 
@@ -69,7 +76,10 @@ def _file_name(text: str) -> str:
 
 
 def _hosts(text: str) -> frozenset[str]:
-    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+    hosts = frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+    if not all(re.fullmatch(r"\.?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+]", host) for host in hosts):
+        raise ValueError
+    return hosts
 
 
 def _dsn(text: str) -> str | None:

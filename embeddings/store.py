@@ -39,11 +39,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import math
 import operator
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -74,17 +72,18 @@ class EmbeddingStore:
     Args:
         path: the file, made by `prepare_store`.
         writable: whether `append` and `delete` are wanted.
-        lock_seconds: how long a writer waits for another; a rewrite under way holds the lock for minutes.
+        wait_seconds: how long a thread that wants to write waits for the others of its process. (One of them waits for
+            other processes as long as it takes: milliseconds, but minutes for a rewrite.)
 
     Raises:
         StoreLayoutError: the file is no store, or has the layout of the original service.
         StoreUnavailableError: it is missing, may not be opened, or another program has it open for writing.
     """
 
-    def __init__(self, path: Path, *, writable: bool = True, lock_seconds: float = 10.0) -> None:
+    def __init__(self, path: Path, *, writable: bool = True, wait_seconds: float = 10.0) -> None:
         self.path = path.resolve()
         self._writable = writable
-        self._lock_seconds = lock_seconds
+        self._wait_seconds = wait_seconds
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._open: KnownRows | None = KnownRows(self._open_file())
@@ -298,10 +297,10 @@ class EmbeddingStore:
         """Hold the writer's lock, knowing every row: whatever is in the file now stays as it is."""
         if not self._writable:
             raise StoreUnavailableError(f"{self.path} was opened for reading only")
-        if not self._turn.acquire(timeout=self._lock_seconds):
-            raise StoreUnavailableError(f"waited {self._lock_seconds} s to write {self.path}: try again later")
+        if not self._turn.acquire(timeout=self._wait_seconds):
+            raise StoreUnavailableError(f"{self.path} is being rewritten, or its disk is slow: try again later")
         try:
-            with writer_lock(self.path, seconds=self._lock_seconds):
+            with writer_lock(self.path):
                 known = self._known()
                 if not _is_named(known.file, self.path):
                     raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service")
@@ -354,25 +353,19 @@ class Snapshot:
 
 
 @contextmanager
-def writer_lock(path: Path, *, seconds: float = math.inf) -> Iterator[None]:
-    """Be the only one, of all processes and threads, who writes the store at `path`.
+def writer_lock(path: Path) -> Iterator[None]:
+    """Be the only one, of all processes and threads, who writes the store at `path`; wait for that in a fair queue.
 
     Raises:
-        StoreUnavailableError: another one kept the lock for so many seconds, or the side file cannot be made.
+        StoreUnavailableError: the side file cannot be made.
     """
-    side_file = f"{path}.lock"
-    with storage_errors(f"lock {side_file}"):
-        fd = os.open(side_file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with storage_errors(f"lock {path}.lock"):
+        fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        deadline, pause = time.monotonic() + seconds, 0.0002
-        while not _try_flock(fd):
-            if time.monotonic() > deadline:
-                raise StoreUnavailableError(f"{path} is being rewritten, or written by others: try again later")
-            time.sleep(pause)
-            pause = min(2 * pause, 0.005)
+        fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # by name: a child forked meanwhile holds a copy of the descriptor
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds the descriptor, too
         os.close(fd)
 
 
@@ -393,11 +386,3 @@ def _is_named(file: StoreFile, path: Path, *, or_gone: bool = False) -> bool:
         return os.path.samestat(path.stat(), file.status)
     except OSError:
         return or_gone
-
-
-def _try_flock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

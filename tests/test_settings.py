@@ -59,6 +59,8 @@ def test_sentry_can_be_disabled(dsn: str) -> None:
         ("ANN_SEARCH_K", "-1"),
         ("ANN_THREADS", "1"),
         ("ANN_ALLOW_PRIVATE_IMAGE_HOSTS", "perhaps"),
+        ("ANN_IMAGE_HOSTS", "https://images.example.org"),
+        ("ANN_IMAGE_HOSTS", "images.example.org:443"),
         ("SENTRY_DSN", "key"),
         ("LOG_LEVEL", "LOUD"),
     ],

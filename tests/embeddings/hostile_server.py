@@ -47,7 +47,6 @@ class HostileServer:
             tls.sni_callback = lambda _sock, name, _context: self.server_names.append(name)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._listener = socket.create_server((address, 0), family=family, backlog=128)
-        self._listener.settimeout(0.05)
         self.address = address
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept)
@@ -60,6 +59,7 @@ class HostileServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         for visit in self._visits:
             visit.join()
@@ -71,8 +71,9 @@ class HostileServer:
         return f"{'https' if self._tls else 'http'}://{host or literal}:{self.port}{path}"
 
     def _accept(self) -> None:
-        while not self._closing.is_set():
-            with contextlib.suppress(TimeoutError):
+        # Shutting the listener down ends the wait with an error.
+        with contextlib.suppress(OSError):
+            while True:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
                 self._visits.append(threading.Thread(target=self._receive, args=(connection,)))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -261,6 +263,30 @@ def test_a_file_opened_for_reading_is_never_written(tmp_path: Path) -> None:
     file = StoreFile(make(tmp_path / "s.hdf5"), writable=False)
     with pytest.raises(StoreUnavailableError, match="cannot write"):
         file.write_ids(0, np.array([7]))
+
+
+def test_a_failed_sync_is_told_to_every_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = StoreFile(make(tmp_path / "s.hdf5"), writable=True)
+    under_way, told = threading.Event(), []
+
+    def fail_once(_: int) -> None:  # as the kernel does: it reports a failure to one caller
+        if not under_way.is_set():
+            under_way.set()
+            time.sleep(0.05)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def sync() -> None:
+        with pytest.raises(StoreUnavailableError) as caught:
+            file.sync()
+        told.append(caught.value)
+
+    monkeypatch.setattr(os, "fdatasync", fail_once)
+    first = threading.Thread(target=sync)
+    first.start()
+    under_way.wait()
+    sync()
+    first.join()
+    assert len(told) == 2
 
 
 def test_the_descriptor_is_closed_with_its_last_user(tmp_path: Path) -> None:

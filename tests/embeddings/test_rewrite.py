@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -353,10 +353,53 @@ class _Usage(NamedTuple):
 
 def test_a_disk_without_room_is_found_out_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = original(tmp_path / "s.hdf5", [1, 2], vectors(2))
+    draft_path(path).write_text("what a killed run left takes room, too")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: _Usage(100, 90, 10))
     with pytest.raises(StoreFullError, match="make room"):
         prepare(path)
     assert names(tmp_path) == ["s.hdf5"]
+
+
+@pytest.mark.parametrize(
+    ("before", "steps"),
+    [
+        ("nothing", ["sync draft", "link draft s.hdf5", "sync directory"]),
+        (
+            "original",
+            [
+                "sync draft",  # its layout,
+                "sync draft",  # its rows
+                "link s.hdf5 s.original.hdf5",
+                "sync directory",
+                "replace draft s.hdf5",
+                "sync directory",
+            ],
+        ),
+    ],
+)
+def test_a_file_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, steps: list[str]
+) -> None:
+    path = tmp_path / "s.hdf5"
+    if before == "original":
+        original(path, [1, 2], vectors(2))
+    label = {draft_path(path): "draft", tmp_path: "directory"}
+    seen: list[str] = []
+
+    def note(name: str, word: str) -> None:
+        real = getattr(os, name)
+
+        def noting(*things: Any) -> None:
+            paths = [Path(f"/proc/self/fd/{thing}").readlink() if isinstance(thing, int) else thing for thing in things]
+            seen.append(" ".join([word, *(label.get(path, path.name) for path in paths)]))
+            real(*things)
+
+        monkeypatch.setattr(os, name, noting)
+
+    for name, word in (("fdatasync", "sync"), ("fsync", "sync"), ("link", "link"), ("replace", "replace")):
+        note(name, word)
+    prepare(path)
+    assert seen == steps
 
 
 @pytest.mark.parametrize("function", ["pwrite", "fdatasync", "fsync", "link", "replace", "chmod"])

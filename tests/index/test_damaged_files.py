@@ -54,9 +54,7 @@ def whole_afterwards(directory: Path, logos: Logos) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("count", "dim", "trees", "jobs"), SHAPES)
-def test_a_cut_pair_is_refused_wherever_it_is_cut(
-    tmp_path: Path, count: int, dim: int, trees: int, jobs: int
-) -> None:
+def test_a_cut_pair_is_refused_wherever_it_is_cut(tmp_path: Path, count: int, dim: int, trees: int, jobs: int) -> None:
     logos = some_logos(count, dim)
     path = write_pair(tmp_path / "pair", logos, trees, jobs)
     size, node = path.stat().st_size, node_size(dim)
