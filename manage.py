@@ -11,7 +11,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from index.audit import audit
 from index.build import build_index, build_pair, estimated_size
 from index.catalog import IndexCatalog
 from index.errors import BuildInProgressError, SearchError
-from index.generations import publish
+from index.generations import list_generations, publish
 from index.manifest import Manifest
 from settings import Settings, SettingsError
 
@@ -175,18 +174,14 @@ def stats(settings: Settings, as_json: bool) -> None:
     """Tell what is stored and indexed, by which model, and how large it is."""
     with _open_store(settings) as store:
         catalog = IndexCatalog(
-            settings.data_dir,
-            dim=store.dim,
-            default=settings.default_index,
-            search_k=settings.search_k,
-            weights_digest=store.stamp.digest,
-            reload_seconds=settings.reload_seconds,
+            settings.data_dir, dim=store.dim, default=settings.default_index, weights_digest=store.stamp.digest
         )
         file = settings.store_path.stat()
+        logos = len(store)
         report: dict[str, Any] = {
             "store": {
                 "path": str(settings.store_path),
-                "logos": len(store),
+                "logos": logos,
                 "capacity": store.capacity,
                 "dim": store.dim,
                 "model": store.stamp.name or "unknown (a store of the original)",
@@ -194,7 +189,18 @@ def stats(settings: Settings, as_json: bool) -> None:
                 "bytes_on_disk": file.st_blocks * 512,
                 "bytes_with_holes": file.st_size,
             },
-            "indexes": {status.name: asdict(status) for status in catalog.status()},
+            "indexes": {
+                status.name: {
+                    "serving": status.source or None,
+                    "logos": status.items,
+                    "logos_not_indexed": max(0, logos - status.items),
+                    "trees": status.trees,
+                    "error": status.error,
+                    "generations": [path.name for path in list_generations(settings.data_dir / status.name)],
+                    "bytes_on_disk": _bytes_below(settings.data_dir / status.name),
+                }
+                for status in catalog.status()
+            },
         }
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
@@ -202,7 +208,8 @@ def stats(settings: Settings, as_json: bool) -> None:
     for title, values in (("store", report["store"]), *report["indexes"].items()):
         click.echo(title)
         for key, value in values.items():
-            click.echo(f"  {key.replace('_', ' '):18} {value if value is not None else '-'}")
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"  {key.replace('_', ' '):18} {'-' if shown in (None, '') else shown}")
 
 
 @cli.command()
@@ -261,6 +268,10 @@ def _progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
             bar.update(done)
 
         yield advance
+
+
+def _bytes_below(directory: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
 
 
 def _on_a_terminal() -> bool:

@@ -87,6 +87,7 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._open: KnownRows | None = KnownRows(self._open_file())
+        self._settle(self._open)
 
     @property
     def capacity(self) -> int:
@@ -178,6 +179,9 @@ class EmbeddingStore:
     def snapshot(self) -> Snapshot:
         """Return what is stored now, once it is safely on the disk."""
         known, slots = self._slots()
+        if known.pending:
+            self._settle(known)
+            known, slots = self._slots()
         with self._mutex:
             known.make_durable()
         rows = np.flatnonzero(slots > 0)
@@ -227,6 +231,12 @@ class EmbeddingStore:
             with storage_errors(f"sync {self.path.parent}"):
                 sync_directory(self.path.parent)
         return file
+
+    def _settle(self, known: KnownRows) -> None:
+        """Wait for whoever may be writing the pending rows: those that still disagree then are damaged."""
+        if known.pending:
+            with suppress(StoreUnavailableError), writer_lock(self.path), self._mutex:
+                known.look(alone=True)
 
     def _find(self, logo_id: int) -> tuple[KnownRows, int | None]:
         known = self._known()

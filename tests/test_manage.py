@@ -170,14 +170,17 @@ def test_stats_tell_of_store_and_indexes(run: Run, store_path: Path) -> None:
     assert report["store"]["logos"] == 30
     assert report["store"]["capacity"] == 100
     assert report["store"]["model"] == "efficientnet-b0"
-    assert report["indexes"][INDEX]["items"] == 30
+    index = report["indexes"][INDEX]
+    assert (index["logos"], index["logos_not_indexed"], index["trees"]) == (30, 0, 3)
+    assert index["generations"] == [index["serving"]]
+    assert index["bytes_on_disk"] > 30 * 1280 * 4
     text = run("stats").output
     assert "logos" in text
     assert "30" in text
 
 
 def test_stats_do_not_log_to_the_output_of_programs(run: Run, store_path: Path) -> None:
-    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["items"] == 0
+    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["logos"] == 0
 
 
 def test_verify_finds_all_well(run: Run, store_path: Path, tmp_path: Path) -> None:

@@ -546,13 +546,25 @@ def test_a_snapshot_leaves_out_damaged_rows_and_says_so(tmp_path: Path, caplog: 
 
 def test_rows_that_cannot_be_believed_yet_are_in_no_list(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5")
+    reader = EmbeddingStore(store.path)
     store.append([1, 2, 3], vectors(3))
     damage(store.path, row=1)
-    reader = EmbeddingStore(store.path)
     assert reader.ids().tolist() == [1, 3]
     assert len(reader) == 2
     assert reader.append([2], vectors(1)) == []  # under the lock it is known to be stored, and damaged
     assert reader.ids().tolist() == [1, 2, 3]
+
+
+def test_a_row_that_nobody_is_writing_is_known_to_be_damaged(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s.hdf5")
+    early = EmbeddingStore(store.path)
+    store.append([1, 2, 3], vectors(3))
+    damage(store.path, row=1)
+    with pytest.raises(DamagedRowError, match="logo 2"):
+        EmbeddingStore(store.path, writable=False).get(2)
+    snapshot = early.snapshot()
+    assert [ids.tolist() for ids, _ in snapshot.blocks()] == [[1, 3]]
+    assert snapshot.damaged == 1
 
 
 def test_a_store_behind_a_link_is_locked_and_watched_where_it_lies(tmp_path: Path) -> None:
