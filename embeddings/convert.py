@@ -122,26 +122,26 @@ def export_model(
         ModelError: as for `build_keras_model`; or the two runtimes disagree; or the files cannot be written.
     """
     stem = model_stem(name, label or weights)
-    model = build_keras_model(name, weights)
-    content = _convert(model)
     origin = origin or ORIGINS.get(weights) or Origin(f"the file {Path(weights).name}", "as its maker says")
-    description = ModelDescription(
-        name=name,
-        dim=model.output_shape[-1],
-        input_size=INPUT_SIZE,
-        mean=MEAN,
-        std=STD,
-        pooling="max",
-        weights=label or (weights if weights in ORIGINS else Path(weights).name),
-        weights_digest=_weights_digest(model),
-        file_sha256=hashlib.sha256(content).hexdigest(),
-        is_trained=weights != "seeded",
-        licence=origin.licence,
-        source=origin.source,
-    )
-    converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
+        model = build_keras_model(name, weights)
+        content = _convert(model)
+        description = ModelDescription(
+            name=name,
+            dim=model.output_shape[-1],
+            input_size=INPUT_SIZE,
+            mean=MEAN,
+            std=STD,
+            pooling="max",
+            weights=label or (weights if weights in ORIGINS else Path(weights).name),
+            weights_digest=_weights_digest(model),
+            file_sha256=hashlib.sha256(content).hexdigest(),
+            is_trained=weights != "seeded",
+            licence=origin.licence,
+            source=origin.source,
+        )
+        converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
         _write_atomically(converted.path, content)
         _check_same_vectors(converted, model)
         _write_atomically(output_dir / f"{stem}.json", description.to_json().encode())
@@ -249,11 +249,14 @@ def _half(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _convert(model: Any) -> bytes:
-    import keras
     import tensorflow as tf
 
-    one_crop = keras.Input(batch_shape=(1, INPUT_SIZE, INPUT_SIZE, 3))
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(one_crop, model(one_crop, training=False)))
+    # As constants, the weights need no detour over a saved model: a quarter of the time.
+    trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
+    others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
+    network = tf.function(lambda crop: model.stateless_call(trainable, others, crop, training=False)[0])
+    one_crop = network.get_concrete_function(tf.TensorSpec((1, INPUT_SIZE, INPUT_SIZE, 3), tf.float32, name="crop"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([one_crop], tf.Module())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     content: bytes = converter.convert()

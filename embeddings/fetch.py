@@ -121,7 +121,7 @@ class ImageFetcher:
         self._limits = limits
         self._allowed_hosts = frozenset(_normal_host(name) for name in allowed_hosts)
         self._allow_private = allow_private
-        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity", "Connection": "close"}
+        self._headers = {"User-Agent": user_agent, "Connection": "close"}
         self._tls = tls or ssl.create_default_context()
         self._resolve = resolve
         self._dial = dial

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.layout import StoreFile
+from embeddings.store_file import StoreFile
 
 WINDOW = 4096  # rows: the largest batch, and so how far behind the last known row a new one may appear
 MAX_ID = 2**63 - 1

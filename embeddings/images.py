@@ -149,7 +149,7 @@ def _open(data: bytes, max_pixels: int) -> ImageFile:
     Image.init()
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(data[:16]) is True:
+        if accept and accept(data[:16]):
             break
     else:
         raise ImageDecodeError(f"The data is no image of a format that is read: {', '.join(FORMATS)}.")
@@ -168,8 +168,6 @@ def _open(data: bytes, max_pixels: int) -> ImageFile:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height < 1:
-        raise ImageDecodeError("The image is empty: its height or width is 0.")
     if width * height > max_pixels:
         raise ImageDecodeError(
             f"The image is too large: it has {width} x {height} pixels, and {max_pixels:,} pixels are read at most."

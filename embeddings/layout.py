@@ -1,4 +1,4 @@
-"""The file of the store: where its bytes lie, and the only module that reads or writes them.
+"""The file of the store: how it is laid out, and where its bytes lie (`store_file.py` reads and writes them).
 
 It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once and never opens it for writing again, so no
 byte of its metadata changes after that. Its three datasets are contiguous, so a row is plain bytes at a known offset:
@@ -9,8 +9,6 @@ byte of its metadata changes after that. Its three datasets are contiguous, so a
 
 They are allocated when the file is made but never filled: what is not used yet is a hole that takes no space. The ids
 come first, so a copy made front to back of a store in use holds the content of every id that it holds.
-
-Nothing is mapped into memory: a bad disk or a file cut short is an error of one read, not a SIGBUS for the service.
 """
 
 from __future__ import annotations
@@ -18,9 +16,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import threading
-import weakref
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,12 +24,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreUnavailableError
 
-_ID_BYTES = 8
-_CRC_BYTES = 4
+ID_BYTES = 8
+CRC_BYTES = 4
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -63,133 +57,6 @@ class Layout:
     dim: int
     stamp: ModelStamp
     offsets: Offsets | None
-
-
-class StoreFile:
-    """An open store file: always the same file, closed once nobody holds this object any more.
-
-    A reader that took hold of it can therefore read on while the store moves to another file.
-
-    Args:
-        path: the file.
-        writable: open it for `write_content` and `write_ids`, too.
-
-    Raises:
-        StoreLayoutError: it is no store in the layout of this version.
-        StoreUnavailableError: it is missing, may not be opened, or another program has it open for writing.
-    """
-
-    def __init__(self, path: Path, *, writable: bool) -> None:
-        with storage_errors(f"open {path}"):
-            self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._fd)
-        layout = read_layout(self._fd, path)
-        if layout.offsets is None:
-            raise StoreLayoutError(
-                f"{path} has the layout of the original service: run `manage.py migrate-store` (it keeps the old file)"
-            )
-        self.path = path
-        self.capacity, self.dim, self.stamp = layout.capacity, layout.dim, layout.stamp
-        self.status = os.fstat(self._fd)
-        self._offsets = layout.offsets
-        self._row_bytes = 4 * layout.dim
-        self._syncing = threading.Lock()
-        self._sync_failure: OSError | None = None
-
-    def id_at(self, row: int) -> int:
-        """Return what the id slot of a row holds now."""
-        return int.from_bytes(self._read(self._offsets.ids + _ID_BYTES * row, _ID_BYTES), "little", signed=True)
-
-    def ids(self, first: int, stop: int) -> NDArray[np.int64]:
-        """Return the id slots of the rows from `first` up to `stop` or the capacity: (n,), read-only."""
-        rows = max(0, min(stop, self.capacity) - first)
-        return np.frombuffer(self._read(self._offsets.ids + _ID_BYTES * first, _ID_BYTES * rows), "<i8")
-
-    def embedding(self, row: int, logo_id: int) -> NDArray[np.float32] | None:
-        """Return the embedding of a row, (dim,) and read-only; None if it is not what was stored for this logo."""
-        content = self._read(self._offsets.embeddings + self._row_bytes * row, self._row_bytes)
-        checksum = self._read(self._offsets.checksums + _CRC_BYTES * row, _CRC_BYTES)
-        if zlib.crc32(content, zlib.crc32(logo_id.to_bytes(_ID_BYTES, "little"))) != int.from_bytes(checksum, "little"):
-            return None
-        return np.frombuffer(content, "<f4")
-
-    def checked(self, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read consecutive rows and hold each against its checksum.
-
-        Args:
-            first: the first row.
-            ids: (n,) what the id slots of the rows hold.
-
-        Returns:
-            The embeddings, (n, dim), and which of them are good, (n,): those of a used slot that can be read and agree
-            with their checksums.
-        """
-        rows = len(ids)
-        try:
-            content = self._read(self._offsets.embeddings + self._row_bytes * first, self._row_bytes * rows)
-            checksums = self._read(self._offsets.checksums + _CRC_BYTES * first, _CRC_BYTES * rows)
-        except StoreUnavailableError:
-            if rows == 1:
-                return np.zeros((1, self.dim), "<f4"), np.zeros(1, bool)
-            # One bad sector fails the whole read: halve it until the fault costs only the rows that it touches.
-            half = rows // 2
-            parts = self.checked(first, ids[:half]), self.checked(first + half, ids[half:])
-            return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        embeddings = np.frombuffer(content, "<f4").reshape(rows, self.dim)
-        return embeddings, (_checksums(ids, embeddings) == np.frombuffer(checksums, "<u4")) & (ids != 0)
-
-    def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
-        """Write embeddings, (n, dim), and checksums into the rows from `first`; the id slots stay as they are."""
-        embeddings = np.ascontiguousarray(embeddings, "<f4")
-        self._write(self._offsets.embeddings + self._row_bytes * first, embeddings)
-        self._write(self._offsets.checksums + _CRC_BYTES * first, _checksums(ids, embeddings))
-
-    def write_ids(self, first: int, ids: NDArray[np.int64]) -> None:
-        """Write the id slots, (n,), of the rows from `first`."""
-        self._write(self._offsets.ids + _ID_BYTES * first, np.ascontiguousarray(ids, "<i8"))
-
-    def sync(self) -> None:
-        """Wait until all that any process wrote to the file is on the disk.
-
-        Raises:
-            StoreUnavailableError: the kernel could not write all of it, now or at an earlier call. It tells so once,
-                and what it could not write still reads well from its cache: no later sync here means anything.
-        """
-        with self._syncing:  # two threads at once would share one telling
-            if self._sync_failure is None:
-                try:
-                    os.fdatasync(self._fd)
-                except OSError as error:
-                    self._sync_failure = error
-            self.refuse_after_failed_sync()
-
-    def refuse_after_failed_sync(self) -> None:
-        """Raise StoreUnavailableError if a sync has failed."""
-        if self._sync_failure is not None:
-            raise StoreUnavailableError(
-                f"a sync of {self.path} failed ({self._sync_failure.strerror}): see to its disk, then restart"
-            ) from self._sync_failure
-
-    def _read(self, offset: int, size: int) -> bytes:
-        content = b""
-        while len(content) < size:  # once, but for the 2 GiB that Linux reads at most
-            try:
-                part = os.pread(self._fd, size - len(content), offset + len(content))
-            except OSError as error:
-                raise StoreUnavailableError(f"cannot read {self.path}: {error.strerror}") from error
-            if not part:
-                raise StoreUnavailableError(f"{self.path} is shorter than its layout says: restore it from a backup")
-            content += part
-        return content
-
-    def _write(self, offset: int, array: NDArray[np.generic]) -> None:
-        content = array.data.cast("B")
-        try:
-            while content:
-                written = os.pwrite(self._fd, content, offset)
-                content, offset = content[written:], offset + written
-        except OSError as error:
-            raise _store_error(f"write {self.path}", error) from error
 
 
 def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
@@ -221,7 +88,7 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
         raise ValueError(f"a store needs at least one row and one dimension, not {capacity} and {dim}")
     path.unlink(missing_ok=True)
     with path.open("xb") as file:  # HDF5 reports a file that grows too large only as it closes, when it is too late
-        file.truncate(capacity * (_ID_BYTES + _CRC_BYTES + 4 * dim))
+        file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim))
     with h5py.File(path, "w", libver="earliest", alignment_threshold=1, alignment_interval=4096) as hdf5:
         hdf5.attrs["model"] = stamp.name
         hdf5.attrs["model_digest"] = stamp.digest
@@ -307,10 +174,11 @@ def storage_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _store_error(doing, error) from error
+        raise store_error(doing, error) from error
 
 
-def _store_error(doing: str, error: OSError) -> StoreError:
+def store_error(doing: str, error: OSError) -> StoreError:
+    """Return the room's error for one of the operating system's."""
     if error.errno in _NO_ROOM:
         return StoreFullError(f"cannot {doing}: {error.strerror}; make room on its disk")
     return StoreUnavailableError(f"cannot {doing}: {error.strerror or error}")
@@ -325,18 +193,3 @@ def _offsets(ids: Any, checksums: Any, embeddings: Any) -> Offsets | None:
         return None
     begins = [dataset.id.get_offset() for dataset in datasets]
     return None if None in begins else Offsets(*begins)
-
-
-def _checksums(ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Return the CRC-32 of each row, (n,): of its id as a positive number, then of its embedding."""
-    id_bytes = np.abs(ids).astype("<i8").data.cast("B")
-    rows = embeddings.data.cast("B")
-    size = 4 * embeddings.shape[1]
-    return np.fromiter(
-        (
-            zlib.crc32(rows[row * size : (row + 1) * size], zlib.crc32(id_bytes[row * 8 : (row + 1) * 8]))
-            for row in range(len(ids))
-        ),
-        "<u4",
-        len(ids),
-    )

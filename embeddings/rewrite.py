@@ -30,7 +30,6 @@ from embeddings.id_table import WINDOW
 from embeddings.layout import (
     Layout,
     ModelStamp,
-    StoreFile,
     create_store,
     draft_path,
     inspect,
@@ -40,7 +39,8 @@ from embeddings.layout import (
     storage_errors,
     sync_directory,
 )
-from embeddings.store import writer_lock
+from embeddings.store_file import StoreFile
+from embeddings.writer_lock import writer_lock
 
 _BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the original's chunks
 _NAMED = 20  # ids that one line of the log names

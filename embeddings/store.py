@@ -37,7 +37,6 @@ All this holds on a local Linux file system whose disk does what a sync asks. Op
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import operator
 import os
@@ -53,7 +52,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from embeddings.errors import DamagedRowError, StoreError, StoreFullError, StoreModelError, StoreUnavailableError
 from embeddings.id_table import MAX_ID, WINDOW, KnownRows
-from embeddings.layout import ModelStamp, StoreFile, storage_errors, sync_directory
+from embeddings.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.snapshot import Snapshot
+from embeddings.store_file import StoreFile
+from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
 
@@ -320,63 +322,6 @@ class EmbeddingStore:
                 yield known
         finally:
             self._turn.release()
-
-
-class Snapshot:
-    """The logos stored at one moment, however the store changes afterwards, or moves to another file.
-
-    Attributes:
-        ids: (n,) their ids, in the order they were stored.
-        dim: the length of an embedding.
-        damaged: how many logos the last walk through `blocks` left out.
-    """
-
-    def __init__(self, file: StoreFile, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
-        self.ids = ids
-        self.dim = file.dim
-        self.damaged = 0
-        self._file = file
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
-
-        Each row is held against its checksum. Damaged ones are left out, logged and counted.
-        """
-        self.damaged = 0
-        for start in range(0, int(self._rows[-1]) + 1 if len(self) else 0, rows):
-            of_block = slice(*self._rows.searchsorted([start, start + rows]))
-            ids, places = self.ids[of_block], self._rows[of_block] - start
-            if not len(ids):
-                continue
-            slots = np.zeros(places[-1] + 1, np.int64)
-            slots[places] = ids
-            embeddings, good = self._file.checked(start, slots)
-            intact = good[places]
-            if not intact.all():
-                self.damaged += int(np.count_nonzero(~intact))
-                log.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
-            yield ids[intact], embeddings[good]
-
-
-@contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """Be the only one, of all processes and threads, who writes the store at `path`; wait for that in a fair queue.
-
-    Raises:
-        StoreUnavailableError: the side file cannot be made.
-    """
-    with storage_errors(f"lock {path}.lock"):
-        fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds the descriptor, too
-        os.close(fd)
 
 
 def _commit(file: StoreFile, row: int, slots: NDArray[np.int64]) -> None:

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from embeddings.convert import export_in_child_process, export_model, main
 from embeddings.convert import _check_same_vectors as check_same_vectors
+from embeddings.convert import export_in_child_process, export_model, main
 from embeddings.embedder import Embedder, preprocess
 from embeddings.errors import ModelError
 from embeddings.model import ConvertedModel, locate_model
@@ -21,12 +20,13 @@ NAME = "efficientnet-b0"
 ROOT = Path(__file__).parent.parent.parent
 BUNDLED = locate_model(NAME, "bundled", Path("nowhere"))
 
-# Runs once, with TensorFlow: what Keras computes with the seeded weights, and with others that it saves as a file.
+# Runs once, as it takes TensorFlow: what Keras computes with the seeded weights, and with others that it saves and
+# converts under a label.
 KERAS = """
 import sys
 from pathlib import Path
 import numpy as np
-from embeddings.convert import build_keras_model
+from embeddings.convert import build_keras_model, main
 from embeddings.errors import ModelError
 
 work = Path(sys.argv[1])
@@ -52,6 +52,9 @@ try:
     build_keras_model("efficientnet-b0", str(work / "broken.h5"))
 except ModelError as error:
     (work / "refusal.txt").write_text(str(error))
+
+arguments = ["efficientnet-b0", str(work / "mine.weights.h5"), str(work / "models")]
+sys.exit(main([*arguments, "--label", "noisy-student", "--origin", "our photos", "CC-BY-4.0"]))
 """
 
 
@@ -72,7 +75,7 @@ LOGOS = [logo(number) for number in range(6)]
 
 @pytest.fixture(scope="session")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the vectors of LOGOS as Keras computes them, and files of Keras weights."""
+    """Return a directory with what KERAS leaves there; see its comment."""
     work = tmp_path_factory.mktemp("keras")
     np.save(work / "pixels.npy", np.stack([preprocess(crop, BUNDLED.description) for crop in LOGOS]))
     child = subprocess.run(
@@ -91,30 +94,13 @@ def test_the_bundled_model_computes_what_the_seeded_keras_model_does(keras: Path
     assert furthest(Embedder(BUNDLED).embed(LOGOS), np.load(keras / "seeded.npy")) < 1e-3
 
 
-@dataclass(frozen=True)
-class Conversions:
-    weights: str
-    directory: Path
-    converted: ConvertedModel  # as the service does it
-    labelled: ConvertedModel  # by hand, at the same time
-
-
 @pytest.fixture(scope="session")
-def conversions(keras: Path) -> Conversions:
-    weights, directory = str(keras / "mine.weights.h5"), keras / "models"
-    command = [sys.executable, "-m", "embeddings.convert", NAME, weights, str(directory)]
-    options = ["--label", "noisy-student", "--origin", "our photos", "CC-BY-4.0"]
-    with subprocess.Popen(
-        [*command, *options], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as other:
-        converted = export_in_child_process(NAME, weights, directory, timeout_seconds=300)
-    assert other.returncode == 0
-    return Conversions(weights, directory, converted, locate_model(NAME, "noisy-student", directory))
+def converted(keras: Path) -> ConvertedModel:
+    return export_in_child_process(NAME, str(keras / "mine.weights.h5"), keras / "models", timeout_seconds=300)
 
 
-def test_a_file_of_keras_weights_is_converted_found_and_served(keras: Path, conversions: Conversions) -> None:
-    converted = conversions.converted
-    assert converted == locate_model(NAME, conversions.weights, conversions.directory)
+def test_a_file_of_keras_weights_is_converted_found_and_served(keras: Path, converted: ConvertedModel) -> None:
+    assert converted == locate_model(NAME, str(keras / "mine.weights.h5"), keras / "models")
     assert converted.path.stat().st_size < 9_000_000
     assert converted.description.weights_digest != BUNDLED.description.weights_digest
     assert (converted.description.weights, converted.description.is_trained) == ("mine.weights.h5", True)
@@ -125,18 +111,18 @@ def test_a_file_of_keras_weights_is_converted_found_and_served(keras: Path, conv
     assert furthest(Embedder(converted).embed(LOGOS), expected) < 1e-4  # 1e-3 if Keras had the weights unrounded
 
 
-def test_converting_the_same_weights_again_gives_the_same_file(conversions: Conversions) -> None:
-    one, other = conversions.converted, conversions.labelled
-    assert other.path.read_bytes() == one.path.read_bytes()
-    assert other.description == replace(
-        one.description, weights="noisy-student", source="our photos", licence="CC-BY-4.0"
+def test_converting_the_same_weights_again_gives_the_same_file(keras: Path, converted: ConvertedModel) -> None:
+    labelled = locate_model(NAME, "noisy-student", keras / "models")
+    assert labelled.path.read_bytes() == converted.path.read_bytes()
+    assert labelled.description == replace(
+        converted.description, weights="noisy-student", source="our photos", licence="CC-BY-4.0"
     )
 
 
-def test_a_conversion_leaves_two_files(conversions: Conversions) -> None:
-    found = locate_model(NAME, "noisy-student", conversions.directory)
-    names = {path.name for path in conversions.directory.iterdir() if "noisy-student" in path.name}
-    assert names == {found.path.name, f"{NAME}-noisy-student.json"}
+def test_a_conversion_leaves_two_files(keras: Path, converted: ConvertedModel) -> None:
+    stem = converted.path.stem.rpartition("-")[0]
+    left = {path.name for path in (keras / "models").iterdir() if stem in path.name}
+    assert left == {converted.path.name, f"{stem}.json"}
 
 
 def test_a_broken_weights_file_is_named(keras: Path) -> None:
@@ -153,7 +139,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
         export_in_child_process(NAME, "imagenet", tmp_path / "models", timeout_seconds=300)
     assert "URL fetch failure on https://github.com/" in str(caught.value)
     assert "`python manage.py export-model --weights imagenet --output converted`" in str(caught.value)
-    assert not (tmp_path / "models").exists()
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +151,12 @@ def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pyt
         " run `python manage.py export-model --weights noisy-student --output converted`,"
         f" then copy the two files it writes to {tmp_path}"
     )
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="the converted model cannot be written to"):
+        export_model(NAME, "seeded", tmp_path / "file" / "models")
 
 
 def test_without_keras_nothing_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

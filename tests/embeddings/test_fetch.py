@@ -98,6 +98,7 @@ def test_nothing_of_the_environment_is_sent_or_obeyed(
     names = {line.split(":")[0] for line in server.requests[1].splitlines()[1:] if line}
     assert names == {"Host", "User-Agent", "Accept-Encoding", "Connection"}
     assert "User-Agent: us\r\n" in server.requests[1]
+    assert "Accept-Encoding: identity\r\n" in server.requests[1]
 
 
 @pytest.mark.parametrize(
@@ -621,16 +622,18 @@ def test_the_time_that_a_name_server_takes_counts(server: HostileServer) -> None
     assert internet.dialled == []
 
 
-def test_the_time_that_a_connection_takes_counts(server: HostileServer) -> None:
-    internet = Internet({"shop.example": [PUBLIC]}, {PUBLIC: server})
+def test_nothing_is_sent_over_a_connection_that_took_all_the_time() -> None:
+    near, far = socket.socketpair()
 
     def slow(address: tuple[str, int], seconds: float) -> socket.socket:
         time.sleep(0.4)
-        return internet.dial(address, seconds)
+        return near
 
-    with pytest.raises(ImageFetchError, match=r"longer than 0\.3 seconds"):
-        ImageFetcher(HURRIED, resolve=internet.resolve, dial=slow).fetch("http://shop.example/photo.jpg")
-    assert server.requests == []
+    with far:
+        with pytest.raises(ImageFetchError, match=r"longer than 0\.3 seconds"):
+            on_loopback(HURRIED, dial=slow).fetch("http://127.0.0.1/photo.jpg")
+        far.setblocking(False)
+        assert far.recv(1) == b"", "neither a byte nor an open connection is left"
 
 
 # Answers

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.id_table import MAX_ID, WINDOW, IdTable, KnownRows
-from embeddings.layout import ModelStamp, StoreFile, create_store
+from embeddings.layout import ModelStamp, create_store
+from embeddings.store_file import StoreFile
 
 ids = st.integers(1, 40) | st.integers(1, MAX_ID)
 

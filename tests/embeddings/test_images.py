@@ -510,6 +510,8 @@ def test_a_box_that_suits_no_image_is_refused_before_the_image_is_had(box: Any, 
     [
         ((0.001, 0.001, 0.01, 0.01), "holds no pixel"),
         ((0.99, 0.0, 1.0, 1.0), "holds no pixel"),
+        ((0.0, 0.99, 1.0, 1.0), "holds no pixel"),
+        ((0.0, 0.0, 1.0, 0.01), "holds no pixel"),
         ((-5, -5, 0.01, 0.01), "holds no pixel"),
         ((0, 0, 5e-324, 1), "holds no pixel"),
         ((0, 0, 1e6, 1e6), "selects more than 1,000,000 pixels"),
@@ -535,7 +537,7 @@ def test_a_crop_of_the_largest_size_is_cut_and_one_row_more_is_not() -> None:
 
 def test_a_crop_may_be_larger_than_the_limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert crop(picture(), 0, 0, 1, 1).size == (40, 30)
+    assert crop(picture(), -0.1, 0, 1, 0.9).size == (36, 33)
 
 
 def test_random_boxes_are_cut_as_pillow_cuts_them_or_refused() -> None:

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError, StoreLayoutError, StoreUnavailableError
-from embeddings.layout import ModelStamp, StoreFile, create_store, draft_path, inspect
+from embeddings.layout import ModelStamp, create_store, draft_path, inspect
+from embeddings.store_file import StoreFile
 
 STAMP = ModelStamp("efficientnet-b0", "abc")
 

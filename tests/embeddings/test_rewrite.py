@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreModelError, StoreUnavailableError
 from embeddings.layout import ModelStamp, create_store, draft_path, inspect
 from embeddings.rewrite import RewriteReport, prepare_store, rewrite_store
-from embeddings.store import EmbeddingStore, writer_lock
+from embeddings.store import EmbeddingStore
+from embeddings.writer_lock import writer_lock
 
 DIM = 4
 STAMP = ModelStamp("a", "digest")

@@ -25,7 +25,8 @@ from embeddings.errors import (
 )
 from embeddings.id_table import MAX_ID, WINDOW
 from embeddings.layout import ModelStamp, create_store, inspect
-from embeddings.store import DamagedRow, EmbeddingStore, writer_lock
+from embeddings.store import DamagedRow, EmbeddingStore
+from embeddings.writer_lock import writer_lock
 
 DIM = 4
 

@@ -1,0 +1,54 @@
+"""What the store held at one moment: the way in which an index is built from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.id_table import WINDOW
+from embeddings.store_file import StoreFile
+
+log = logging.getLogger(__name__)
+
+
+class Snapshot:
+    """The logos stored at one moment, however the store changes afterwards, or moves to another file.
+
+    Attributes:
+        ids: (n,) their ids, in the order they were stored.
+        dim: the length of an embedding.
+        damaged: how many logos the last walk through `blocks` left out.
+    """
+
+    def __init__(self, file: StoreFile, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+        self.ids = ids
+        self.dim = file.dim
+        self.damaged = 0
+        self._file = file
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
+
+        Each row is held against its checksum. Damaged ones are left out, logged and counted.
+        """
+        self.damaged = 0
+        for start in range(0, int(self._rows[-1]) + 1 if len(self) else 0, rows):
+            of_block = slice(*self._rows.searchsorted([start, start + rows]))
+            ids, places = self.ids[of_block], self._rows[of_block] - start
+            if not len(ids):
+                continue
+            slots = np.zeros(places[-1] + 1, np.int64)
+            slots[places] = ids
+            embeddings, good = self._file.checked(start, slots)
+            intact = good[places]
+            if not intact.all():
+                self.damaged += int(np.count_nonzero(~intact))
+                log.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
+            yield ids[intact], embeddings[good]
