@@ -22,7 +22,8 @@ from api.logo_adder import LogoAdder
 from api.neighbour_search import NeighbourSearch
 from api.startup import prepare
 from embeddings.embedder import Embedder
-from embeddings.fetch import FetchLimits, ImageFetcher
+from embeddings.fetch import ImageFetcher
+from embeddings.metered_http import FetchLimits
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from settings import Settings, unknown_variables

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
+from embeddings.addresses import may_reach
 from embeddings.errors import ImageFetchError
-from embeddings.fetch import FetchLimits, ImageFetcher, may_reach
+from embeddings.fetch import ImageFetcher
+from embeddings.metered_http import FetchLimits
 from tests.embeddings.hostile_server import (
     Behaviour,
     HostileServer,

@@ -1,0 +1,128 @@
+"""HTTP connections on a budget of time, bytes and redirects, to an address that somebody else chose.
+
+Every read of a socket is measured, headers and TLS included: a server that drips keeps no single wait long, but the sum
+of them ends.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_FRAMING_BYTES = 2**20  # headers and chunk sizes come on top of the image
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What one image may take, its redirects included.
+
+    Attributes:
+        max_bytes: the size of the image file, in bytes, after decompression.
+        connect_seconds: the wait for a connection to one address, and again for its TLS handshake.
+        read_seconds: the wait for the next bytes.
+        total_seconds: the time for everything. The system's name look-ups count, but cannot be interrupted.
+        max_redirects: the number of redirects followed.
+    """
+
+    max_bytes: int = 20 * 2**20
+    connect_seconds: float = 5.0
+    read_seconds: float = 10.0
+    total_seconds: float = 20.0
+    max_redirects: int = 5
+
+
+class RefusedError(Exception):
+    """A reason to give up, fit to end the sentence that `fetch` begins."""
+
+
+class Budget:
+    """What is left of the time, bytes and redirects of one fetch."""
+
+    def __init__(self, limits: FetchLimits) -> None:
+        self.limits = limits
+        self._deadline = time.monotonic() + limits.total_seconds
+        self._bytes = limits.max_bytes + _FRAMING_BYTES
+        self._redirects = limits.max_redirects
+
+    def seconds(self, at_most: float) -> float:
+        """Return how long the next wait may be; refuse it if the time is up."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise RefusedError(f"it took longer than {self.limits.total_seconds:g} seconds")
+        return min(left, at_most)
+
+    def take_bytes(self, count: int) -> None:
+        """Count bytes that came over the wire; refuse them beyond the limit."""
+        self._bytes -= count
+        if self._bytes < 0:
+            raise too_large(self.limits.max_bytes)
+
+    def take_redirect(self) -> None:
+        """Count a redirect; refuse it beyond the limit."""
+        self._redirects -= 1
+        if self._redirects < 0:
+            raise RefusedError(f"it redirects more than {self.limits.max_redirects} times")
+
+
+class Connection(HTTPConnection):
+    """An HTTP connection to addresses that were judged; the host is only what it asks for."""
+
+    def __init__(self, *args: Any, dial: Callable[[], socket.socket], budget: Budget, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._dial = dial
+        self.response_class = _metered_response(budget)
+
+    def _new_conn(self) -> socket.socket:
+        return self._dial()
+
+
+class TLSConnection(Connection, HTTPSConnection):
+    """The same under TLS: the certificate must be valid for the host, whatever the address."""
+
+
+def _metered_response(budget: Budget) -> type[http.client.HTTPResponse]:
+    """Make the class through which http.client reads a connection, headers and body alike."""
+
+    class MeteredResponse(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            self.fp = io.BufferedReader(_MeteredReader(sock, self.fp.detach(), budget))
+
+    return MeteredResponse
+
+
+class _MeteredReader(io.RawIOBase):
+    """Reads a socket on a budget: a server that drips keeps no single wait long, but the sum of them ends."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase, budget: Budget) -> None:
+        self._sock = sock
+        self._raw = raw
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        self._sock.settimeout(self._budget.seconds(self._budget.limits.read_seconds))
+        count = self._raw.readinto(buffer)
+        self._budget.take_bytes(count or 0)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def too_large(max_bytes: int) -> RefusedError:
+    """Return the refusal of an image of too many bytes."""
+    return RefusedError(f"it is larger than {max_bytes:,} bytes")
