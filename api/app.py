@@ -147,4 +147,9 @@ def _report_errors(settings: Settings) -> None:
         return
     import sentry_sdk  # only where it is asked for: it costs every start a tenth of a second
 
-    sentry_sdk.init(dsn=settings.sentry_dsn, environment=settings.instance)
+    sentry_sdk.init(
+        dsn=settings.sentry_dsn,
+        environment=settings.instance,
+        max_request_body_size="never",  # embeddings are nobody's business
+        trace_propagation_targets=[],  # nor are our traces that of the hosts of images
+    )

@@ -54,7 +54,5 @@ def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params:
 
 
 def _unexpected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:
-    if isinstance(ex, falcon.HTTPError | falcon.HTTPStatus):
-        raise ex
     logger.error("%s %s failed", req.method, req.path, exc_info=ex)
     raise falcon.HTTPInternalServerError(title="internal error", description="The log says more.") from ex

@@ -114,7 +114,8 @@ def _add_under_fire(
     lost += len(adding.acknowledged - set(stored))
     click.echo(
         f"added {len(stored)} of {len(logos)} logos from {len(by_photo)} photos in {seconds:.1f} s,"
-        f" under {killed} SIGKILLs: {len(adding.acknowledged)} acknowledged, {lost} lost, {len(stored) - len(set(stored))} doubled"
+        f" under {killed} SIGKILLs: {len(adding.acknowledged)} acknowledged,"
+        f" {lost} lost, {len(stored) - len(set(stored))} doubled"
     )
     assert lost == 0
     assert sorted(stored) == sorted(logo["logo_id"] for logo in logos)

@@ -8,6 +8,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from email.message import Message
 
 from PIL import Image, ImageDraw
 
@@ -26,11 +27,12 @@ def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> bytes:
 
 
 class PhotoServer:
-    """Serves `photos[path]`; `/slow` waits until `release` is set; counts the requests it gets."""
+    """Serves `photos[path]`; `/slow` waits until `release` is set; keeps count and headers of the requests."""
 
     def __init__(self, photos: dict[str, bytes] | None = None) -> None:
         self.photos = photos if photos is not None else {f"/{k}.jpg": photo(k) for k in range(20)}
         self.requests = 0
+        self.headers: list[Message] = []
         self.release = threading.Event()
         outer = self
 
@@ -40,6 +42,7 @@ class PhotoServer:
 
             def do_GET(self) -> None:
                 outer.requests += 1
+                outer.headers.append(self.headers)
                 if self.path == "/slow":
                     outer.release.wait(20)
                 body = outer.photos.get(self.path, photo() if self.path == "/slow" else None)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from embeddings.layout import ModelStamp
+from embeddings.model import locate_model
 from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
@@ -213,6 +214,12 @@ def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) ->
     answer = run("export-model", "--weights", str(tmp_path / "none.h5"))
     assert answer.exit_code == 1
     assert "none.h5" in answer.output
+
+
+def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> None:
+    answer = run("export-model", "--weights", "seeded")
+    assert answer.exit_code == 0, answer.output
+    assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
 
 
 def test_progress_is_a_bar_on_a_terminal(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

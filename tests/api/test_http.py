@@ -11,7 +11,7 @@ import falcon.testing
 import pytest
 import sentry_sdk
 
-from tests.photo_server import wait_until
+from tests.photo_server import PhotoServer, wait_until
 
 Client = falcon.testing.TestClient
 ROUTES = {
@@ -117,13 +117,13 @@ def sentry() -> Iterator[tuple[str, list[bytes]]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://key@127.0.0.1:{server.server_address[1]}/1", reports
     sentry_sdk.get_client().close()
-    sentry_sdk.init()
+    sentry_sdk.init(trace_propagation_targets=[])
     server.shutdown()
     server.server_close()
 
 
-def test_unexpected_error_is_reported_where_a_dsn_says(
-    open_app: Any, monkeypatch: pytest.MonkeyPatch, sentry: tuple[str, list[bytes]]
+def test_unexpected_error_is_reported_where_a_dsn_says_and_nowhere_else(
+    open_app: Any, monkeypatch: pytest.MonkeyPatch, sentry: tuple[str, list[bytes]], photos: PhotoServer
 ) -> None:
     dsn, reports = sentry
     app = open_app(sentry_dsn=dsn, instance="test-instance")
@@ -132,3 +132,7 @@ def test_unexpected_error_is_reported_where_a_dsn_says(
     sentry_sdk.flush(5)
     wait_until(lambda: reports)
     assert sentry_sdk.get_client().options["environment"] == "test-instance"
+    logos = [{"id": 900, "bounding_box": [0, 0, 1, 1]}]
+    added = Client(app).simulate_post("/api/v1/ann/add", json={"image_url": photos.url("/1.jpg"), "logos": logos})
+    assert added.json == {"added": 1}
+    assert photos.headers[-1].keys() == ["Host", "Accept-Encoding", "User-Agent", "Connection"]
