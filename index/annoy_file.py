@@ -121,7 +121,7 @@ def _count_trees(tree_nodes: NDArray[np.int32], items: int) -> int:
     """Count the roots among the `(m, 4)` headers of the tree nodes: as many originals as copies at the end."""
     roots = np.flatnonzero(tree_nodes[:, _DESCENDANTS] == items)
     trees = len(roots) // 2
-    if len(roots) % 2 or roots[trees] != len(tree_nodes) - trees:
+    if roots[trees] != len(tree_nodes) - trees:  # if they are odd in number, too
         raise IndexDamagedError("the roots at its end are incomplete; it was cut")
     return trees
 

@@ -28,8 +28,8 @@ from pathlib import Path
 
 from index.build_lock import build_lock
 from index.durable import sync_directory
-from index.manifest import Manifest, read_manifest
-from index.verification import GENERATIONS, verify_files
+from index.manifest import Manifest
+from index.verification import GENERATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -93,21 +93,6 @@ def current_generation(index_dir: Path) -> Path | None:
     return index_dir / link.readlink() if link.is_symlink() else None
 
 
-def verify_generation(generation: Path, progress: Callable[[int], None] = lambda _bytes: None) -> Manifest:
-    """Check all of a generation: its structure, and the digests of its files.
-
-    Args:
-        generation: its directory.
-        progress: is told the number of bytes of `index.bin` just read.
-
-    Raises:
-        IndexDamagedError: a file is missing, broken, or not what the manifest says.
-    """
-    manifest = read_manifest(generation)
-    verify_files(generation, dim=manifest.dim, digests=True, progress=progress)
-    return manifest
-
-
 def _next_name(index_dir: Path) -> str:
     """Answer the time in UTC, or what sorts right behind the newest generation if that is not later."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -127,10 +112,8 @@ def _point_current_at(generation: Path) -> None:
 
 
 def _prune(index_dir: Path, keep: int) -> None:
-    current = current_generation(index_dir)
-    for generation in list_generations(index_dir)[: -max(keep, 1)]:
-        if generation != current:
-            shutil.rmtree(generation.rename(generation.with_name(_REMOVING + generation.name)))
+    for generation in list_generations(index_dir)[: -max(keep, 1)]:  # the last one is the current one
+        shutil.rmtree(generation.rename(generation.with_name(_REMOVING + generation.name)))
 
 
 def _sweep(index_dir: Path) -> None:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +51,46 @@ def write_pair(directory: Path, logos: Logos, trees: int = 10, jobs: int = 1) ->
     annoy.save(str(directory / "index.bin"))
     (directory / "index.txt").write_text("".join(f"{logo_id}\n" for logo_id in logo_ids))
     return directory / "index.bin"
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be nobody instead of root, who may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def killed_before_each_step(directory: Path, action: Callable[[], object]) -> Iterator[int]:
+    """Run an action in child processes: kill the first before its first step, the second before its second, ….
+
+    A step is what Python audits: opening, renaming, linking, removing and so on. Each child finds the directory
+    as it was at the beginning. Yields the number of the step after each kill; ends when a child came to its end.
+    """
+    pristine = directory.with_name(directory.name + "-pristine")
+    shutil.copytree(directory, pristine, symlinks=True)
+    for step in itertools.count():
+        shutil.rmtree(directory)
+        shutil.copytree(pristine, directory, symlinks=True)
+        child = multiprocessing.get_context("fork").Process(target=_run_and_be_killed, args=(action, step))
+        child.start()
+        child.join()
+        if child.exitcode == 0:
+            return
+        assert child.exitcode == -signal.SIGKILL
+        yield step
+
+
+def _run_and_be_killed(action: Callable[[], object], step: int) -> None:
+    steps = itertools.count()
+
+    def kill(event: str, _arguments: object) -> None:
+        if event.startswith(("os.", "shutil.", "open", "fcntl.", "tempfile.")) and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+    action()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,10 +78,11 @@ def test_a_count_is_met_however_little_is_inspected(directory: Path, search_k: i
         assert found.distances == sorted(found.distances)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 50])
-def test_a_logo_comes_first_even_among_duplicates(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("search_k", [1, None])
+@pytest.mark.parametrize("count", [1, 2, 5, 50, 200])
+def test_a_logo_comes_first_even_among_duplicates(tmp_path: Path, count: int, search_k: int | None) -> None:
     build(tmp_path, (np.arange(1, 201), np.ones((200, 4), np.float32)))
-    index = AnnoySearchIndex.load(tmp_path, dim=4, search_k=1)
+    index = AnnoySearchIndex.load(tmp_path, dim=4, search_k=search_k)
 
     for logo_id in (1, 77, 200):
         found = index.nearest_to_logo(logo_id, count)
@@ -92,17 +92,15 @@ def test_a_logo_comes_first_even_among_duplicates(tmp_path: Path, count: int) ->
 
 
 def test_equally_near_logos_come_in_the_order_they_were_indexed(tmp_path: Path) -> None:
-    """Also those whose squares of the distance differ, but not the roots."""
-    near = np.float32(1)
-    nearer = np.nextafter(near, np.float32(0))
-    assert near**2 != nearer**2
-    build(tmp_path, (np.array([30, 10, 20]), np.array([[near], [nearer], [-near]], np.float32)))
-    index = AnnoySearchIndex.load(tmp_path, dim=1)
+    """Also those whose squared distances differ, by which Annoy orders, but not their roots."""
+    steps = np.linspace(1.5, 1.5001, 1000, dtype=np.float32)
+    build(tmp_path, (np.arange(1, 1001), np.stack([np.ones(1000), steps[::-1]], axis=1).astype(np.float32)))
 
-    found = index.nearest_to_vector(np.zeros(1, np.float32), 3)
+    found = AnnoySearchIndex.load(tmp_path, dim=2).nearest_to_vector(np.zeros(2, np.float32), 1000)
 
-    exact = ExactIndex([30, 10, 20], np.array([[near], [nearer], [-near]], np.float32))
-    assert found == exact.nearest_to_vector(np.zeros(1, np.float32), 3)
+    rows = list(zip(found.distances, found.logo_ids, strict=True))
+    assert len(set(found.distances)) < 1000
+    assert rows == sorted(rows)
 
 
 def test_answers_are_plain_json(directory: Path) -> None:
@@ -178,7 +176,7 @@ def test_a_damaged_vector_never_gives_a_distance_that_is_no_number(tmp_path: Pat
 
 
 def test_files_may_be_replaced_and_removed_under_a_loaded_index(directory: Path) -> None:
-    logo_ids, vectors = some_logos(1000)
+    vectors = some_logos(1000)[1]
     index = AnnoySearchIndex.load(directory, dim=8)
     before = index.nearest_to_vector(vectors[5], 20)
 
@@ -198,7 +196,7 @@ def test_an_index_may_be_dropped_while_others_search_it(directory: Path) -> None
         return len(found.logo_ids)
 
     with ThreadPoolExecutor(4) as threads:
-        assert set(threads.map(search, range(100))) == {100}
+        assert set(threads.map(search, range(40))) == {100}
 
 
 def test_a_file_that_was_replaced_after_its_check_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +204,7 @@ def test_a_file_that_was_replaced_after_its_check_is_refused(directory: Path, mo
 
     def check_then_replace(directory: Path, *, dim: int, weights_digest: str, digests: bool) -> VerifiedFiles:
         files = verify_files(directory, dim=dim, weights_digest=weights_digest, digests=digests)
-        os.replace(other, directory / "index.bin")
+        other.replace(directory / "index.bin")
         return files
 
     monkeypatch.setattr(annoy_engine, "verify_files", check_then_replace)
