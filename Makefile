@@ -15,7 +15,7 @@ help: ## List the targets
 
 # --- on this machine ---------------------------------------------------------------------------------------
 $(VENV)/.made:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robotoff-ann needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robotoff-ann needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -80,6 +80,5 @@ livecheck: ## Fail unless the service answers
 
 health: status livecheck ## Containers, and whether the service answers
 
-clean: ## Stop the stack and remove what was built; ./data stays
-	-$(COMPOSE) down --remove-orphans --rmi local
+clean: ## Remove the virtual environment, the caches and the demo's picture; data and images stay
 	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* htmlcov

@@ -56,6 +56,5 @@ def on_starting(server: Any) -> None:
         model = prepare(_settings)
     except (EmbeddingsError, OSError) as error:
         sys.exit(f"robotoff-ann: {error}")
-    logging.getLogger("robotoff-ann").info(
-        "serving %s with %s weights", _settings.store_path, model.description.weights
-    )
+    weights = f"{model.description.weights}{'' if model.description.is_trained else ', untrained'}"
+    logging.getLogger("robotoff-ann").info("serving %s (weights: %s)", _settings.store_path, weights)

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from api.progress import logged_progress
 from embeddings.convert import export_in_child_process
 from embeddings.errors import EmbeddingsError, StoreUnavailableError
 from embeddings.layout import inspect
-from embeddings.rewrite import RewriteReport, rewrite_store
+from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
 from index.audit import audit
 from index.build import build_index, build_pair, estimated_size
 from index.catalog import IndexCatalog
 from index.errors import BuildInProgressError, SearchError
-from index.generations import list_generations, publish
+from index.generations import current_generation, list_generations, publish
 from index.manifest import Manifest
 from settings import Settings, SettingsError
 
@@ -72,7 +72,7 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
 @click.option("--tree-count", type=click.IntRange(1), default=100, show_default=True, help="More trees find more.")
-@click.option("--jobs", type=click.IntRange(1), help="Threads that build. [default: all cores; 1 with --seed]")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same bytes for the same logos.")
 @click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Generations that are kept.")
@@ -98,6 +98,8 @@ def generate_index(
     """
     index_dir = settings.data_dir / (name or settings.default_index)
     damaged = 0
+    if _is_original(settings) and not dry_run:
+        _rewrite_store(settings)
     with _open_store(settings) as store:
         if not len(store):
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
@@ -131,6 +133,8 @@ def generate_index(
         if output is not None:
             manifest = build(build_pair, output, wait=wait)
             logger.info("wrote %d logos to %s", manifest.items, output)
+            if current_generation(output) is not None:
+                logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
         else:
             origin = {"model_name": store.stamp.name, "weights_digest": store.stamp.digest}
             publish(index_dir, lambda directory: build(build_index, directory, **origin), keep=keep, wait=wait)
@@ -139,7 +143,11 @@ def generate_index(
 
 
 @cli.command()
-@click.option("--capacity", type=click.IntRange(1), help="Room for so many logos. [default: as it is]")
+@click.option(
+    "--capacity",
+    type=click.IntRange(1, 2**40),
+    help="Room for so many logos. [default: as it is; from the original's layout, at least ANN_STORE_CAPACITY]",
+)
 @click.pass_obj
 def migrate_store(settings: Settings, capacity: int | None) -> None:
     """Rewrite the store: from the original's layout, to another capacity, or to drop deleted logos.
@@ -147,9 +155,7 @@ def migrate_store(settings: Settings, capacity: int | None) -> None:
     The rewritten file takes the old one's place in one step; a file of the original is kept beside it. Running
     services notice.
     """
-    with _progress("copying rows", None) as progress:
-        report = rewrite_store(settings.store_path, capacity=capacity, progress=progress)
-    _log_report(settings, report)
+    _rewrite_store(settings, capacity)
 
 
 @cli.command()
@@ -196,7 +202,7 @@ def stats(settings: Settings, as_json: bool) -> None:
                     "logos_not_indexed": max(0, logos - status.items),
                     "trees": status.trees,
                     "error": status.error,
-                    "generations": [path.name for path in list_generations(settings.data_dir / status.name)],
+                    "generations": _generation_names(settings.data_dir / status.name),
                     "bytes_on_disk": _bytes_below(settings.data_dir / status.name),
                 }
                 for status in catalog.status()
@@ -242,18 +248,23 @@ def verify(settings: Settings) -> None:
 
 @contextmanager
 def _open_store(settings: Settings) -> Iterator[EmbeddingStore]:
-    layout = inspect(settings.store_path)
-    if layout is None:
+    if not settings.store_path.exists():
         raise StoreUnavailableError(f"there is no store at {settings.store_path}: set ANN_DATA_DIR to where it is")
-    if layout.offsets is None:
-        with _progress("copying rows", None) as progress:
-            _log_report(settings, rewrite_store(settings.store_path, progress=progress))
     with EmbeddingStore(settings.store_path, writable=False) as store:
         yield store
 
 
-def _log_report(settings: Settings, report: RewriteReport) -> None:
-    logger.info("rewrote %s: %s", settings.store_path, report)
+def _is_original(settings: Settings) -> bool:
+    layout = inspect(settings.store_path)
+    return layout is not None and layout.offsets is None
+
+
+def _rewrite_store(settings: Settings, capacity: int | None = None) -> None:
+    layout = inspect(settings.store_path)
+    if layout is not None and layout.offsets is None and capacity is None:
+        capacity = max(settings.store_capacity, layout.capacity)
+    with _progress("copying rows", None) as progress:
+        rewrite_store(settings.store_path, capacity=capacity, progress=progress)
 
 
 @contextmanager
@@ -270,8 +281,19 @@ def _progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
+def _generation_names(index_dir: Path) -> list[str]:
+    try:
+        return [path.name for path in list_generations(index_dir)]
+    except OSError:  # the index's own error says so
+        return []
+
+
 def _bytes_below(directory: Path) -> int:
-    return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
+    size = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # a build may be removing its own
+            size += path.lstat().st_blocks * 512
+    return size
 
 
 def _on_a_terminal() -> bool:

@@ -7,6 +7,7 @@ variable that is unset or empty means the default.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -77,15 +78,18 @@ def _file_name(text: str) -> str:
 
 def _hosts(text: str) -> frozenset[str]:
     hosts = frozenset(host.strip().lower() for host in text.split(",") if host.strip())
-    if not all(re.fullmatch(r"\.?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+]", host) for host in hosts):
-        raise ValueError
+    for host in hosts:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+        elif not re.fullmatch(r"\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
+            raise ValueError
     return hosts
 
 
 def _dsn(text: str) -> str | None:
     if text.lower() == "disabled":
         return None
-    if not text.startswith(("http://", "https://")):
+    if not re.fullmatch(r"https?://[^@/\s]+@[^@/\s]+/\S*\d", text):
         raise ValueError
     return text
 
@@ -176,7 +180,7 @@ class Settings:
         "ANN_IMAGE_HOSTS",
         frozenset(),
         _hosts,
-        "host names, separated by commas",
+        "host names in ASCII, separated by commas",
         "The only hosts that images are fetched from; `.example.org` means its subdomains. Empty: any public host.",
     )
     allow_private_image_hosts: bool = _setting(

@@ -6,15 +6,19 @@ vector, so it is found as soon as it was added, and is not among its own neighbo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from index.protocol import Neighbours, SearchIndex
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,28 @@ class NeighbourSearch:
     catalog: IndexCatalog
 
     def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
-        """Answer the nearest logos to a known one; `None` if neither index nor store know it."""
+        """Answer the nearest logos to a known one; `None` if neither index nor store know it.
+
+        Raises:
+            DamagedRowError: its stored vector is damaged, or no distance can be computed from it.
+        """
         return self._of_logo(self.catalog.get(index_name), logo_id, count)
 
     def of_logos(self, logo_ids: Iterable[int], count: int, index_name: str | None) -> dict[int, Neighbours]:
-        """Answer the nearest logos to each known one, in the order given; unknown ones are left out."""
+        """Answer the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
         index = self.catalog.get(index_name)
-        answers = {logo_id: self._of_logo(index, logo_id, count) for logo_id in dict.fromkeys(logo_ids)}
-        return {logo_id: neighbours for logo_id, neighbours in answers.items() if neighbours is not None}
+        answers, damaged = {}, []
+        for logo_id in dict.fromkeys(logo_ids):
+            try:
+                neighbours = self._of_logo(index, logo_id, count)
+            except DamagedRowError as error:  # one bad logo must not keep the others from their answers
+                damaged.append(str(error))
+                continue
+            if neighbours is not None:
+                answers[logo_id] = neighbours
+        if damaged:
+            logger.error("left out of a batch: %s", "; ".join(damaged))
+        return answers
 
     def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
         """Answer the nearest logos to a random one of the index; `None` if the index is empty."""
@@ -56,6 +74,10 @@ class NeighbourSearch:
         if logo_id in index:
             return index.nearest_to_logo(logo_id, count)
         try:
-            return index.nearest_to_vector(self.store.get(logo_id), count)
+            vector = self.store.get(logo_id)
         except KeyError:
             return None
+        try:
+            return index.nearest_to_vector(vector, count)
+        except ValueError as error:  # the original's stores may hold vectors that are not finite
+            raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error

@@ -15,6 +15,7 @@ from embeddings.store import EmbeddingStore
 from index.protocol import Neighbours
 
 DEFAULT_COUNT = 100
+EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
 # The squares of 10^16 in millions of dimensions still add up to less than the largest 32-bit float, 3.4 × 10^38.
 MAX_EMBEDDING_VALUE = 1e16
 
@@ -117,6 +118,10 @@ class AddResource:
                 title="too many logos",
                 description=f"The request names {len(body['logos'])} logos; {self.max_logos} are allowed.",
             )
+        for position, logo in enumerate(body["logos"]):
+            if isinstance(logo["id"], float) and logo["id"] >= EXACT_FLOATS:
+                description = f"body.logos[{position}].id: write an id of this size without a decimal point or exponent"
+                raise falcon.MediaValidationError(title="invalid request", description=description)
         logos = [Logo(int(logo["id"]), tuple(logo["bounding_box"])) for logo in body["logos"]]
         resp.media = {"added": self.adder.add(body["image_url"], logos)}
 

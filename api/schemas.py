@@ -56,7 +56,11 @@ def check(validator: jsonschema_rs.Draft202012Validator, body: Any) -> None:
     Raises:
         falcon.MediaValidationError: a 400 that says where the body differs and how.
     """
-    error = next(validator.iter_errors(body), None)
+    try:
+        error = next(validator.iter_errors(body), None)
+    except ValueError as too_deep:
+        description = f"body: it is nested too deeply ({too_deep})"
+        raise falcon.MediaValidationError(title="invalid request", description=description) from too_deep
     if error is None:
         return
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)

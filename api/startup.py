@@ -8,10 +8,11 @@ the start in one line), and every app calls it again.
 from __future__ import annotations
 
 import logging
+import os
 
 from api.progress import logged_progress
 from embeddings.convert import export_in_child_process
-from embeddings.errors import ModelError
+from embeddings.errors import ModelError, StoreUnavailableError
 from embeddings.layout import ModelStamp
 from embeddings.model import ConvertedModel, locate_model
 from embeddings.rewrite import prepare_store
@@ -46,6 +47,8 @@ def prepare(settings: Settings) -> ConvertedModel:
             report.duplicates,
             report.kept_as,
         )
+    if not os.access(settings.store_path, os.R_OK | os.W_OK):
+        raise StoreUnavailableError(f"{settings.store_path} cannot be written: give this user the right to")
     return model
 
 

@@ -116,6 +116,8 @@ def inspect(path: Path) -> Layout | None:
     """
     if not path.exists():
         return None
+    if not path.is_file():
+        raise StoreLayoutError(f"{path} is no regular file: move it away")
     with storage_errors(f"open {path}"), path.open("rb") as file:
         return read_layout(file.fileno(), path)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from index.errors import IndexDamagedError
-from index.generations import current_generation, list_generations
+from index.generations import current_generation, index_directories, list_generations
 from index.manifest import BIN_NAME, TXT_NAME
 from index.verification import verify_files
 
@@ -19,19 +19,28 @@ def audit(
     What a `current` link points at is among them, even if it is missing.
 
     Args:
-        data_dir: holds a directory for each index; names that begin with a dot are passed over.
+        data_dir: holds a directory for each index; see `index_directories`.
         dim: the number of values that a vector has to have.
         progress: is told the number of bytes just read.
     """
-    for index_dir in sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        generations = list_generations(index_dir)
-        current = current_generation(index_dir)
-        if current is not None and current not in generations:
-            generations.append(current)
-        for directory in generations:
+    for index_dir in index_directories(data_dir):
+        try:
+            directories = _sources(index_dir)
+        except OSError as error:
+            yield index_dir, f"{index_dir} cannot be read: {error.strerror}"
+            continue
+        for directory in directories:
             yield directory, _trouble(directory, dim, progress)
-        if (index_dir / BIN_NAME).exists() or (index_dir / TXT_NAME).exists():
-            yield index_dir, _trouble(index_dir, dim, progress)
+
+
+def _sources(index_dir: Path) -> list[Path]:
+    directories = list_generations(index_dir)
+    current = current_generation(index_dir)
+    if current is not None and current not in directories:
+        directories.append(current)
+    if (index_dir / BIN_NAME).exists() or (index_dir / TXT_NAME).exists():
+        directories.append(index_dir)
+    return directories
 
 
 def _trouble(directory: Path, dim: int, progress: Callable[[int], None]) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 from index.annoy_engine import SEARCH_K_FLOOR, AnnoySearchIndex
 from index.errors import IndexUnavailableError, UnknownIndexError
 from index.exact import ExactIndex
+from index.generations import index_directories
 from index.protocol import SearchIndex
 from index.watched_index import IndexStatus, WatchedIndex
 
@@ -116,7 +117,7 @@ class IndexCatalog:
 
     def _look(self, *, digests: bool) -> None:
         with self._looking:
-            found = [path for path in _directories(self._data_dir) if path.name not in self._indexes]
+            found = [path for path in index_directories(self._data_dir) if path.name not in self._indexes]
             self._indexes |= {path.name: WatchedIndex(path, self._load, empty=None) for path in found}
             for watched in self._indexes.values():
                 watched.look(digests=digests)
@@ -133,9 +134,3 @@ class IndexCatalog:
             weights_digest=self._weights_digest,
             digests=digests,
         )
-
-
-def _directories(data_dir: Path) -> list[Path]:
-    if not data_dir.is_dir():
-        return []
-    return sorted(path for path in data_dir.iterdir() if not path.name.startswith(".") and path.is_dir())

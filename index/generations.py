@@ -79,6 +79,14 @@ def publish(index_dir: Path, build: Callable[[Path], Manifest], *, keep: int = 2
     return generation
 
 
+def index_directories(data_dir: Path) -> list[Path]:
+    """Answer the directories that may hold an index: all but hidden ones and the `lost+found` of a file system."""
+    if not data_dir.is_dir():
+        return []
+    names = [path for path in data_dir.iterdir() if not path.name.startswith(".") and path.name != "lost+found"]
+    return sorted(path for path in names if path.is_dir())
+
+
 def list_generations(index_dir: Path) -> list[Path]:
     """Answer the directories of all complete generations, oldest first."""
     generations = index_dir / GENERATIONS

@@ -22,6 +22,7 @@ def random_vectors(count: int, seed: int = 7) -> NDArray[np.float32]:
 
 def write_store(path: Path, logo_ids: list[int], vectors: NDArray[np.float32], capacity: int = 500) -> None:
     """Write the original's store: chunked datasets, 0 for an empty row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         embedding = file.create_dataset("embedding", (capacity, DIM), dtype="f", chunks=True)
         external_id = file.create_dataset("external_id", (capacity,), dtype="i", chunks=True)

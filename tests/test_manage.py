@@ -146,13 +146,54 @@ def test_damaged_row_is_left_out_and_exits_with_1(run: Run, store_path: Path, tm
     assert "5" not in ids
 
 
-def test_original_store_is_migrated_by_the_first_command(run: Run, tmp_path: Path) -> None:
+def test_original_store_is_migrated_by_a_build_and_refused_by_what_only_reads(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "efficientnet-b0.hdf5"
     write_store(path, [5, 6, 5], random_vectors(3))
+    for command in (["stats"], ["verify"], ["generate-index", "--dry-run"]):
+        answer = run(*command)
+        assert answer.exit_code == 1
+        assert "migrate-store" in answer.output
+    assert not (tmp_path / "efficientnet-b0.original.hdf5").exists()
     assert run("generate-index", "--tree-count", "2").exit_code == 0
     with EmbeddingStore(path, writable=False) as store:
         assert sorted(store.ids()) == [5, 6]
     assert (tmp_path / "efficientnet-b0.original.hdf5").is_file()
+
+
+def test_original_store_is_given_the_room_that_a_start_would_give_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANN_STORE_CAPACITY", "700")
+    write_store(tmp_path / "efficientnet-b0.hdf5", [5, 6], random_vectors(2))
+    assert run("migrate-store").exit_code == 0
+    with EmbeddingStore(tmp_path / "efficientnet-b0.hdf5", writable=False) as store:
+        assert store.capacity == 700
+
+
+def test_pair_that_generations_hide_is_warned_of(
+    run: Run, store_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("generate-index", "--tree-count", "2")
+    assert run("generate-index", str(tmp_path / INDEX), "--tree-count", "2").exit_code == 0
+    assert "has generations, which are served instead" in caplog.text
+
+
+def test_unreadable_directory_is_named_and_ends_nothing(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "secret").mkdir()
+    assert run("verify").exit_code == 0
+
+    def refuse(index_dir: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(index_dir))
+
+    monkeypatch.setattr("index.audit.list_generations", refuse)
+    monkeypatch.setattr("manage.list_generations", refuse)
+    answer = run("verify")
+    assert answer.exit_code == 1
+    assert "secret cannot be read: Permission denied" in answer.output
+    assert json.loads(run("stats", "--json").output)["indexes"][INDEX]["generations"] == []
 
 
 def test_migrate_store_makes_room(run: Run, store_path: Path) -> None:

@@ -66,6 +66,15 @@ def test_id_that_is_no_positive_64_bit_integer_is_400(client: Client, photos: Ph
     assert count(client) == 60
 
 
+@pytest.mark.parametrize("number", ["9007199254740993.0", "1e18"])
+def test_id_that_a_float_cannot_hold_exactly_is_400(client: Client, number: str) -> None:
+    body = f'{{"image_url": "x", "logos": [{{"id": {number}, "bounding_box": [0, 0, 1, 1]}}]}}'
+    headers = {"Content-Type": "application/json"}
+    answer = client.simulate_post("/api/v1/ann/add", body=body.encode(), headers=headers)
+    assert answer.status_code == 400
+    assert "logos[0].id" in answer.json["description"]
+
+
 @pytest.mark.parametrize("logo_id", [2**31, 2**32 + 3, 2**63 - 1, 900017.0])
 def test_64_bit_ids_are_stored(client: Client, photos: PhotoServer, logo_id: Any) -> None:
     assert add(client, photos.url("/1.jpg"), (logo_id, BOX)).json == {"added": 1}

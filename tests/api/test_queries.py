@@ -10,7 +10,8 @@ import falcon.testing
 import numpy as np
 import pytest
 
-from tests.api.conftest import INDEXED, STORED_ONLY, VECTORS
+from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
+from tests.original_files import write_pair, write_store
 
 Client = falcon.testing.TestClient
 
@@ -171,8 +172,6 @@ def test_embedding_asks_for_the_index_before_the_dimension(client: Client) -> No
 
 
 def test_second_index_is_chosen_by_name(open_app: Any, data_dir: Path) -> None:
-    from tests.original_files import write_pair
-
     write_pair(data_dir / "brands", INDEXED[:5], VECTORS[:5])
     client = Client(open_app())
     assert client.simulate_get("/api/v1/ann/3?index=brands").json["count"] == 5
@@ -192,8 +191,6 @@ def test_fresh_install_answers_nothing_rather_than_failing(open_app: Any, tmp_pa
 
 
 def test_stored_and_count_tell_what_is_stored(client: Client) -> None:
-    from tests.api.conftest import LOGO_IDS
-
     assert client.simulate_get("/api/v1/ann/count").json == {"count": 60}
     assert client.simulate_get("/api/v1/ann/stored").json == {"stored": LOGO_IDS}
 
@@ -212,3 +209,26 @@ def test_answers_are_plain_json(client: Client) -> None:
     text = client.simulate_get("/api/v1/ann/3").text
     assert "NaN" not in text
     assert list(json.loads(text)) == ["results", "count"]
+
+
+def test_logo_whose_vector_is_not_finite_is_an_error_and_keeps_no_other_from_its_answer(
+    open_app: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors = VECTORS[:4].copy()
+    vectors[3, 5] = np.nan
+    write_store(tmp_path / "nan" / "efficientnet-b0.hdf5", [1, 2, 3, 4], vectors)
+    write_pair(tmp_path / "nan" / "efficientnet-b0", [1, 2], VECTORS[:2])
+    client = Client(open_app(data_dir=tmp_path / "nan"))
+    answer = client.simulate_get("/api/v1/ann/4")
+    assert (answer.status_code, answer.json["title"]) == (500, "internal error")
+    assert "logo 4" in answer.json["description"]
+    batch = client.simulate_get("/api/v1/ann/batch?logo_ids=3,4,1&count=1").json
+    assert list(batch["results"]) == ["3", "1"]
+    assert "left out of a batch" in caplog.text
+
+
+def test_json_nested_too_deeply_is_400(client: Client) -> None:
+    for path in ("/api/v1/ann/add", "/api/v1/ann/from_embedding"):
+        body = b'{"x":' + b"[" * 600 + b"]" * 600 + b"}"
+        answer = client.simulate_post(path, body=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json["title"]) == (400, "invalid request")

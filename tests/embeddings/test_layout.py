@@ -175,9 +175,11 @@ def test_other_files_are_no_store(tmp_path: Path, content: bytes) -> None:
         inspect(tmp_path / "s.hdf5")
 
 
-def test_a_directory_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailableError, match="Is a directory"):
-        inspect(tmp_path)
+def test_a_directory_or_a_pipe_is_no_store(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(StoreLayoutError, match="no regular file"):
+            inspect(path)
 
 
 def test_a_missing_file_cannot_be_opened(tmp_path: Path) -> None:
