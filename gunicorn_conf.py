@@ -6,6 +6,8 @@ takes the rest. `WEB_CONCURRENCY` and `GUNICORN_CMD_ARGS` change any of this.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -22,6 +24,7 @@ except SettingsError as error:
     sys.exit(f"robotoff-ann: {error}")
 
 wsgi_app = "api.app:create_app()"
+_M_MMAP_THRESHOLD = -3  # malloc.h; see mallopt(3)
 bind = _settings.bind
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
@@ -45,6 +48,12 @@ logconfig_dict: dict[str, Any] = {
         "gunicorn.access": {"level": _settings.log_level, "handlers": [], "propagate": True},
     },
 }
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Have glibc give the memory of each decoded image back at once, instead of keeping it for the next."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def on_starting(server: Any) -> None:

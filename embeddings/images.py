@@ -80,7 +80,7 @@ def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any Pillow mode as a new RGB image.
+    """Return an image of any Pillow mode as an RGB image; one that is RGB already is returned as it is.
 
     Modes of 8 bits or fewer become what Pillow's `convert("RGB")` makes of them: palettes are looked up, transparency
     is dropped. Deeper ones are grey, and Pillow would clip them to white; here their full scale becomes 0 to 255. For
@@ -88,6 +88,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     of 1 (floats only), 255 and 65,535 that holds every pixel; if none does, or one is negative, the darkest pixel
     becomes black and the brightest white. In floats, infinities are beyond the extremes and NaN is black.
     """
+    if image.mode == "RGB":
+        return image  # Pillow would copy it, 3 bytes a pixel
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_to_eight_bits(np.asarray(image), _FULL_SCALES.get(image.mode, _SIXTEEN_BITS)))
     elif image.mode in _STRAIGHT_ALPHA:
