@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import json
 import random
 import tempfile
@@ -40,6 +41,10 @@ class Adding:
     total: int
     acknowledged: set[int] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def has_reached(self, count: int) -> bool:
+        """Tell whether so many logos are acknowledged."""
+        return len(self.acknowledged) >= count
 
     def run_client(self, service: Service, photos: PhotoServer) -> None:
         """Send one request after the other; one that got no answer goes back into the queue."""
@@ -99,7 +104,7 @@ def _add_under_fire(
         clients = [pool.submit(adding.run_client, service, server) for _ in range(CLIENTS)]
         for kill in range(1, kills + 1):
             threshold = adding.total * kill // (kills + 1)
-            wait_until(lambda t=threshold: len(adding.acknowledged) >= t, 120)  # type: ignore[misc]
+            wait_until(functools.partial(adding.has_reached, threshold), 120)
             time.sleep(dice.random() * 0.05)
             service.kill()
             with adding.lock:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,15 @@ def test_acknowledged_logos_survive_sigkill(tmp_path: Path, photos: PhotoServer)
         except requests.RequestException:
             pass
 
+    def more_than(count: int) -> Callable[[], bool]:
+        return lambda: len(acknowledged) > count
+
     for _ in range(4):
         service.start()
         threads = [threading.Thread(target=add_until_it_dies) for _ in range(3)]
         for thread in threads:
             thread.start()
-        seen = len(acknowledged)
-        wait_until(lambda seen=seen: len(acknowledged) > seen + dice.randint(3, 12))  # type: ignore[misc]
+        wait_until(more_than(len(acknowledged) + dice.randint(3, 12)))
         service.kill()
         for thread in threads:
             thread.join()
