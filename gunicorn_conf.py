@@ -24,7 +24,7 @@ except SettingsError as error:
     sys.exit(f"robotoff-ann: {error}")
 
 wsgi_app = "api.app:create_app()"
-_M_MMAP_THRESHOLD = -3  # malloc.h; see mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
 bind = _settings.bind
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
@@ -53,7 +53,8 @@ logconfig_dict: dict[str, Any] = {
 def post_fork(server: Any, worker: Any) -> None:
     """Have glibc give the memory of each decoded image back at once, instead of keeping it for the next."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            ctypes.CDLL(None).mallopt(parameter, 2**22)  # bytes: far above what a query allocates
 
 
 def on_starting(server: Any) -> None:

@@ -1,0 +1,14 @@
+"""The rival of the cold start: the same service, but with TensorFlow imported and the Keras model built at start."""
+
+from __future__ import annotations
+
+from api.app import AnnApp
+from api.app import create_app as create_lazy_app
+
+
+def create_app() -> AnnApp:
+    """Build the Keras model, then the app; its weights are not even read from a file."""
+    from efficientnet.tfkeras import EfficientNetB0
+
+    EfficientNetB0(include_top=False, weights=None, input_shape=(224, 224, 3), pooling="max")
+    return create_lazy_app()

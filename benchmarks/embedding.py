@@ -1,0 +1,102 @@
+"""One logo to its vector: the embedder beside Keras, which it was converted from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.fixture import Fixture
+from benchmarks.logos import draw_crops
+from benchmarks.table import Ratio, Row, interleaved
+from embeddings.convert import build_keras_model
+from embeddings.embedder import Embedder, preprocess
+from embeddings.model import locate_model
+from settings import Settings
+
+MODEL = Settings().model
+CROPS = 10
+REACH = 3.5
+REACH_COMPILED = 1.0
+
+
+def measure(fixture: Fixture) -> list[Row]:
+    """Measure how many crops are embedded a second, one after the other, preprocessing included."""
+    crops = draw_crops(CROPS, fixture.scale.seed)
+    embedder = Embedder(locate_model(MODEL, "bundled", Path()), threads=Settings().embed_threads)
+    spawning = multiprocessing.get_context("spawn")
+    ours_end, keras_end = spawning.Pipe()
+    child = spawning.Process(target=_embed_with_keras, args=(keras_end, crops), daemon=True)
+    fixture.say("embedding: a child process imports TensorFlow and builds the Keras model")
+    child.start()
+    keras_end.close()
+    with ours_end:
+
+        def ours() -> float:
+            return rate(lambda crop: embedder.embed([crop]), crops)
+
+        def keras(compiled: bool) -> float:
+            ours_end.send(compiled)
+            figure: float = ours_end.recv()
+            return figure
+
+        measures = (ours, partial(keras, compiled=False), partial(keras, compiled=True))
+        for warm_up in measures:
+            warm_up()
+        fixture.say("embedding: LiteRT and Keras in turns")
+        embedded, eager, compiled = interleaved(fixture.scale.repetitions, *measures)
+    child.join()
+    return [
+        _row(embedded, eager, "Keras `model(x)` per image", REACH),
+        _row(embedded, compiled, "the same compiled by `tf.function`", REACH_COMPILED),
+    ]
+
+
+def _row(embedded: list[float], by_keras: list[float], how: str, reach: float) -> Row:
+    ratio = Ratio.of(embedded, by_keras)
+    return Row(
+        "embedding of one logo, preprocessing included",
+        f"{median(embedded):.1f}/s",
+        f"{median(by_keras):.1f}/s, {how}, same preprocessing",
+        ratio,
+        f"{reach:g} ×",
+        ratio.median >= reach,
+    )
+
+
+def rate(embed: Callable[[Image.Image], object], crops: Sequence[Image.Image]) -> float:
+    """Return how many crops a second are embedded, one after the other."""
+    started = time.perf_counter()
+    for crop in crops:
+        embed(crop)
+    return len(crops) / (time.perf_counter() - started)
+
+
+def _embed_with_keras(requests: Connection, crops: Sequence[Image.Image]) -> None:
+    """Answer each request, whether to compile, with a rate, until the other end is closed."""
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    model = build_keras_model(MODEL, "seeded")
+    description = locate_model(MODEL, "bundled", Path()).description
+
+    import tensorflow as tf
+
+    compiled = tf.function(partial(model, training=False))
+
+    def embed(crop: Image.Image, compile_it: bool) -> object:
+        pixels = tf.constant(preprocess(crop, description)[np.newaxis])
+        return np.asarray(compiled(pixels) if compile_it else model(pixels, training=False))
+
+    while True:
+        try:
+            compile_it: bool = requests.recv()
+        except EOFError:
+            return
+        requests.send(rate(partial(embed, compile_it=compile_it), crops))

@@ -1,0 +1,131 @@
+"""What several rows share: how large the run is, and a data directory with a store and an index.
+
+The directory is made when the first row asks for it, by the store and by `manage.py generate-index` as an
+operator has them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from annoy import AnnoyIndex
+from numpy.typing import NDArray
+
+from api.startup import prepare
+from benchmarks.logos import DIM, draw_logos
+from embeddings.store import EmbeddingStore
+from settings import Settings
+from tests.end_to_end.service import ROOT, environment
+
+COUNT = 100  # neighbours of a query, the service's default
+ROOM_FOR_ADDS = 1000
+RELOAD = {"ANN_RELOAD_SECONDS": f"{Settings().reload_seconds:g}"}  # what operators have; tests look more often
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the run is.
+
+    Attributes:
+        logos: in the index.
+        trees: of the index.
+        stored_logos: in the stores that single rows are read from.
+        repetitions: of each measurement; a few slow ones take half of them.
+        seconds: that one measurement of a rate lasts.
+        seed: that all data are drawn by.
+    """
+
+    logos: int = 20_000
+    trees: int = 100
+    stored_logos: int = 100_000
+    repetitions: int = 7
+    seconds: float = 1.5
+    seed: int = 1
+
+    @property
+    def few(self) -> int:
+        """Repetitions of what takes many seconds."""
+        return max(1, self.repetitions // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedLogos:
+    """A data directory whose logos are all indexed, and what is in it.
+
+    Attributes:
+        data_dir: the directory.
+        logo_ids: in the order that they were stored, which is that of the index's items.
+    """
+
+    data_dir: Path
+    logo_ids: NDArray[np.int64]
+
+    @property
+    def index_dir(self) -> Path:
+        """The directory of the index's files."""
+        return self.data_dir / Settings().default_index / "current"
+
+    def bare_annoy(self) -> AnnoyIndex:
+        """Load the index with Annoy alone."""
+        annoy = AnnoyIndex(DIM, "euclidean")
+        annoy.load(str(self.index_dir / "index.bin"))
+        return annoy
+
+
+class Fixture:
+    """Hands the rows what they are measured on.
+
+    Args:
+        scratch: an empty directory, on the disk that syncs are measured on.
+        say: is told what is being done.
+
+    Attributes:
+        notes: what a reader of the figures should know besides, in sentences.
+    """
+
+    def __init__(self, scale: Scale, scratch: Path, say: Callable[[str], None]) -> None:
+        self.scale = scale
+        self.scratch = scratch
+        self.say = say
+        self.notes: list[str] = []
+
+    @cached_property
+    def indexed(self) -> IndexedLogos:
+        """The data directory that the service is started on."""
+        scale = self.scale
+        self.say(f"storing {scale.logos} logos")
+        settings = Settings(data_dir=self.scratch / "data", store_capacity=scale.logos + ROOM_FOR_ADDS)
+        prepare(settings)
+        with EmbeddingStore(settings.store_path) as store:
+            for logo_ids, vectors in draw_logos(scale.logos, scale.seed):
+                store.append(logo_ids, vectors)
+            stored = store.ids()
+        self.say(f"generate-index with {scale.trees} trees")
+        started = time.monotonic()
+        subprocess.run(
+            [sys.executable, "manage.py", "generate-index", "--tree-count", str(scale.trees)],
+            cwd=ROOT,
+            env=environment(settings.data_dir),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        self.notes.append(f"`generate-index` took {time.monotonic() - started:.1f} s.")
+        return IndexedLogos(settings.data_dir, stored)
+
+    def sample(self, count: int) -> NDArray[np.int64]:
+        """Draw at most `count` items of the index, each once."""
+        rng = np.random.default_rng(self.scale.seed)
+        return rng.permutation(self.scale.logos)[:count]
+
+
+def settle() -> None:
+    """Wait until what was written is on the disk, so that it does not slow down what is measured next."""
+    os.sync()
