@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from api.app import create_app
 from embeddings import model
-from embeddings.errors import ModelError, StoreModelError
+from embeddings.errors import ModelError, StoreModelError, StoreUnavailableError
 from embeddings.layout import ModelStamp
 from embeddings.rewrite import prepare_store
 
@@ -47,3 +48,9 @@ def test_missing_bundled_weights_stop_the_start(open_app: Any, tmp_path: Path, m
 def test_store_of_the_original_is_served_with_a_warning(open_app: Any, caplog: pytest.LogCaptureFixture) -> None:
     open_app()
     assert "not comparable" in caplog.text
+
+
+def test_store_that_cannot_be_written_stops_the_start(open_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(StoreUnavailableError, match="cannot be written"):
+        open_app()
