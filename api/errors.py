@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import falcon
 
 from embeddings.errors import EmbeddingsError, ImageError, StoreFullError, StoreUnavailableError
-from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError
+from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError, UnusableVectorError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class TooManyAddsError(Exception):
 MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | None], ...] = (
     (ImageError, falcon.HTTPBadRequest, "invalid image"),
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
+    (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
     (TooManyAddsError, falcon.HTTPServiceUnavailable, "too many adds at once"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),

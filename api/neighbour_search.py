@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
+from index.errors import UnusableVectorError
 from index.protocol import Neighbours, SearchIndex
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,12 @@ class NeighbourSearch:
         logo_id = index.random_logo()
         return None if logo_id is None else index.nearest_to_logo(logo_id, count)
 
-    def of_vector(self, vector: NDArray[np.float32], count: int, index_name: str | None) -> Neighbours:
-        """Answer the nearest logos to a `(dim,)` float32 vector.
+    def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
+        """Answer the nearest logos to a `(dim,)` vector; the search is in float32.
 
         Raises:
             DimensionError: the vector has another number of values than the index.
+            UnusableVectorError: no distance can be computed from it.
         """
         return self.catalog.get(index_name).nearest_to_vector(vector, count)
 
@@ -79,5 +81,5 @@ class NeighbourSearch:
             return None
         try:
             return index.nearest_to_vector(vector, count)
-        except ValueError as error:  # the original's stores may hold vectors that are not finite
+        except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error

@@ -16,8 +16,6 @@ from index.protocol import Neighbours
 
 DEFAULT_COUNT = 100
 EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
-# The squares of 10^16 in millions of dimensions still add up to less than the largest 32-bit float, 3.4 × 10^38.
-MAX_EMBEDDING_VALUE = 1e16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +92,7 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
-        if np.abs(vector).max() > MAX_EMBEDDING_VALUE:
-            raise falcon.HTTPBadRequest(
-                title="invalid embedding",
-                description=f"It has a value beyond ±{MAX_EMBEDDING_VALUE:g}: distances to it overflow 32-bit floats.",
-            )
-        resp.media = _listed(self.search.of_vector(vector.astype(np.float32), int(count), index_name))
+        resp.media = _listed(self.search.of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)

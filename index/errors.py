@@ -6,7 +6,8 @@ SearchError
 ├── IndexDamagedError      the files of an index are missing, broken, or do not belong together
 ├── IndexBuildError        an index cannot be built from what was given
 │   └── BuildInProgressError   another build of this index is under way
-└── DimensionError         a query vector has another number of values than the index
+├── DimensionError         a query vector has another number of values than the index
+└── UnusableVectorError    no distance can be computed from a query vector; a ValueError, too
 """
 
 from __future__ import annotations
@@ -41,3 +42,7 @@ class BuildInProgressError(IndexBuildError):
 
 class DimensionError(SearchError):
     """A query vector has another number of values than the index."""
+
+
+class UnusableVectorError(SearchError, ValueError):
+    """No distance can be computed from a query vector: it is not finite, or too long for 32-bit floats."""

@@ -55,7 +55,8 @@ class SearchIndex(Protocol):
 
         Raises:
             DimensionError: the vector has another number of values than the index.
-            ValueError: `count` is below 1, or no distance can be computed from the vector (see `index.vectors`).
+            UnusableVectorError: no distance can be computed from the vector (see `index.vectors`).
+            ValueError: `count` is below 1.
         """
 
     def random_logo(self) -> int | None:

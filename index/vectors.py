@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.errors import DimensionError
+from index.errors import DimensionError, UnusableVectorError
 
 MAX_LENGTH = 2.0**62
 """The longest vector (Euclidean norm) that is indexed or searched for."""
@@ -31,14 +31,16 @@ def as_query(vector: ArrayLike, dim: int) -> NDArray[np.float32]:
 
     Raises:
         DimensionError: it has another shape.
-        ValueError: it holds a NaN or an infinity, or is longer than `MAX_LENGTH`.
+        UnusableVectorError: it holds a NaN or an infinity, or is longer than `MAX_LENGTH`.
     """
     with np.errstate(over="ignore"):
         query = np.asarray(vector, np.float32)
     if query.shape != (dim,):
         raise DimensionError(f"The vector has {query.size} values; {dim} are expected.")
     if not usable_rows(query[np.newaxis])[0]:
-        raise ValueError(f"The vector is not finite, or longer than {MAX_LENGTH:.2g}: distances to it overflow.")
+        raise UnusableVectorError(
+            f"The vector is not finite, or longer than {MAX_LENGTH:.2g}: distances to it overflow."
+        )
     return query
 
 

@@ -152,7 +152,7 @@ def test_other_bodies_are_400_and_say_why(client: Client, body: Any) -> None:
 
 
 def test_embedding_too_large_for_a_distance_is_400(client: Client) -> None:
-    for value in (1e17, -1e300):
+    for value in (1e19, -1e300):
         answer = from_embedding(client, {"embedding": [value] + [0.0] * 1279})
         assert (answer.status_code, answer.json["title"]) == (400, "invalid embedding")
 
