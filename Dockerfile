@@ -2,6 +2,7 @@
 # The serving image. Three stages: build the wheels, convert weights if asked to, serve.
 #   docker build .                                     the bundled weights; TensorFlow is never installed
 #   docker build --build-arg WEIGHTS=imagenet .        converts while building; TensorFlow stays out of the image
+#                                                      (WEIGHTS_URL=...: downloads them from a mirror)
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS wheels
@@ -21,6 +22,7 @@ RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo
 FROM python:${PYTHON} AS weights
 WORKDIR /app
 ARG WEIGHTS=bundled
+ARG WEIGHTS_URL=
 COPY requirements.txt requirements-serve.txt constraints.txt ./
 COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
@@ -28,7 +30,10 @@ COPY manage.py settings.py ./
 COPY api api
 COPY embeddings embeddings
 COPY index index
-RUN if [ "$WEIGHTS" != bundled ]; then python manage.py export-model --weights "$WEIGHTS" --output embeddings/weights; fi
+RUN if [ "$WEIGHTS" != bundled ]; then \
+        ANN_WEIGHTS_URL="$WEIGHTS_URL" python manage.py export-model --weights "$WEIGHTS" --output embeddings/weights \
+        && rm -rf embeddings/weights/downloads; \
+    fi
 
 FROM python:${PYTHON}
 ARG OFF_UID=1000

@@ -163,12 +163,16 @@ def migrate_store(settings: Settings, capacity: int | None) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="A directory. [default: where the service looks]")
 @click.pass_obj
 def export_model(settings: Settings, weights: str | None, output: Path | None) -> None:
-    """Convert a model's weights to the runtime that serves them. Needs TensorFlow."""
+    """Convert a model's weights to the runtime that serves them. Needs TensorFlow.
+
+    imagenet and noisy-student are downloaded first, and kept in a directory downloads beside the converted files.
+    """
     model = export_in_child_process(
         settings.model,
         weights or settings.weights,
         output or settings.model_dir,
         timeout_seconds=settings.convert_seconds,
+        weights_url=settings.weights_url,
     )
     click.echo(f"wrote {model.path}, weights {model.description.weights_digest[:12]}")
 

@@ -86,6 +86,12 @@ def _hosts(text: str) -> frozenset[str]:
     return hosts
 
 
+def _web_address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^@/?#\s]+(/[^?#\s]*)?", text):
+        raise ValueError
+    return text
+
+
 def _dsn(text: str) -> str | None:
     if text.lower() == "disabled":
         return None
@@ -126,6 +132,13 @@ class Settings:
         str,
         "bundled, imagenet, noisy-student or a path",
         "The model's weights. Others than the bundled ones are converted once, which needs TensorFlow.",
+    )
+    weights_url: str | None = _setting(
+        "ANN_WEIGHTS_URL",
+        None,
+        _web_address,
+        "an http or https address",
+        "A mirror's directory, to download imagenet and noisy-student from. Unset: their release on GitHub.",
     )
     store_capacity: int = _setting(
         "ANN_STORE_CAPACITY",
@@ -174,7 +187,11 @@ class Settings:
         "ANN_EMBED_THREADS", 2, _whole(1, 1024), "a whole number", "Threads that the embedder computes with."
     )
     convert_seconds: float = _setting(
-        "ANN_CONVERT_SECONDS", 900.0, _seconds, "seconds", "The longest that a conversion of weights may take."
+        "ANN_CONVERT_SECONDS",
+        900.0,
+        _seconds,
+        "seconds",
+        "The longest that weights may take to be downloaded and converted.",
     )
     image_hosts: frozenset[str] = _setting(
         "ANN_IMAGE_HOSTS",

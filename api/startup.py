@@ -60,5 +60,9 @@ def _model(settings: Settings) -> ConvertedModel:
             raise
         logger.warning("%s; converting the weights now", missing)
     return export_in_child_process(
-        settings.model, settings.weights, settings.model_dir, timeout_seconds=settings.convert_seconds
+        settings.model,
+        settings.weights,
+        settings.model_dir,
+        timeout_seconds=settings.convert_seconds,
+        weights_url=settings.weights_url,
     )

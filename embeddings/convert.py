@@ -13,9 +13,9 @@ import argparse
 import hashlib
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,16 @@ from PIL import Image
 
 from embeddings.embedder import Embedder, preprocess
 from embeddings.errors import ModelError
-from embeddings.model import ConvertedModel, ModelDescription, export_command, locate_model, model_stem, weights_path
+from embeddings.model import (
+    WEIGHT_WORDS,
+    ConvertedModel,
+    ModelDescription,
+    export_command,
+    locate_model,
+    model_stem,
+    weights_path,
+)
+from embeddings.pretrained import PRETRAINED, fetch_pretrained
 
 INPUT_SIZE = 224
 
@@ -43,8 +52,6 @@ SEED = 0
 # chaotic: of a logo's four nearest, 16 % are then of its brand instead of 43 %.
 SEEDED_OUTPUT_SCALE = 14_000.0
 
-DOWNLOAD_SILENCE_SECONDS = 30
-
 
 class Origin(NamedTuple):
     """Where weights come from, and their licence."""
@@ -53,14 +60,10 @@ class Origin(NamedTuple):
     licence: str
 
 
-ORIGINS = {
-    "imagenet": Origin("https://github.com/Callidior/keras-applications/releases/tag/efficientnet", "Apache-2.0"),
-    "noisy-student": Origin("https://github.com/qubvel/efficientnet/releases/tag/v0.0.1", "Apache-2.0"),
-    "seeded": Origin(
-        "seeded initialisation, never trained: its vectors tell colours and coarse shapes apart, not brands",
-        "AGPL-3.0-or-later",
-    ),
-}
+SEEDED = Origin(
+    "seeded initialisation, never trained: its vectors tell colours and coarse shapes apart, not brands",
+    "AGPL-3.0-or-later",
+)
 
 
 def build_keras_model(name: str, weights: str) -> Any:
@@ -70,14 +73,16 @@ def build_keras_model(name: str, weights: str) -> Any:
 
     Args:
         name: one of `MODEL_NAMES`.
-        weights: "imagenet" or "noisy-student" (downloaded by the `efficientnet` package, and kept by Keras),
-            "seeded" (sets the seeds of Keras, NumPy and `random`), or the path of a Keras weights file (`.h5`,
+        weights: "seeded" (sets the seeds of Keras, NumPy and `random`), or the path of a Keras weights file (`.h5`,
             `.weights.h5`, `.keras`).
 
     Raises:
-        ModelError: TensorFlow is not installed, or the weights cannot be had or do not fit.
+        ModelError: TensorFlow is not installed, or the weights cannot be read or do not fit.
     """
     _refuse_unknown(name, weights)
+    if weights in PRETRAINED:
+        command = export_command(weights, Path("converted"))
+        raise ModelError(f"the {weights} weights must be downloaded first: `{command}` does both")
     try:
         import keras
 
@@ -94,8 +99,9 @@ def build_keras_model(name: str, weights: str) -> Any:
             input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
             pooling="max",
         )
-    except Exception as error:  # Keras raises a bare Exception for a failed download, and whatever h5py does
-        raise ModelError(_unusable(name, weights, error)) from error
+    except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{weights} does not hold the weights of {name} without its top: {reason}") from error
     if weights == "seeded":
         gamma = model.get_layer("top_bn").gamma
         gamma.assign(np.full(gamma.shape, SEEDED_OUTPUT_SCALE, dtype=np.float32))
@@ -122,7 +128,8 @@ def export_model(
         ModelError: as for `build_keras_model`; or the two runtimes disagree; or the files cannot be written.
     """
     stem = model_stem(name, label or weights)
-    origin = origin or ORIGINS.get(weights) or Origin(f"the file {Path(weights).name}", "as its maker says")
+    if origin is None:
+        origin = SEEDED if weights == "seeded" else Origin(f"the file {Path(weights).name}", "as its maker says")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         model = build_keras_model(name, weights)
@@ -134,7 +141,7 @@ def export_model(
             mean=MEAN,
             std=STD,
             pooling="max",
-            weights=label or (weights if weights in ORIGINS else Path(weights).name),
+            weights=label or Path(weights).name,
             weights_digest=_weights_digest(model),
             file_sha256=hashlib.sha256(content).hexdigest(),
             is_trained=weights != "seeded",
@@ -150,14 +157,26 @@ def export_model(
     return converted
 
 
-def export_in_child_process(name: str, weights: str, output_dir: Path, *, timeout_seconds: float) -> ConvertedModel:
+def export_in_child_process(
+    name: str, weights: str, output_dir: Path, *, timeout_seconds: float, weights_url: str | None = None
+) -> ConvertedModel:
     """Do what `export_model` does in a process of its own, which takes TensorFlow's memory with it.
 
+    Args:
+        name: as for `build_keras_model`.
+        weights: as for `build_keras_model`; or a key of `PRETRAINED`, which is downloaded into `downloads` below
+            `output_dir` and stays there.
+        output_dir: made if missing.
+        timeout_seconds: the longest that all of it may take.
+        weights_url: where to download from instead; see `fetch_pretrained`.
+
     Raises:
-        ModelError: the child's last words, or it took longer than `timeout_seconds`, or TensorFlow is not installed.
+        ModelError: the weights cannot be downloaded; or the child's last words, or it took longer than
+            `timeout_seconds`, or TensorFlow is not installed.
     """
+    deadline = time.monotonic() + timeout_seconds
     _refuse_unknown(name, weights)
-    if weights not in ORIGINS:
+    if weights not in WEIGHT_WORDS:
         weights = str(Path(weights).absolute())
     output_dir = output_dir.absolute()
     if importlib.util.find_spec("tensorflow") is None:
@@ -165,6 +184,13 @@ def export_in_child_process(name: str, weights: str, output_dir: Path, *, timeou
             f"the weights {weights} cannot be converted without TensorFlow: where all of requirements.txt is installed,"
             f" run `{export_command(weights, Path('converted'))}`, then copy the two files it writes to {output_dir}"
         )
+    arguments = [name, weights, str(output_dir)]
+    if weights in PRETRAINED:
+        origin = PRETRAINED[weights]
+        path = fetch_pretrained(
+            weights, output_dir / "downloads", base_url=weights_url, timeout_seconds=timeout_seconds
+        )
+        arguments = [name, str(path), str(output_dir), "--label", weights, "--origin", origin.source, origin.licence]
     environment = {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",  # the check compares what processors compute
@@ -173,12 +199,12 @@ def export_in_child_process(name: str, weights: str, output_dir: Path, *, timeou
     }
     try:
         child = subprocess.run(  # noqa: S603 - our own interpreter and module, and no shell reads the arguments
-            [sys.executable, "-m", "embeddings.convert", name, weights, str(output_dir)],
+            [sys.executable, "-m", "embeddings.convert", *arguments],
             cwd=Path(__file__).parent.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=timeout_seconds,
+            timeout=deadline - time.monotonic(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -199,7 +225,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--origin", nargs=2, metavar=("SOURCE", "LICENCE"), help="what the description says of them")
     options = parser.parse_args(arguments)
     origin = Origin(*options.origin) if options.origin else None
-    socket.setdefaulttimeout(DOWNLOAD_SILENCE_SECONDS)  # Keras sets none for its downloads
     try:
         export_model(options.name, options.weights, options.output_dir, label=options.label, origin=origin)
     except ModelError as error:
@@ -212,16 +237,6 @@ def _refuse_unknown(name: str, weights: str) -> None:
     model_stem(name, weights)
     if weights == "bundled":
         raise ModelError("the bundled weights are converted already")
-
-
-def _unusable(name: str, weights: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    if weights in ORIGINS:
-        return (
-            f"the {weights} weights were not downloaded ({reason}): try again, or run"
-            f" `{export_command(weights, Path('converted'))}` where github.com can be reached and copy the two files"
-        )
-    return f"{weights} does not hold the weights of {name} without its top: {reason}"
 
 
 def _round_to_stored(model: Any) -> None:

@@ -13,6 +13,8 @@ import h5py
 import pytest
 from click.testing import CliRunner, Result
 
+from api.startup import prepare
+from embeddings.errors import ModelError
 from embeddings.layout import ModelStamp
 from embeddings.model import locate_model
 from embeddings.rewrite import prepare_store
@@ -20,6 +22,8 @@ from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.generations import list_generations
 from manage import BUSY, cli
+from settings import Settings
+from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -261,6 +265,23 @@ def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> 
     answer = run("export-model", "--weights", "seeded")
     assert answer.exit_code == 0, answer.output
     assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
+
+
+def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANN_WEIGHTS", "imagenet")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with HostileServer() as mirror:
+        monkeypatch.setenv("ANN_WEIGHTS_URL", mirror.url("/mirror"))
+        answer = run("export-model")
+        with pytest.raises(ModelError) as caught:
+            prepare(Settings.from_env())
+    assert answer.exit_code == 1
+    assert answer.stderr.splitlines()[-1] == f"Error: {caught.value}"
+    assert f"were not downloaded from {mirror.url('/mirror/efficientnet-b0_weights_tf')}" in str(caught.value)
+    assert f"put it at {tmp_path}/.models/downloads/efficientnet-b0_weights_tf" in str(caught.value)
+    assert len(mirror.requests) == 2
 
 
 def test_progress_is_a_bar_on_a_terminal(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ def test_every_variable_is_read() -> None:
         "ANN_DATA_DIR": "/srv/ann",
         "ANN_BIND": "[::1]:80",
         "ANN_SEARCH_K": "5000",
+        "ANN_WEIGHTS_URL": "http://[::1]:8000/weights/",
         "ANN_RELOAD_SECONDS": "0.5",
         "ANN_IMAGE_HOSTS": "Images.example.org, .example.net,",
         "ANN_ALLOW_PRIVATE_IMAGE_HOSTS": "Yes",
@@ -30,6 +31,7 @@ def test_every_variable_is_read() -> None:
     assert settings.store_path == Path("/srv/ann/efficientnet-b0.hdf5")
     assert settings.bind == "[::1]:80"
     assert settings.search_k == 5000
+    assert settings.weights_url == "http://[::1]:8000/weights/"
     assert settings.reload_seconds == 0.5
     assert settings.image_hosts == {"images.example.org", ".example.net"}
     assert settings.allow_private_image_hosts
@@ -59,6 +61,10 @@ def test_sentry_can_be_disabled(dsn: str) -> None:
         ("ANN_SEARCH_K", "-1"),
         ("ANN_THREADS", "1"),
         ("ANN_ALLOW_PRIVATE_IMAGE_HOSTS", "perhaps"),
+        ("ANN_WEIGHTS_URL", "mirror.example"),
+        ("ANN_WEIGHTS_URL", "ftp://mirror.example/"),
+        ("ANN_WEIGHTS_URL", "https://user:secret@mirror.example"),
+        ("ANN_WEIGHTS_URL", "https://mirror.example/weights?file="),
         ("ANN_IMAGE_HOSTS", "https://images.example.org"),
         ("ANN_IMAGE_HOSTS", "images.example.org:443"),
         ("ANN_IMAGE_HOSTS", "[1:2]"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,16 +16,19 @@ from embeddings.convert import export_in_child_process, export_model, main
 from embeddings.embedder import Embedder, preprocess
 from embeddings.errors import ModelError
 from embeddings.model import ConvertedModel, locate_model
+from embeddings.pretrained import PRETRAINED
+from tests.embeddings.hostile_server import HostileServer, reply
 
 NAME = "efficientnet-b0"
 ROOT = Path(__file__).parent.parent.parent
 BUNDLED = locate_model(NAME, "bundled", Path("nowhere"))
 
-# Runs once, as it takes TensorFlow: what Keras computes with the seeded weights, and with others that it saves and
-# converts under a label.
+# Runs once, as it takes TensorFlow: what Keras computes with the seeded weights, and with others that it saves, also in
+# the layout of Keras 2, which released weights have, and converts under a label.
 KERAS = """
 import sys
 from pathlib import Path
+import h5py
 import numpy as np
 from embeddings.convert import build_keras_model, main
 from embeddings.errors import ModelError
@@ -45,6 +49,14 @@ gamma = model.get_layer("block1a_bn").gamma
 gamma.assign(gamma * (np.arange(gamma.shape[0]) > 0))  # and one channel dead
 model.save_weights(work / "mine.weights.h5")
 (work / "broken.h5").write_bytes(b"no HDF5")
+with h5py.File(work / "released.h5", "w") as file:
+    file.attrs["layer_names"] = [layer.name for layer in model.layers]
+    for layer in model.layers:
+        names = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+        group = file.create_group(layer.name)
+        group.attrs["weight_names"] = names
+        for name, weight in zip(names, layer.weights):
+            group[name] = weight.numpy()
 
 mine = build_keras_model("efficientnet-b0", str(work / "mine.weights.h5"))
 np.save(work / "mine.npy", mine(pixels, training=False))
@@ -131,15 +143,36 @@ def test_a_broken_weights_file_is_named(keras: Path) -> None:
     assert "\n" not in refusal
 
 
-def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # refuses at once, with a network or without
-    monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    with pytest.raises(ModelError, match="the imagenet weights were not downloaded") as caught:
-        export_in_child_process(NAME, "imagenet", tmp_path / "models", timeout_seconds=300)
-    assert "URL fetch failure on https://github.com/" in str(caught.value)
-    assert "`python manage.py export-model --weights imagenet --output converted`" in str(caught.value)
-    assert list((tmp_path / "models").iterdir()) == []
+def test_imagenet_weights_are_downloaded_proved_and_converted(
+    keras: Path, converted: ConvertedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (keras / "released.h5").read_bytes()
+    released = replace(PRETRAINED["imagenet"], digest=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(PRETRAINED, "imagenet", released)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with HostileServer({f"/{released.file_name}": reply(content)}) as server:
+        model = export_in_child_process(NAME, "imagenet", tmp_path, timeout_seconds=300, weights_url=server.url(""))
+
+    assert model == locate_model(NAME, "imagenet", tmp_path)
+    assert model.description == replace(
+        converted.description, weights="imagenet", source=released.source, licence=released.licence
+    )
+    assert furthest(Embedder(model).embed(LOGOS), np.load(keras / "mine.npy")) < 1e-4
+    assert (tmp_path / "downloads" / released.file_name).read_bytes() == content
+
+
+def test_other_weights_than_the_released_ones_are_not_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with (
+        HostileServer({f"/{PRETRAINED['noisy-student'].file_name}": reply(b"others")}) as server,
+        pytest.raises(
+            ModelError, match=r"what came is another file, of md5 .* and not a5b48ae7547fc990c7e4f3951230290d"
+        ),
+    ):
+        export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300, weights_url=server.url(""))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +225,22 @@ def test_what_cannot_be_converted_is_refused_without_a_child(
         export_in_child_process(name, weights, tmp_path, timeout_seconds=300)
 
 
-def test_the_command_line_ends_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([NAME, "bundled", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "the bundled weights are converted already"
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ("bundled", "the bundled weights are converted already"),
+        (
+            "imagenet",
+            "the imagenet weights must be downloaded first:"
+            " `python manage.py export-model --weights imagenet --output converted` does both",
+        ),
+    ],
+)
+def test_the_command_line_ends_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str, reason: str
+) -> None:
+    assert main([NAME, weights, str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == reason
 
 
 def test_a_converted_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:

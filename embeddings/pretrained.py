@@ -1,0 +1,168 @@
+"""Weights that others trained and released: downloaded once, and proved by their digest before anything reads them.
+
+The one thing to know: the digest alone decides. A file that has it is good wherever it came from, a mirror or an
+operator's hand; any other is removed, so a file that was cut short is simply fetched again. Proxies are taken from the
+environment (`https_proxy`, `no_proxy`), as by curl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+from embeddings.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+# EfficientNet-B0 without its top is 4,049,564 single-precision numbers: 16 MB.
+MAX_BYTES = 64 * 2**20
+
+_BLOCK_BYTES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedFile:
+    """A file of Keras weights without the top, as its authors released it.
+
+    `algorithm` names a hash of `hashlib`; `digest` is the file's, in lower-case hexadecimal.
+    """
+
+    base_url: str
+    file_name: str
+    algorithm: str
+    digest: str
+    source: str
+    licence: str
+
+    @property
+    def url(self) -> str:
+        """Where its authors released it."""
+        return f"{self.base_url}/{self.file_name}"
+
+
+# By the word that asks for them. Names, addresses and digests are those of `efficientnet/weights.py` and
+# `efficientnet/model.py` in efficientnet 1.1.1, which publishes no better than MD5 for noisy-student.
+PRETRAINED = {
+    "imagenet": PretrainedFile(
+        base_url="https://github.com/Callidior/keras-applications/releases/download/efficientnet",
+        file_name="efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5",
+        algorithm="sha256",
+        digest="c1421ad80a9fc67c2cc4000f666aa50789ce39eedb4e06d531b0c593890ccff3",
+        source="https://github.com/Callidior/keras-applications/releases/tag/efficientnet",
+        licence="Apache-2.0",
+    ),
+    "noisy-student": PretrainedFile(
+        base_url="https://github.com/qubvel/efficientnet/releases/download/v0.0.1",
+        file_name="efficientnet-b0_noisy-student_notop.h5",
+        algorithm="md5",
+        digest="a5b48ae7547fc990c7e4f3951230290d",
+        source="https://github.com/qubvel/efficientnet/releases/tag/v0.0.1",
+        licence="Apache-2.0",
+    ),
+}
+
+
+def fetch_pretrained(
+    weights: str,
+    cache_dir: Path,
+    *,
+    base_url: str | None = None,
+    timeout_seconds: float = 900.0,
+    silence_seconds: float = 30.0,
+    max_bytes: int = MAX_BYTES,
+) -> Path:
+    """Return the file of these weights in `cache_dir`, downloaded if it is not there yet.
+
+    The file appears whole or not at all, and several processes may do this at once.
+
+    Args:
+        weights: a key of `PRETRAINED`.
+        cache_dir: made if missing.
+        base_url: an http or https address to download from instead, to which the file's name is added.
+        timeout_seconds: the longest that the download may take.
+        silence_seconds: the longest wait for a connection, and for the next bytes.
+        max_bytes: the largest file that is taken.
+
+    Raises:
+        ModelError: the file cannot be had or kept; the message says what to do.
+    """
+    file = PRETRAINED[weights]
+    path = cache_dir / file.file_name
+    url = f"{base_url.rstrip('/')}/{file.file_name}" if base_url else file.url
+    try:
+        if path.exists():
+            if _digest(path, file) == file.digest:
+                return path
+            logger.warning("%s is not the file that was released under its name, and is removed", path)
+            path.unlink(missing_ok=True)  # another process may have done so
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        logger.info("downloading %s", url)
+        _keep(_blocks(url, timeout_seconds, silence_seconds, max_bytes), path, file)
+    except _DownloadError as error:
+        raise ModelError(
+            f"the {weights} weights were not downloaded from {url}: {error}. Try again; or fetch {file.url} by other"
+            f" means and put it at {path}; or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path"
+            " of a Keras weights file"
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"the {weights} weights cannot be kept at {path}: {error}. Make room there, or let this user write there"
+        ) from error
+    return path
+
+
+class _DownloadError(Exception):
+    """A reason, fit to end a sentence."""
+
+
+def _keep(blocks: Iterator[bytes], path: Path, file: PretrainedFile) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as output:
+            output.writelines(blocks)
+        digest = _digest(temporary, file)
+        if digest != file.digest:
+            raise _DownloadError(f"what came is another file, of {file.algorithm} {digest} and not {file.digest}")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes: int) -> Iterator[bytes]:
+    """Yield what the server sends; whatever goes wrong between it and us is a `_DownloadError`."""
+    deadline = time.monotonic() + timeout_seconds
+    opener = urllib.request.build_opener()
+    opener.addheaders = [("User-Agent", "robotoff-ann")]
+    try:
+        with opener.open(url, timeout=min(silence_seconds, timeout_seconds)) as response:
+            expected: int | None = response.length
+            received = 0
+            while received != expected and (block := response.read1(_BLOCK_BYTES)):
+                received += len(block)
+                if max(received, expected or 0) > max_bytes:
+                    raise _DownloadError(f"it is larger than {max_bytes:,} bytes")
+                if time.monotonic() > deadline:
+                    raise _DownloadError(f"it took longer than {timeout_seconds:g} seconds")
+                yield block
+            if received != (expected or received):
+                raise _DownloadError(f"it broke off after {received:,} of {expected:,} bytes")
+    except HTTPError as error:
+        error.close()
+        raise _DownloadError(f"its server answered with status {error.code}, not 200") from error
+    except URLError as error:
+        raise _DownloadError(str(error.reason)) from error
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a malformed address or length
+        raise _DownloadError(str(error) or type(error).__name__) from error
+
+
+def _digest(path: Path, file: PretrainedFile) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(file.algorithm, usedforsecurity=False)).hexdigest()
