@@ -8,7 +8,7 @@ DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint types checks tests quality format dev up down restart status livecheck log health clean
+.PHONY: help run test demo bench train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,11 @@ $(VENV)/.run: $(VENV)/.made requirements.txt requirements-serve.txt constraints.
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+$(VENV)/.train: $(VENV)/.run requirements-train.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-train.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-train.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
@@ -38,6 +42,12 @@ demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and d
 
 bench: $(VENV)/.dev ## Measure what the README claims, beside its rivals
 	$(BIN)/python -m benchmarks
+
+train: $(VENV)/.train ## Make the bundled weights again from nothing; run it again to go on where it stopped
+	$(BIN)/python -m training
+
+retrieval: $(VENV)/.dev ## Measure retrieval on PHOTOS, a folder of labelled photos
+	$(BIN)/python -m benchmarks.retrieval $(or $(PHOTOS),$(error name the folder: make retrieval PHOTOS=...))
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

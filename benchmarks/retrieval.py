@@ -3,7 +3,7 @@
     python -m benchmarks.retrieval FOLDER [--model FILE.tflite] [--only Apple,Nike] [--sheets DIRECTORY]
 
 `labelled_photos` says what FOLDER holds, `retrieval_protocol` what is measured. Every crop goes the way of a served
-one. The approaches: models, histograms of colours and small pictures, each in the form that finds most, and the
+one. The approaches: models, histograms of colours and small pictures, each in a strong form, and the
 model's own network before any training.
 Figures of folders with other numbers of brands are not comparable: the fewer, the more is found by chance, which the
 table therefore names.

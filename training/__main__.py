@@ -1,0 +1,60 @@
+"""`python -m training`: download, render, train, and put the weights where the service finds them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import click
+
+from training.artwork import render_gallery
+from training.batches import Folders
+from training.packages import REGISTRY, PackageError, download, read_table
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("training-data"), show_default=True)
+@click.option("--run", "run_name", default="bundled", show_default=True, help="The run to begin, or to go on with.")
+@click.option("--registry", default=REGISTRY, show_default=True, help="The npm registry, or a mirror of it.")
+@click.option("--workers", default=min(8, os.cpu_count() or 1), show_default=True, help="Processes that draw crops.")
+@click.option("--minutes", type=float, help="Stop after so many, with a checkpoint to go on from.")
+@click.option("--checkpoint-minutes", default=5.0, show_default=True)
+@click.option(
+    "--quick", is_flag=True, help="A run of a minute that shows that all the parts work; its weights know nothing."
+)
+def main(
+    folder: Path,
+    run_name: str,
+    registry: str,
+    workers: int,
+    minutes: float | None,
+    checkpoint_minutes: float,
+    quick: bool,
+) -> None:
+    """Train the weights of efficientnet-b0 on rendered logos. Run it again to go on where it stopped."""
+    logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
+    folders = Folders.under(folder)
+    packages = read_table()
+    try:
+        download(packages, folders.downloads, registry)
+    except PackageError as error:
+        raise click.ClickException(str(error)) from error
+    render_gallery(
+        tuple(package for package in packages if package.kind == "icons"), folders.downloads, folders.artwork
+    )
+
+    from training.run import BUNDLED, QUICK, Run  # TensorFlow: not for `--help`, nor for a download that fails
+
+    run = Run(QUICK if quick else BUNDLED, folders, folder / "runs" / run_name, workers)
+    seconds = math.inf if minutes is None else minutes * 60.0
+    if not run.train(checkpoint_minutes * 60.0, seconds):
+        click.echo("Stopped; the same command goes on.")
+        return
+    weights = run.finish()
+    click.echo(f"The weights are in {weights}. The model card says how to measure and to bundle them.")
+
+
+if __name__ == "__main__":
+    main()
