@@ -11,13 +11,14 @@ import click
 
 from training.artwork import render_gallery
 from training.batches import Folders
-from training.packages import REGISTRY, PackageError, download, read_table
+from training.packages import REGISTRY, TABLE, PackageError, download, read_table
 
 
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("training-data"), show_default=True)
 @click.option("--run", "run_name", default="bundled", show_default=True, help="The run to begin, or to go on with.")
 @click.option("--registry", default=REGISTRY, show_default=True, help="The npm registry, or a mirror of it.")
+@click.option("--table", type=click.Path(path_type=Path), default=TABLE, help="Other packages than packages.json.")
 @click.option("--workers", default=min(8, os.cpu_count() or 1), show_default=True, help="Processes that draw crops.")
 @click.option("--minutes", type=float, help="Stop after so many, with a checkpoint to go on from.")
 @click.option("--checkpoint-minutes", default=5.0, show_default=True)
@@ -28,6 +29,7 @@ def main(
     folder: Path,
     run_name: str,
     registry: str,
+    table: Path,
     workers: int,
     minutes: float | None,
     checkpoint_minutes: float,
@@ -35,19 +37,21 @@ def main(
 ) -> None:
     """Train the weights of efficientnet-b0 on rendered logos. Run it again to go on where it stopped."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
-    folders = Folders.under(folder)
-    packages = read_table()
+    folders = Folders.under(folder, table)
     try:
+        packages = read_table(table)
         download(packages, folders.downloads, registry)
+        icons = tuple(package for package in packages if package.kind == "icons")
+        render_gallery(icons, folders.downloads, folders.artwork)
     except PackageError as error:
         raise click.ClickException(str(error)) from error
-    render_gallery(
-        tuple(package for package in packages if package.kind == "icons"), folders.downloads, folders.artwork
-    )
 
     from training.run import BUNDLED, QUICK, Run  # TensorFlow: not for `--help`, nor for a download that fails
 
-    run = Run(QUICK if quick else BUNDLED, folders, folder / "runs" / run_name, workers)
+    try:
+        run = Run(QUICK if quick else BUNDLED, folders, folder / "runs" / run_name, workers)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     seconds = math.inf if minutes is None else minutes * 60.0
     if not run.train(checkpoint_minutes * 60.0, seconds):
         click.echo("Stopped; the same command goes on.")

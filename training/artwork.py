@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path)
     rows: list[dict[str, Any]] = []
     seen: set[bytes] = set()
     offset = unusable = 0
-    with (folder / "artwork.bin").open("wb") as file, ProcessPoolExecutor() as pool:
+    with (folder / "artwork.bin").open("wb") as file, ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for package in packages:
             drawings = [row for row in _drawings(package, downloads) if not FOLDERS.intersection(_words(row[0])[:2])]
             images = pool.map(render, [svg for _, svg, _ in drawings], chunksize=16)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from training.artwork import Artwork, Gallery
 from training.labels import Fonts, LabelPainter, open_fonts
-from training.packages import read_table
+from training.packages import TABLE, read_table
 from training.photographs import photograph
 
 # The brands on the photos that the README reports figures for. They are kept out, so that the figures tell how the
@@ -35,15 +35,16 @@ VALIDATION_SEED = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the downloads and the rendered icons lie."""
+    """Where the downloads and the rendered icons lie, and the table of the packages that they are of."""
 
     downloads: Path
     artwork: Path
+    table: Path = TABLE
 
     @classmethod
-    def under(cls, root: Path) -> Folders:
+    def under(cls, root: Path, table: Path = TABLE) -> Folders:
         """The folders that `python -m training` makes in `root`."""
-        return cls(root / "packages", root / "artwork")
+        return cls(root / "packages", root / "artwork", table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Studio:
     def __init__(self, folders: Folders) -> None:
         cv2.setNumThreads(1)
         self._gallery = Gallery(folders.artwork)
-        self._fonts: Fonts = open_fonts(tuple(p for p in read_table() if p.kind == "font"), folders.downloads)
+        packages = tuple(package for package in read_table(folders.table) if package.kind == "font")
+        self._fonts: Fonts = open_fonts(packages, folders.downloads)
         classes = {name: works for name, works in self._gallery.classes().items() if not is_reported(name)}
         self.training = tuple(works for name, works in classes.items() if not is_validation(name))
         self.validation = tuple(works for name, works in classes.items() if is_validation(name))
@@ -115,7 +117,12 @@ def draw_batches(
         readers.append(reader)
     try:
         for turn in range(len(numbers)):
-            drawn = readers[turn % workers].recv()
+            try:
+                drawn = readers[turn % workers].recv()
+            except EOFError as error:
+                raise ChildProcessError(
+                    "a worker that draws crops is gone; short of memory? Try fewer (--workers)"
+                ) from error
             if isinstance(drawn, Exception):
                 raise drawn
             yield drawn

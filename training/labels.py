@@ -144,9 +144,8 @@ class LabelPainter:
         return tuple(_plate(pixels, palette.ground, rim, shape) for pixels in drawn)
 
     def _next_palette(self) -> Palette:
-        if (
-            self._rng.random() < 0.6
-        ):  # else the palette of the label before: colours alone must not tell two brands apart
+        # Else the palette of the label before: colours alone must not tell two brands apart.
+        if self._rng.random() < 0.6:
             self._palette = self._new_palette()
         return self._palette
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -23,15 +23,16 @@ from efficientnet.model import EfficientNetB0
 
 from embeddings.convert import MEAN, STD
 
-Loss = Literal["euclidean", "centred", "neck"]
-LOSSES: tuple[Loss, ...] = ("euclidean", "centred", "neck")
-
 BN_MOMENTUM = 0.98
-LOWEST_TEMPERATURE = 0.03
+VARIANCE_FLOOR = 1e-5
+FIRST_SCALE = 10.0  # of the cosines: a temperature of 0.1
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Keras' batch normalisation through TensorFlow's fused operation: Keras 3 composes it of nine."""
+    """Keras' batch normalisation through TensorFlow's fused operation: Keras 3 composes it of nine.
+
+    The variance that it remembers is the unbiased one, n / (n - 1) times that of Keras.
+    """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise by the batch when training, and remember its statistics; else by the remembered ones."""
@@ -52,16 +53,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
         return outputs
 
 
-class FusedActivation(keras.layers.Layer):  # type: ignore[misc]
-    """Swish as one operation, the sigmoid as it is."""
+class FusedSwish(keras.layers.Layer):  # type: ignore[misc]
+    """Swish as one operation, for the only activation that the package asks for by a layer."""
 
     def __init__(self, activation: Any, name: str | None = None) -> None:
         super().__init__(name=name)
-        self._activation = tf.nn.silu if callable(activation) else keras.activations.get(activation)
+        if getattr(activation, "__name__", "") != "swish":
+            raise ValueError(
+                f"the efficientnet package asks for {activation!r}, not swish: pin the version it was made for"
+            )
 
     def call(self, inputs: Any) -> Any:
-        """Apply the activation."""
-        return self._activation(inputs)
+        """Apply swish: x times the sigmoid of x."""
+        return tf.nn.silu(inputs)
 
 
 def build_network() -> Any:
@@ -73,7 +77,7 @@ def build_network() -> Any:
         **{name: getattr(keras.layers, name) for name in dir(keras.layers) if not name.startswith("_")}
     )
     layers.BatchNormalization = FusedBatchNormalization
-    layers.Activation = FusedActivation
+    layers.Activation = FusedSwish
     network = EfficientNetB0(
         include_top=False,
         weights=None,
@@ -99,22 +103,23 @@ def preprocessed(crops: Any) -> Any:
 class Contrast(keras.Model):  # type: ignore[misc]
     """InfoNCE over a batch (van den Oord et al. 2018, arXiv:1807.03748): which of all other crops show the same logo?
 
-    `loss` says how near two vectors are:
-
-    - "euclidean": minus their squared distance, times a learned scale. It is what the index measures.
-    - "centred": the cosine after the mean of the batch is taken off.
-    - "neck": the cosine after batch normalisation (Luo et al. 2019, arXiv:1906.08332), which serving leaves away.
+    Two vectors are as near as their cosine after batch normalisation (Luo et al. 2019, arXiv:1906.08332), which serving
+    leaves away, times a scale that is learned.
     """
 
-    def __init__(self, network: Any, views: int, loss: Loss) -> None:
+    def __init__(self, network: Any, views: int) -> None:
         super().__init__()
-        self.network, self.views, self.loss_name = network, views, loss
+        self.network, self.views = network, views
         self.log_scale = self.add_weight(name="log_scale", shape=(), initializer=keras.initializers.Constant(0.0))
 
     def call(self, crops: Any) -> tuple[Any, Any]:
         """The mean loss of `(labels * views, size, size, 3)` uint8 crops; the share whose nearest shows their logo."""
         vectors = self.network(preprocessed(crops), training=True)
-        logits = self._similarities(vectors) * tf.exp(self.log_scale)
+        centred = vectors - tf.reduce_mean(vectors, axis=0)
+        unit = tf.math.l2_normalize(
+            centred / tf.sqrt(tf.math.reduce_variance(vectors, axis=0) + VARIANCE_FLOOR), axis=1
+        )
+        logits = tf.matmul(unit, unit, transpose_b=True) * FIRST_SCALE * tf.exp(self.log_scale)
         count = tf.shape(vectors)[0]
         label = tf.range(count) // self.views
         itself = tf.eye(count, dtype=tf.bool)
@@ -125,19 +130,6 @@ class Contrast(keras.Model):  # type: ignore[misc]
         loss = -tf.reduce_mean(tf.reduce_sum(share * positives, axis=1) / float(self.views - 1))
         right = tf.gather(label, tf.argmax(logits, axis=1)) == label
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
-
-    def _similarities(self, vectors: Any) -> Any:
-        if self.loss_name == "euclidean":
-            centred = vectors - tf.reduce_mean(vectors, axis=0)
-            squares = tf.reduce_sum(centred * centred, axis=1)
-            products = tf.matmul(centred, centred, transpose_b=True)
-            # 40: about the squared distance of two vectors of a fresh network
-            return -(squares[:, None] + squares[None, :] - 2.0 * products) / 40.0
-        centred = vectors - tf.reduce_mean(vectors, axis=0)
-        if self.loss_name == "neck":
-            centred = centred / tf.sqrt(tf.math.reduce_variance(vectors, axis=0) + 1e-5)
-        unit = tf.math.l2_normalize(centred, axis=1)
-        return tf.matmul(unit, unit, transpose_b=True) * 10.0
 
 
 def embed(network: Any, crops: npt.NDArray[np.uint8], batch: int = 64) -> npt.NDArray[np.float32]:

@@ -111,7 +111,10 @@ def _ensure(package: Package, folder: Path, registry: str) -> bool:
         raise PackageError(
             f"{url} was not fetched ({error}); put it at {path} by hand, or name a mirror (--registry)"
         ) from error
-    _refuse_other_content(package, answer.content)
+    try:
+        _refuse_other_content(package, answer.content)
+    except PackageError as error:
+        raise PackageError(f"{error}: {url} gave another; try again, or name another mirror (--registry)") from error
     partial = path.with_suffix(".partial")
     partial.write_bytes(answer.content)
     partial.replace(path)

@@ -24,7 +24,7 @@ import tensorflow as tf
 from benchmarks.retrieval_protocol import METRICS, recall_at_4
 from embeddings.convert import build_keras_model
 from training.batches import BatchShape, Folders, Studio, draw_batches
-from training.network import Contrast, Loss, build_network, embed, preprocessed
+from training.network import Contrast, FusedBatchNormalization, build_network, embed, preprocessed
 
 WARM_UP_STEPS = 150
 WEIGHT_DECAY = 0.02
@@ -61,7 +61,6 @@ class Recipe:
     """All that decides what a run makes, save the rounding of the machine."""
 
     stages: tuple[Stage, ...]
-    loss: Loss = "neck"
     highest_rate: float = 2e-3
     full_severity_at: int = 2000
     seed: int = 1
@@ -82,17 +81,13 @@ class Recipe:
 
     def rate_at(self, step: int) -> float:
         """Learning rate: a linear warm-up, then linearly to 0 over the cost of the run."""
-        total = sum(stage.steps * stage.cost_of_step for stage in self.stages)
-        stage, first = self.stage_at(step)
-        done = (step - first) * stage.cost_of_step
-        for earlier in self.stages[: self.stages.index(stage)]:
-            done += earlier.steps * earlier.cost_of_step
-        return self.highest_rate * (1.0 - done / total) * min(1.0, (step + 1) / WARM_UP_STEPS)
+        costs = [stage.cost_of_step for stage in self.stages for _ in range(stage.steps)]
+        return self.highest_rate * (1.0 - sum(costs[:step]) / sum(costs)) * min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
 # What the bundled weights were made by.
 BUNDLED = Recipe(
-    stages=(Stage(64, 32, 2, 4000), Stage(96, 48, 2, 1800), Stage(128, 48, 2, 700), Stage(224, 32, 2, 200)),
+    stages=(Stage(64, 32, 2, 4000), Stage(96, 48, 2, 1000), Stage(128, 48, 2, 400), Stage(224, 32, 2, 450)),
 )
 
 # All the parts, in a minute.
@@ -107,7 +102,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(recipe.seed)
         self._network = build_network()
-        self._contrast = Contrast(self._network, recipe.stages[0].views, recipe.loss)
+        self._contrast = Contrast(self._network, recipe.stages[0].views)
         self._optimizer = keras.optimizers.AdamW(recipe.highest_rate, weight_decay=WEIGHT_DECAY, clipnorm=5.0)
         self._optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "log_scale"])
         variables = [*self._network.trainable_variables, self._contrast.log_scale]
@@ -115,7 +110,8 @@ class Run:
         self._variables = variables
         self._average = [tf.Variable(weight, trainable=False) for weight in self._network.get_weights()]
         self._step = 0
-        self._train_step = tf.function(self._one_step, reduce_retracing=True)
+        crops = tf.TensorSpec((None, None, None, 3), tf.uint8)
+        self._train_step = tf.function(self._one_step, input_signature=[crops])  # one trace for crops of all sizes
         self._studio = Studio(folders)
         self._resume()
 
@@ -146,7 +142,7 @@ class Run:
                     saved = time.monotonic()
                     mark = saved, self._step
                 if over:
-                    return False
+                    return self._step == self._recipe.steps
         return True
 
     def finish(self) -> Path:
@@ -154,16 +150,17 @@ class Run:
         last = self._recipe.stages[-1]
         self._network.set_weights([weight.numpy() for weight in self._average])
         statistics = [w for layer in self._network.layers for w in layer.non_trainable_variables if "moving" in w.name]
+        for layer in self._network.layers:
+            if isinstance(layer, FusedBatchNormalization):
+                layer.momentum = 0.0  # the statistics of each batch alone: nothing is left of training
         sums = [np.zeros(w.shape, np.float64) for w in statistics]
         pass_through = tf.function(lambda crops: self._network(preprocessed(crops), training=True))
         for number in range(CALIBRATION_BATCHES):
             pass_through(tf.constant(self._studio.batch(self._recipe.seed + 1, number, last.shape)))
-            if number < CALIBRATION_BATCHES // 2:
-                continue
             for total, weight in zip(sums, statistics, strict=True):
                 total += weight.numpy()
         for total, weight in zip(sums, statistics, strict=True):
-            weight.assign(total / (CALIBRATION_BATCHES - CALIBRATION_BATCHES // 2))
+            weight.assign(total / CALIBRATION_BATCHES)
         served = build_keras_model("efficientnet-b0", "seeded")
         served.set_weights(self._network.get_weights())
         path = self._folder / "efficientnet-b0.weights.h5"

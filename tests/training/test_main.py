@@ -1,0 +1,91 @@
+"""`python -m training`, from a registry on loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.embeddings.hostile_server import HostileServer
+from tests.training.conftest import QuickRun
+from tests.training.materials import made_up_packages, published, write_table
+from training.__main__ import main
+from training.packages import Package
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules.update(tensorflow=None, keras=None)
+from training.__main__ import main
+main()
+"""
+
+
+def without_tensorflow(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_needs_no_tensorflow() -> None:
+    ran = without_tensorflow("--help")
+    assert ran.returncode == 0, ran.stderr
+    assert "Run it again to go on where it stopped." in " ".join(ran.stdout.split())
+
+
+@pytest.mark.usefixtures("without_proxy")
+def test_a_package_that_cannot_be_had_ends_it_with_the_reason(tmp_path: Path) -> None:
+    (package, _), *_ = made_up_packages()
+    table = write_table(tmp_path / "table.json", [package])
+    with HostileServer() as registry:
+        ran = without_tensorflow("--folder", tmp_path / "data", "--table", table, "--registry", registry.url(""))
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"Error: {package.url(registry.url(''))} was not fetched (404 Client Error")
+    assert "name a mirror (--registry)" in ran.stderr
+
+
+def test_a_package_under_another_licence_ends_it_with_the_reason(tmp_path: Path) -> None:
+    package, content = published("flag-icons", {"flags/4x3/xx.svg": "<svg/>"}, licence="MIT", stated="BUSL-1.1")
+    refused(tmp_path, package, content, "Error: flag-icons 1.0.0 is licensed BUSL-1.1, not MIT")
+
+
+def test_a_table_with_a_closed_licence_ends_it_with_the_reason(tmp_path: Path) -> None:
+    package, content = published("flag-icons", {"flags/4x3/xx.svg": "<svg/>"}, licence="BUSL-1.1")
+    refused(tmp_path, package, content, "Error: flag-icons: the licence BUSL-1.1 is not accepted")
+
+
+def refused(folder: Path, package: Package, content: bytes, reason: str) -> None:
+    (folder / "packages").mkdir()
+    (folder / "packages" / package.file_name).write_bytes(content)
+    table = write_table(folder / "table.json", [package])
+    ran = CliRunner().invoke(main, ["--folder", str(folder), "--table", str(table)])
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith(reason), ran.stderr
+
+
+def test_a_quick_run_goes_from_a_registry_to_weights(quick_run: QuickRun) -> None:
+    assert quick_run.output.endswith(
+        f"The weights are in {quick_run.weights}. The model card says how to measure and to bundle them.\n"
+    )
+    assert quick_run.requested == sorted(package.url("") for package, _ in made_up_packages())
+    assert sorted(path.name for path in quick_run.folder.iterdir()) == [
+        "checkpoint.npz",
+        quick_run.weights.name,
+        "log.jsonl",
+    ]
+
+
+def test_another_recipe_under_the_same_name_ends_it_with_the_reason(quick_run: QuickRun) -> None:
+    ran = CliRunner().invoke(main, [*quick_run.arguments, "--run", quick_run.folder.name])
+    assert ran.exit_code == 1
+    assert "is of another recipe: name another --run, or remove it" in ran.stderr
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> None:
+    ran = CliRunner().invoke(main, [*quick_run.arguments, "--quick", "--run", "short", "--minutes", "0"])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.endswith("Stopped; the same command goes on.\n")
+    assert (quick_run.folder.parent / "short" / "checkpoint.npz").exists()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from training.artwork import Gallery
+from training.labels import Fonts, Label, LabelPainter, Palette
+from training.photographs import Crop, photograph
+
+PALETTE = Palette((255, 255, 255), (20, 40, 120), (200, 30, 30))
+
+
+def checks() -> Label:
+    """A label that fills its frame, of 4 x 6 random squares of strong colours."""
+    squares = np.random.default_rng(3).choice([0, 255], (4, 6, 3)).astype(np.uint8)
+    pixels = np.repeat(np.repeat(squares, 30, axis=0), 30, axis=1)
+    return Label((np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]),), PALETTE)
+
+
+def likeness(crop: Crop, label: Label) -> float:
+    """The correlation of a label with the part of the crop that it is most like, of all upright parts."""
+    plain = label.versions[0][..., :3]
+    best = -1.0
+    for width in range(16, 33, 3):
+        for height in range(16, 33, 3):
+            part = cv2.resize(plain, (width, height), interpolation=cv2.INTER_AREA)
+            best = max(best, float(cv2.matchTemplate(crop, part, cv2.TM_CCOEFF_NORMED).max()))
+    return best
+
+
+def test_crops_are_squares_of_the_size_that_is_asked_for(gallery: Gallery, fonts: Fonts) -> None:
+    rng = np.random.default_rng(1)
+    painter = LabelPainter(gallery, fonts, rng)
+    for size in (32, 64, 224):
+        crop = photograph(painter.word_label(), size, rng)
+        assert crop.shape == (size, size, 3)
+        assert crop.dtype == np.uint8
+
+
+def test_the_same_numbers_take_the_same_photo() -> None:
+    label = checks()
+
+    def shoot(seed: int) -> bytes:
+        return photograph(label, 48, np.random.default_rng(seed)).tobytes()
+
+    assert [shoot(seed) for seed in range(20)] == [shoot(seed) for seed in range(20)]
+    assert len({shoot(seed) for seed in range(20)}) == 20
+
+
+def test_every_call_takes_another_photo() -> None:
+    label, rng = checks(), np.random.default_rng(1)
+    assert len({photograph(label, 48, rng).tobytes() for _ in range(20)}) == 20
+
+
+def test_without_severity_a_photo_shows_the_label_as_it_is() -> None:
+    label = checks()
+    upside_down = Label((label.versions[0][::-1].copy(),), PALETTE)
+    crops = [photograph(label, 32, np.random.default_rng(seed), 0.0) for seed in range(25)]
+    assert min(likeness(crop, label) for crop in crops) > 0.75
+    assert max(likeness(crop, upside_down) for crop in crops) < 0.6
+
+
+def test_a_label_is_seen_on_every_ground(gallery: Gallery, fonts: Fonts) -> None:
+    painter = LabelPainter(gallery, fonts, np.random.default_rng(9))
+    for seed in range(60):
+        label = painter.word_label()
+        clear = Label(tuple(np.zeros_like(version) for version in label.versions), label.palette)
+        shown, bare = (photograph(of, 48, np.random.default_rng(seed), 0.0).astype(int) for of in (label, clear))
+        assert np.percentile(np.abs(shown - bare).mean(axis=2), 95) > 25
+
+
+def test_photos_get_worse_with_severity() -> None:
+    label = checks()
+    good, fair, bad = (
+        np.mean([likeness(photograph(label, 32, np.random.default_rng(seed), severity), label) for seed in range(25)])
+        for severity in (0.0, 0.5, 1.0)
+    )
+    assert good > fair > bad
+    assert good - bad > 0.1
+
+
+def test_the_label_is_still_seen_in_the_worst_photos() -> None:
+    """Two views of one label are more alike than views of two, in coarse colours and shapes."""
+    rng = np.random.default_rng(2)
+    labels = []
+    for number in range(8):
+        squares = np.random.default_rng(number).choice([0, 255], (3, 3, 3)).astype(np.uint8)
+        pixels = np.repeat(np.repeat(squares, 40, axis=0), 40, axis=1)
+        labels.append(Label((np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]),), PALETTE))
+    crops = np.stack([photograph(label, 32, rng) for label in labels for _ in range(12)])
+    small = np.stack([cv2.resize(crop, (6, 6), interpolation=cv2.INTER_AREA).ravel() for crop in crops])
+    correlations = np.corrcoef(small)
+    same = np.kron(np.eye(8), np.ones((12, 12))).astype(bool)
+    assert correlations[same & ~np.eye(96, dtype=bool)].mean() > correlations[~same].mean() + 0.2
+
+
+def test_every_version_of_a_label_is_photographed_and_the_first_most() -> None:
+    def plain(colour: tuple[int, int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        return np.full((60, 60, 4), (*colour, 255), np.uint8)
+
+    label = Label((plain((255, 0, 0)), plain((0, 0, 255))), PALETTE)
+    rng = np.random.default_rng(4)
+    middles = [photograph(label, 32, rng, 0.0)[16, 16].astype(int) for _ in range(100)]
+    red = sum(bool(middle[0] > middle[2]) for middle in middles)
+    assert 70 < red < 98
+
+
+def test_a_clear_label_leaves_only_its_ground() -> None:
+    rng = np.random.default_rng(5)
+    clear = Label((np.zeros((40, 40, 4), np.uint8),), PALETTE)
+    crops = [photograph(clear, 32, rng, 0.0) for _ in range(60)]
+    plain = [crop for crop in crops if np.ptp(crop, axis=(0, 1)).max() < 12]
+    of_palette = [np.abs(crop.mean(axis=(0, 1)) - PALETTE.ground).max() < 12 for crop in plain]
+    assert len(plain) > 10
+    assert 0.3 < np.mean(of_palette) < 0.9
+
+
+@pytest.mark.parametrize("shape", [(12, 512), (512, 12), (8, 8)])
+def test_labels_of_any_shape_can_be_photographed(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(6)
+    label = Label((np.full((*shape, 4), 255, np.uint8),), PALETTE)
+    crops = [photograph(label, 40, rng) for _ in range(40)]
+    assert {crop.shape for crop in crops} == {(40, 40, 3)}
+    assert np.std([crop.mean() for crop in crops]) > 5
