@@ -1,7 +1,7 @@
 """Weights that others trained and released: downloaded once, and proved by their digest before anything reads them.
 
 The one thing to know: the digest alone decides. A file that has it is good wherever it came from, a mirror or an
-operator's hand; any other is removed, so a file that was cut short is simply fetched again. Proxies are taken from the
+operator's hand; any other is replaced, so a file that was cut short is simply fetched again. Proxies are taken from the
 environment (`https_proxy`, `no_proxy`), as by curl.
 """
 
@@ -101,8 +101,7 @@ def fetch_pretrained(
         if path.exists():
             if _digest(path, file) == file.digest:
                 return path
-            logger.warning("%s is not the file that was released under its name, and is removed", path)
-            path.unlink(missing_ok=True)  # another process may have done so
+            logger.warning("%s is not the file that was released under its name: it is downloaded anew", path)
         cache_dir.mkdir(parents=True, exist_ok=True)
         logger.info("downloading %s", url)
         _keep(_blocks(url, timeout_seconds, silence_seconds, max_bytes), path, file)
@@ -139,7 +138,7 @@ def _keep(blocks: Iterator[bytes], path: Path, file: PretrainedFile) -> None:
 def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes: int) -> Iterator[bytes]:
     """Yield what the server sends; whatever goes wrong between it and us is a `_DownloadError`."""
     deadline = time.monotonic() + timeout_seconds
-    opener = urllib.request.build_opener()
+    opener = _web_opener()
     opener.addheaders = [("User-Agent", "robotoff-ann")]
     try:
         with opener.open(url, timeout=min(silence_seconds, timeout_seconds)) as response:
@@ -161,6 +160,22 @@ def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes:
         raise _DownloadError(str(error.reason)) from error
     except (OSError, HTTPException, ValueError) as error:  # ValueError: a malformed address or length
         raise _DownloadError(str(error) or type(error).__name__) from error
+
+
+def _web_opener() -> urllib.request.OpenerDirector:
+    """An opener that knows http and https alone, so no redirect leads to anything else."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _digest(path: Path, file: PretrainedFile) -> str:

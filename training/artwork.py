@@ -84,10 +84,16 @@ class Gallery:
 
 
 def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path) -> None:
-    """Render every icon of `packages` into `folder` (`artwork.bin`, `artwork.json`), unless that was done already."""
-    if (folder / "artwork.json").exists():
+    """Render every icon of `packages` into `folder` (`artwork.bin`, `artwork.json`), unless that was done already.
+
+    `packages.txt` beside them says of which packages: with others, all are rendered anew.
+    """
+    drawn_from = "".join(f"{package.name} {package.version} {package.integrity}\n" for package in packages)
+    record, index = folder / "packages.txt", folder / "artwork.json"
+    if index.exists() and record.exists() and record.read_text(encoding="utf-8") == drawn_from:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
     rows: list[dict[str, Any]] = []
     seen: set[bytes] = set()
     offset = unusable = 0
@@ -115,9 +121,10 @@ def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path)
                     }
                 )
                 offset += file.write(content)
+    record.write_text(drawn_from, encoding="utf-8")
     partial = folder / "artwork.json.partial"
     partial.write_text(json.dumps(rows), encoding="utf-8")
-    partial.replace(folder / "artwork.json")
+    partial.replace(index)
     logger.info("%d icons rendered; %d were blank, broken, or there already", len(rows), unusable)
 
 

@@ -73,7 +73,10 @@ class Studio:
         return self._draw(self.training, np.random.default_rng((seed, number)), shape, severity)
 
     def validation_batch(self, number: int, shape: BatchShape) -> npt.NDArray[np.uint8]:
-        """As `batch`, of icons that training never shows and of names that it has not shown."""
+        """As `batch`, of classes that training never shows and of names that it has not shown.
+
+        A drawing may still have a like one in training, under the name of another package: the flags, say.
+        """
         return self._draw(self.validation, np.random.default_rng((VALIDATION_SEED, number)), shape, 1.0)
 
     def _draw(
@@ -88,8 +91,9 @@ class Studio:
 
 
 def is_reported(class_name: str) -> bool:
-    """Whether an icon shows a brand that figures are reported for."""
-    return class_name.rpartition(":")[2] in REPORTED_BRANDS
+    """Whether an icon shows a brand that figures are reported for. Apple's mark is in the icons of all its products."""
+    owner = class_name.rpartition(":")[2]
+    return owner.removesuffix("-logo") in REPORTED_BRANDS or class_name.startswith("apple")
 
 
 def is_validation(class_name: str) -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from training.artwork import Artwork, Gallery, RgbaImage
-from training.packages import Package, members
+from training.packages import Package, PackageError, members
 
 Colour = tuple[int, int, int]
 TEXT_PIXELS = 72
@@ -59,6 +59,8 @@ def open_fonts(packages: tuple[Package, ...], downloads: Path) -> Fonts:
     chosen = []
     for package in packages:
         files = [content for name, content in members(package, downloads, ".woff") if UPRIGHT_LATIN.search(name)]
+        if not files:
+            raise PackageError(f"{package.name} {package.version} holds no upright Latin font: take it out")
         chosen.append(ImageFont.truetype(io.BytesIO(files[-1]), TEXT_PIXELS))
     return tuple(chosen)
 

@@ -8,11 +8,8 @@ crop of 64 pixels).
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import efficientnet.tfkeras  # noqa: F401 (sets the package up for Keras 3)
 import keras

@@ -23,6 +23,7 @@ TABLE = Path(__file__).with_name("packages.json")
 REGISTRY = "https://registry.npmjs.org"
 DOWNLOADS_AT_ONCE = 8
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+LARGEST_PACKAGE = 64 * 2**20  # bytes; the largest of them has 20 million
 
 # Open licences that ask for attribution at most. Share-alike and non-commercial ones are left out.
 ACCEPTED_LICENCES = frozenset({"Apache-2.0", "CC-BY-3.0", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "OFL-1.1", "UFL-1.0"})
@@ -58,9 +59,12 @@ def read_table(path: Path = TABLE) -> tuple[Package, ...]:
     """The packages of `packages.json`, in its order.
 
     Raises:
-        PackageError: a licence is not one of `ACCEPTED_LICENCES`.
+        PackageError: it is no such list, or a licence is not one of `ACCEPTED_LICENCES`.
     """
-    packages = tuple(Package(**row) for row in json.loads(path.read_text(encoding="utf-8")))
+    try:
+        packages = tuple(Package(**row) for row in json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise PackageError(f"{path} is no list of packages as {TABLE.name} is: {error}") from error
     for package in packages:
         if package.licence not in ACCEPTED_LICENCES:
             raise PackageError(
@@ -91,6 +95,8 @@ def members(package: Package, folder: Path, suffix: str) -> Iterator[tuple[str, 
     _refuse_other_content(package, content)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         files = {member.name.partition("/")[2]: member for member in archive.getmembers() if member.isfile()}
+        if "package.json" not in files:
+            raise PackageError(f"{package.name} {package.version} has no package.json, so no licence: take it out")
         stated = json.loads(_read(archive, files["package.json"])).get("license")
         if stated != package.licence:
             raise PackageError(f"{package.name} {package.version} is licensed {stated}, not {package.licence}")
@@ -104,24 +110,31 @@ def _ensure(package: Package, folder: Path, registry: str) -> bool:
     if path.exists() and _digest(path.read_bytes()) == package.integrity:
         return False
     url = package.url(registry)
+    content = bytearray()
     try:
-        answer = requests.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS))
-        answer.raise_for_status()
+        with requests.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True) as answer:
+            answer.raise_for_status()
+            for block in answer.iter_content(2**20):
+                content += block
+                if len(content) > LARGEST_PACKAGE:
+                    raise PackageError(
+                        f"{url} is larger than {LARGEST_PACKAGE:,} bytes: name another mirror (--registry)"
+                    )
     except requests.RequestException as error:
         raise PackageError(
             f"{url} was not fetched ({error}); put it at {path} by hand, or name a mirror (--registry)"
         ) from error
     try:
-        _refuse_other_content(package, answer.content)
+        _refuse_other_content(package, content)
     except PackageError as error:
         raise PackageError(f"{error}: {url} gave another; try again, or name another mirror (--registry)") from error
     partial = path.with_suffix(".partial")
-    partial.write_bytes(answer.content)
+    partial.write_bytes(content)
     partial.replace(path)
     return True
 
 
-def _refuse_other_content(package: Package, content: bytes) -> None:
+def _refuse_other_content(package: Package, content: bytes | bytearray) -> None:
     found = _digest(content)
     if found != package.integrity:
         raise PackageError(
@@ -129,7 +142,7 @@ def _refuse_other_content(package: Package, content: bytes) -> None:
         )
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | bytearray) -> str:
     return "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode("ascii")
 
 

@@ -24,7 +24,8 @@ QUARTER_TURNS = 0.06
 def photograph(label: Label, size: int, rng: np.random.Generator, severity: float = 1.0) -> Crop:
     """One crop of `label`, `(size, size, 3)` uint8 RGB; another one at each call.
 
-    `severity`, from 0 to 1, is the share of what goes wrong in photos: at 0 they are large, sharp, upright, well lit.
+    `severity`, from 0 to 1, is the share of what goes wrong in photos: at 0 they are large, sharp, upright, well lit;
+    the ground, loose boxes and JPEG do not depend on it.
     """
     version = label.versions[0 if rng.random() < 0.7 else int(rng.integers(len(label.versions)))]
     quad, height_over_width = _view(version.shape[1], version.shape[0], rng, severity)

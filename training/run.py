@@ -1,7 +1,7 @@
 """A training run: stages of growing crops, with a checkpoint every few minutes to go on from.
 
 Small crops first (Touvron et al. 2019, arXiv:1906.06423; Tan and Le 2021, arXiv:2104.00298): most of what is to learn
-does not need 224 pixels, and crops of 64 are seen twelve times as fast. The last stage has the size of serving, which
+does not need 224 pixels, and a crop of 64 has a twelfth of them. The last stage has the size of serving, which
 max pooling needs: the maximum over more places is larger.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,12 +60,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides what a run makes, save the rounding of the machine."""
+    """What one run does otherwise than another. All crops of a run come in the same number of views."""
 
     stages: tuple[Stage, ...]
     highest_rate: float = 2e-3
     full_severity_at: int = 2000
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if len({stage.views for stage in self.stages}) != 1:
+            raise ValueError("all stages of a recipe need the same number of views")
 
     @property
     def steps(self) -> int:
@@ -92,6 +98,10 @@ BUNDLED = Recipe(
 
 # All the parts, in a minute.
 QUICK = Recipe(stages=(Stage(32, 4, 2, 2), Stage(64, 4, 2, 2)), full_severity_at=2)
+
+
+class CheckpointError(Exception):
+    """A run cannot go on from its checkpoint."""
 
 
 class Run:
@@ -165,12 +175,12 @@ class Run:
         served.set_weights(self._network.get_weights())
         path = self._folder / "efficientnet-b0.weights.h5"
         served.save_weights(path)
-        self._write({"finished": self.validate(last.size, labels=150)})
+        self._write({"finished": self.validate(last.size)})
         return path
 
-    def validate(self, size: int, labels: int = VALIDATION_SHAPE[0]) -> dict[str, float]:
+    def validate(self, size: int) -> dict[str, float]:
         """Macro-recall@4 on logos that training has not shown, each crop a photo of its own."""
-        views = VALIDATION_SHAPE[1]
+        labels, views = VALIDATION_SHAPE
         crops = self._studio.validation_batch(0, BatchShape(labels, views, size))
         vectors = embed(self._network, crops)
         names = np.repeat(np.arange(labels), views).astype(str)
@@ -222,17 +232,23 @@ class Run:
         state: dict[str, npt.NDArray[Any]] = {name: np.asarray(variable) for name, variable in self._state()}
         state |= {"step": np.array(self._step), "recipe": np.array(json.dumps(asdict(self._recipe)))}
         partial = self._folder / "checkpoint.partial.npz"
-        np.savez(partial, allow_pickle=False, **state)
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **state)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(self._folder / "checkpoint.npz")
 
     def _resume(self) -> None:
         path = self._folder / "checkpoint.npz"
         if not path.exists():
             return
-        with np.load(path) as state:
-            if str(state["recipe"]) != json.dumps(asdict(self._recipe)):
-                raise ValueError(f"{path} is of another recipe: name another --run, or remove it")
-            for name, variable in self._state():
-                variable.assign(state[name])
-            self._step = int(state["step"])
+        try:
+            with np.load(path) as state:
+                if str(state["recipe"]) != json.dumps(asdict(self._recipe)):
+                    raise CheckpointError(f"{path} is of another recipe: name another --run, or remove it")
+                for name, variable in self._state():
+                    variable.assign(state[name])
+                self._step = int(state["step"])
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): remove it to begin anew") from error
         logger.info("going on from step %d of %d", self._step, self._recipe.steps)

@@ -121,13 +121,22 @@ def test_a_wrong_file_that_is_already_there_is_replaced(
     path = tmp_path / IMAGENET.file_name
     path.write_bytes(wrong)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert f"{path} is not the file that was released under its name, and is removed" in caplog.text
+    assert f"{path} is not the file that was released under its name: it is downloaded anew" in caplog.text
 
 
-def test_a_wrong_file_that_is_already_there_does_not_outlive_a_failure(server: HostileServer, tmp_path: Path) -> None:
+def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
+    server: HostileServer, tmp_path: Path
+) -> None:
     (tmp_path / IMAGENET.file_name).write_bytes(CONTENT[1:])
     server.behaviours = {}
-    assert "its server answered with status 404, not 200" in refusal(server, tmp_path)
+    with pytest.raises(ModelError, match="its server answered with status 404, not 200"):
+        fetch(server, tmp_path)
+
+
+@pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1/weights", "file:///etc/passwd", "data:,weights"])
+def test_a_redirect_leads_to_the_web_alone(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
+    server.behaviours = {PATH: reply(b"", f"Location: {elsewhere}", status="302 Found")}
+    assert "imagenet weights were not downloaded" in refusal(server, tmp_path)
 
 
 def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path) -> None:

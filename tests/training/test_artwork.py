@@ -151,4 +151,10 @@ def test_an_interrupted_rendering_is_done_again(packages: tuple[Package, ...], t
     render_gallery(packages, tmp_path, folder)
     first = Gallery(folder).artworks[0]
     np.testing.assert_array_equal(Gallery(folder).pixels(first), render(svg(drawing(1))))
-    assert sorted(path.name for path in folder.iterdir()) == ["artwork.bin", "artwork.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["artwork.bin", "artwork.json", "packages.txt"]
+
+
+def test_other_packages_are_rendered_anew(packages: tuple[Package, ...], tmp_path: Path) -> None:
+    render_gallery(packages, tmp_path, tmp_path / "artwork")
+    render_gallery(packages[:1], tmp_path, tmp_path / "artwork")
+    assert {artwork.package for artwork in Gallery(tmp_path / "artwork").artworks} == {packages[0].name}

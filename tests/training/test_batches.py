@@ -82,6 +82,8 @@ def test_reported_brands_and_validation_classes_are_not_trained_on(studio: Studi
         ("@iconify-json/fa6-brands", "red-bull"),
         ("@iconify-json/vscode-icons", "file-type-apple"),
         ("@iconify-json/game-icons", "puma"),
+        ("@iconify-json/streamline-ultimate-color", "apple-logo"),
+        ("simple-icons", "applepay"),
     ],
 )
 def test_reported_brands_are_known_in_every_package(package: str, icon: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,11 @@ def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> Non
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.endswith("Stopped; the same command goes on.\n")
     assert (quick_run.folder.parent / "short" / "checkpoint.npz").exists()
+
+
+def test_one_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = CliRunner().invoke(main, ["--folder", str(tmp_path)])
+    assert ran.exit_code == 1
+    assert f"another run is at work in {tmp_path}" in ran.stderr

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.embeddings.hostile_server import Behaviour, HostileServer, raw, reply
-from tests.training.materials import published, write_table
+from tests.training.materials import published, tgz, write_table
 from training.packages import ACCEPTED_LICENCES, Package, PackageError, download, members, read_table
 
 LOGOS, CONTENT = published("@iconify-json/logos", {"icons.json": "{}", "z.svg": "<z/>", "icons/a.svg": "<a/>"})
@@ -145,3 +146,26 @@ def test_the_packages_of_the_bundled_weights_are_pinned_and_openly_licensed() ->
     for package in packages:
         algorithm, _, digest = package.integrity.partition("-")
         assert (algorithm, len(base64.b64decode(digest, validate=True))) == ("sha512", 64), package.name
+
+
+def test_a_package_without_a_licence_is_not_read(tmp_path: Path) -> None:
+    content = tgz({"a.svg": "<a/>"})
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+    package = Package("silent", "1.0.0", "icons", "MIT", integrity)
+    (tmp_path / package.file_name).write_bytes(content)
+    with pytest.raises(PackageError, match=r"silent 1\.0\.0 has no package\.json"):
+        list(members(package, tmp_path, ".svg"))
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"name": 1}', '[{"name": "a"}]'])
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.json").write_text(text)
+    with pytest.raises(PackageError, match=r"table\.json is no list of packages"):
+        read_table(tmp_path / "table.json")
+
+
+def test_an_endless_package_is_not_kept(
+    registry: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.packages.LARGEST_PACKAGE", len(CONTENT) - 1)
+    assert f"is larger than {len(CONTENT) - 1:,} bytes" in refusal(registry, tmp_path)

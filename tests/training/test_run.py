@@ -14,7 +14,7 @@ from embeddings.convert import build_keras_model
 from tests.training.conftest import QuickRun
 from training.batches import Folders, Studio
 from training.network import Contrast, build_network, preprocessed
-from training.run import BUNDLED, QUICK, Recipe, Run, Stage
+from training.run import BUNDLED, QUICK, CheckpointError, Recipe, Run, Stage
 
 NAME = "efficientnet-b0"
 SHORT = Recipe(stages=(Stage(32, 4, 2, 2),), full_severity_at=2)
@@ -139,8 +139,22 @@ def test_a_complete_run_has_nothing_left_to_train(quick_run: QuickRun, folders: 
 
 
 def test_the_checkpoint_of_another_recipe_is_refused(quick_run: QuickRun, folders: Folders) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint\.npz is of another recipe: name another --run, or remove it"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint\.npz is of another recipe: name another --run, or remove it"
+    ):
         Run(replace(QUICK, seed=2), folders, quick_run.folder, workers=1)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"PK no archive", b"text"])
+def test_a_damaged_checkpoint_is_refused(folders: Folders, tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz cannot be read .*: remove it to begin anew"):
+        Run(QUICK, folders, tmp_path, workers=1)
+
+
+def test_views_are_the_same_in_all_stages() -> None:
+    with pytest.raises(ValueError, match="the same number of views"):
+        Recipe((Stage(10, 2, 2, 4), Stage(20, 2, 3, 2)))
 
 
 @pytest.mark.usefixtures("eagerly")
