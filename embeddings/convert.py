@@ -4,7 +4,7 @@ The service calls `export_in_child_process`, so it never holds TensorFlow itself
 computes the vectors that the converted file computes, up to rounding in single precision: the file stores
 weights as float16, and the Keras weights are rounded to what it stores.
 
-The bundled file is made by `python -m embeddings.convert efficientnet-b0 seeded embeddings/weights --label bundled`.
+The bundled file is made from what `make train` leaves, by `python -m embeddings.convert`: see `docs/model-card.md`.
 """
 
 from __future__ import annotations
