@@ -23,8 +23,8 @@ NAME = "efficientnet-b0"
 ROOT = Path(__file__).parent.parent.parent
 BUNDLED = locate_model(NAME, "bundled", Path("nowhere"))
 
-# Runs once, as it takes TensorFlow: what Keras computes with the seeded weights, and with others that it saves, also in
-# the layout of Keras 2, which released weights have, and converts under a label.
+# Runs once, as it takes TensorFlow: what Keras computes with weights that it saves, also in the layout of Keras 2 that
+# released weights have, and converts under a label.
 KERAS = """
 import sys
 from pathlib import Path
@@ -36,7 +36,6 @@ from embeddings.errors import ModelError
 work = Path(sys.argv[1])
 pixels = np.load(work / "pixels.npy")
 model = build_keras_model("efficientnet-b0", "seeded")
-np.save(work / "seeded.npy", model(pixels, training=False))
 
 rng = np.random.default_rng(5)
 for layer in model.layers:
@@ -100,10 +99,6 @@ def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def furthest(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     """Return the largest distance of a vector from the expected one, in lengths of the expected one."""
     return float((np.linalg.norm(vectors - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
-
-
-def test_the_bundled_model_computes_what_the_seeded_keras_model_does(keras: Path) -> None:
-    assert furthest(Embedder(BUNDLED).embed(LOGOS), np.load(keras / "seeded.npy")) < 1e-3
 
 
 @pytest.fixture(scope="session")
