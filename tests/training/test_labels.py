@@ -10,6 +10,7 @@ from PIL import ImageFont
 from tests.training.materials import FONT_FILE, font_package, published
 from training.artwork import Gallery
 from training.labels import Fonts, Label, LabelPainter, open_fonts
+from training.packages import PackageError
 
 LABELS = 60  # enough for every way of drawing one
 
@@ -42,6 +43,13 @@ def test_the_heaviest_upright_latin_letters_of_a_font_are_opened(tmp_path: Path)
     for package, of_it in ((heavy, content), (light, light_content)):
         (tmp_path / package.file_name).write_bytes(of_it)
     assert [opened.getname() for opened in open_fonts((heavy, light), tmp_path)] == [font.getname()] * 2
+
+
+def test_a_package_without_a_latin_font_is_named(tmp_path: Path) -> None:
+    package, content = published("@fontsource/empty", {"files/empty-cyrillic-400-normal.woff": b""}, kind="font")
+    (tmp_path / package.file_name).write_bytes(content)
+    with pytest.raises(PackageError, match=r"@fontsource/empty 1\.0\.0 holds no upright Latin font"):
+        open_fonts((package,), tmp_path)
 
 
 def test_the_same_numbers_draw_the_same_labels(gallery: Gallery, fonts: Fonts) -> None:
