@@ -28,6 +28,7 @@ COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
 COPY manage.py settings.py ./
 COPY api api
+COPY commands commands
 COPY embeddings embeddings
 COPY index index
 RUN if [ "$WEIGHTS" != bundled ]; then \
@@ -53,6 +54,7 @@ RUN --mount=from=wheels,source=/wheels,target=/wheels \
 WORKDIR /app
 COPY manage.py settings.py gunicorn_conf.py ./
 COPY api api
+COPY commands commands
 COPY index index
 COPY --from=weights /app/embeddings embeddings
 USER off

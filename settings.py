@@ -166,6 +166,41 @@ class Settings:
     max_body_bytes: int = _setting(
         "ANN_MAX_BODY_BYTES", 2**20, _whole(1), "bytes", "The largest request body that is read."
     )
+    allow_delete: bool = _setting(
+        "ANN_ALLOW_DELETE",
+        False,
+        _switch,
+        "true or false",
+        "Answer `DELETE /api/v1/ann/{logo_id}`. Whoever reaches the service can then delete logos.",
+    )
+    receive_seconds: float = _setting(
+        "ANN_RECEIVE_SECONDS",
+        20.0,
+        _seconds,
+        "seconds",
+        "The longest that a client may take to send a request, in all; then it is told 408.",
+    )
+    send_seconds: float = _setting(
+        "ANN_SEND_SECONDS",
+        20.0,
+        _seconds,
+        "seconds",
+        "The longest that a client may take nothing of its answer.",
+    )
+    max_connections: int = _setting(
+        "ANN_MAX_CONNECTIONS",
+        4096,
+        _whole(64, 2**20),
+        "a whole number from 64",
+        "Connections that one worker process holds open; a new one beyond them closes the one that was idle longest.",
+    )
+    max_buffer_bytes: int = _setting(
+        "ANN_MAX_BUFFER_BYTES",
+        2**28,
+        _whole(2**20),
+        "bytes, from 1048576",
+        "What one worker process holds of requests and answers of slow clients; beyond it the slowest are closed.",
+    )
     threads: int = _setting(
         "ANN_THREADS", 16, _whole(2, 1024), "a whole number from 2", "Requests that one worker process answers at once."
     )

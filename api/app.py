@@ -129,9 +129,10 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         max_pixels=settings.image_max_pixels,
     )
     search = NeighbourSearch(parts.store, parts.catalog)
+    logo = resources.DeletableLogoResource if settings.allow_delete else resources.LogoNeighboursResource
     routes: dict[str, Any] = {
         "": resources.RandomNeighboursResource(search),
-        "/{logo_id:int}": resources.LogoNeighboursResource(search),
+        "/{logo_id:int}": logo(search),
         "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
         "/from_embedding": resources.EmbeddingNeighboursResource(search),
         "/add": resources.AddResource(adder, settings.max_add_logos),

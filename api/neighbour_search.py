@@ -1,13 +1,15 @@
 """The query journey: a logo id, or a vector, to its nearest logos.
 
 A logo that the index holds is looked up there; one that is only stored is looked up by its stored
-vector, so it is found as soon as it was added, and is not among its own neighbours.
+vector, so it is found as soon as it was added, and is not among its own neighbours. A deleted logo is in no
+answer, although the index holds it until it is built again.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,8 @@ from index.errors import UnusableVectorError
 from index.protocol import Neighbours, SearchIndex
 
 logger = logging.getLogger(__name__)
+
+_RANDOM_TRIES = 100  # before an index of deleted logos counts as empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,13 @@ class NeighbourSearch:
     def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
         """Answer the nearest logos to a random one of the index; `None` if the index is empty."""
         index = self.catalog.get(index_name)
-        logo_id = index.random_logo()
-        return None if logo_id is None else index.nearest_to_logo(logo_id, count)
+        for _ in range(_RANDOM_TRIES):
+            logo_id = index.random_logo()
+            if logo_id is None:
+                break
+            if not self.store.deleted_among([logo_id]):
+                return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
+        return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
         """Answer the nearest logos to a `(dim,)` vector; the search is in float32.
@@ -70,16 +79,29 @@ class NeighbourSearch:
             DimensionError: the vector has another number of values than the index.
             UnusableVectorError: no distance can be computed from it.
         """
-        return self.catalog.get(index_name).nearest_to_vector(vector, count)
+        return self._stored(functools.partial(self.catalog.get(index_name).nearest_to_vector, vector), count)
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
-        if logo_id in index:
-            return index.nearest_to_logo(logo_id, count)
+        if logo_id in index and not self.store.deleted_among([logo_id]):
+            return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
         try:
             vector = self.store.get(logo_id)
         except KeyError:
             return None
         try:
-            return index.nearest_to_vector(vector, count)
+            return self._stored(functools.partial(index.nearest_to_vector, vector), count)
         except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error
+
+    def _stored(self, ask: Callable[[int], Neighbours], count: int) -> Neighbours:
+        """Ask an index for neighbours, and for more where some of them are deleted."""
+        asked = count
+        while True:
+            found = ask(asked)
+            deleted = self.store.deleted_among(found.logo_ids)
+            if not deleted and asked == count:
+                return found
+            kept = [place for place, logo_id in enumerate(found.logo_ids) if logo_id not in deleted][:count]
+            if len(kept) == count or len(found.logo_ids) < asked:
+                return Neighbours([found.logo_ids[place] for place in kept], [found.distances[place] for place in kept])
+            asked = count + 2 * len(deleted)

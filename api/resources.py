@@ -1,4 +1,4 @@
-"""The seven routes. Each resource reads its request, calls one journey, and shapes the answer."""
+"""The routes. Each resource reads its request, calls one journey, and shapes the answer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,19 @@ class LogoNeighboursResource:
         """Answer the neighbours, or 404."""
         neighbours = self.search.of_logo(logo_id, _count(req), req.get_param("index"))
         if neighbours is None:
-            raise falcon.HTTPNotFound(title="unknown logo", description=f"Logo {str(logo_id)[:40]} is not stored.")
+            raise _unknown(logo_id)
         resp.media = _listed(neighbours)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletableLogoResource(LogoNeighboursResource):
+    """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
+        """Answer how many logos were deleted, one, or 404; it is forgotten on disk by then."""
+        if not self.search.store.delete([logo_id]):
+            raise _unknown(logo_id)
+        resp.media = {"deleted": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,10 @@ class StoredResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the ids in the order they were stored."""
         resp.media = {"stored": self.store.ids()}
+
+
+def _unknown(logo_id: int) -> falcon.HTTPNotFound:
+    return falcon.HTTPNotFound(title="unknown logo", description=f"Logo {str(logo_id)[:40]} is not stored.")
 
 
 def _count(req: falcon.Request) -> int:

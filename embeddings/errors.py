@@ -10,7 +10,8 @@ EmbeddingsError
 │   ├── StoreModelError        its vectors were made by another model
 │   ├── StoreFullError         no row is left
 │   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
-│   └── DamagedRowError        a row disagrees with its checksum
+│   ├── DamagedRowError        a row disagrees with its checksum
+│   └── BackupError            a file is no backup of the store, or does not read back
 └── ModelError                 weights are missing, damaged or not converted
 """
 
@@ -59,6 +60,10 @@ class StoreUnavailableError(StoreError):
 
 class DamagedRowError(StoreError):
     """A stored row disagrees with its checksum."""
+
+
+class BackupError(StoreError):
+    """A file is no backup of this store, or a damaged one."""
 
 
 class ModelError(EmbeddingsError):

@@ -41,6 +41,9 @@ class IdTable:
         self._merge_at = merge_at
         self._known = _Rows(*_sorted(ids, rows), {})
 
+    def __len__(self) -> int:
+        return len(self._known.ids) + len(self._known.recent)
+
     def row_of(self, logo_id: int) -> int | None:
         """Return the row of a logo id (any positive integer below 2**63), or None."""
         known = self._known
@@ -70,6 +73,7 @@ class KnownRows:
 
     Attributes:
         end: rows before this one are known, but for the pending ones.
+        deleted: ids of rows that were deleted before this process saw them; some may have been added again.
         pending: rows to look at again: their slot was empty, or their checksum disagreed.
         synced: rows before this one are known to be on the disk.
     """
@@ -86,6 +90,10 @@ class KnownRows:
         ids = np.concatenate(blocks)[: self.end]
         rows = np.flatnonzero(ids > 0)
         self._table = IdTable(ids[rows], rows)
+        if len(self._table) < len(rows):
+            rows = self._without_false_claims(ids, rows)
+            self._table = IdTable(ids[rows], rows)
+        self.deleted = set((-ids[ids < 0]).tolist())
         self.pending = set(np.flatnonzero(ids == 0).tolist())
         self.look()
 
@@ -103,14 +111,16 @@ class KnownRows:
             _, good = self.file.checked(self.end, ids)
             live = np.flatnonzero(good & (ids > 0))
             self._table.add(ids[live].tolist(), (self.end + live).tolist())
+            self.deleted.update((-ids[ids < 0]).tolist())
             self.pending.update((self.end + np.flatnonzero(~good)).tolist())
             self.end += len(ids)
         settled = self.end if alone else self.end - WINDOW  # nobody is still writing the rows before this one
         for row in sorted(self.pending):
             ids = self.file.ids(row, row + 1)
-            if row < settled or (ids[0] and self.file.checked(row, ids)[1][0]):
+            whole = bool(ids[0]) and bool(self.file.checked(row, ids)[1][0])
+            if row < settled or whole:
                 self.pending.discard(row)
-                if ids[0] > 0:
+                if ids[0] > 0 and (whole or self._table.row_of(int(ids[0])) is None):
                     self._table.add(ids.tolist(), [row])
                     self.synced = min(self.synced, row)
 
@@ -118,6 +128,12 @@ class KnownRows:
         """Take in rows that the caller, who still holds the writer's lock, stored and synced."""
         self._table.add(ids, range(first, first + len(ids)))
         self.end = self.synced = first + len(ids)
+
+    def _without_false_claims(self, ids: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Leave out the damaged ones of the rows that hold the same id as another: bits of an id may have rotted."""
+        _, place, count = np.unique(ids[rows], return_inverse=True, return_counts=True)
+        false = [row for row in rows[count[place] > 1].tolist() if not self.file.checked(row, ids[row : row + 1])[1][0]]
+        return np.setdiff1d(rows, false)
 
     def make_durable(self) -> None:
         """Make sure that all known rows are on the disk; StoreUnavailableError if that fails."""

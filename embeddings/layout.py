@@ -103,8 +103,7 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
             plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             space = h5py.h5s.create_simple(shape)
             h5py.h5d.create(hdf5.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plan)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(path)
 
 
 def inspect(path: Path) -> Layout | None:
@@ -159,6 +158,12 @@ def open_hdf5(fd: int) -> Any:
 def draft_path(path: Path) -> Path:
     """Return where a new file is made before it takes its name; what lies there without the lock held is rubbish."""
     return path.with_name(f"{path.name}.tmp")
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

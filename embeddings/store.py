@@ -16,7 +16,8 @@ Appending, step by step
         stayed zero between used ones is never used again.
     6.  `fdatasync`. Only now answer.
 
-Deleting negates the id, syncs, and never frees the row: a slot that is not zero is never given to another logo.
+Deleting notes the ids in a file for those who answer from an index (`deletions.py`), negates the slots, syncs, and
+never frees the rows: a slot that is not zero is never given to another logo.
 
 After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
 the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
@@ -38,20 +39,21 @@ All this holds on a local Linux file system whose disk does what a sync asks. Op
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from embeddings.batch import checked_batch
+from embeddings.deletions import DeletionLog
 from embeddings.errors import DamagedRowError, StoreError, StoreFullError, StoreModelError, StoreUnavailableError
-from embeddings.id_table import MAX_ID, WINDOW, KnownRows
+from embeddings.id_table import WINDOW, KnownRows
 from embeddings.layout import ModelStamp, storage_errors, sync_directory
 from embeddings.snapshot import Snapshot
 from embeddings.store_file import StoreFile
@@ -88,6 +90,7 @@ class EmbeddingStore:
         self._wait_seconds = wait_seconds
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
+        self._deletions = DeletionLog(self.path)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
 
@@ -126,7 +129,7 @@ class EmbeddingStore:
         if embedding is None:
             raise DamagedRowError(
                 f"the embedding of logo {logo_id} (row {row} of {self.path}) disagrees with its checksum: "
-                "compact the store with `manage.py migrate-store`, which leaves it out, and add the logo again"
+                "`manage.py repair` puts it aside, or takes it from a backup"
             )
         return embedding
 
@@ -159,35 +162,55 @@ class EmbeddingStore:
             StoreFullError: a batch does not fit into the file or on the disk.
             StoreUnavailableError: it could not be written.
         """
-        ids, vectors = self._checked(logo_ids, embeddings)
+        ids, vectors = checked_batch(logo_ids, embeddings, self.dim)
         new: list[int] = []
         for first in range(0, len(ids), WINDOW):
             new += self._append_batch(ids[first : first + WINDOW], vectors[first : first + WINDOW])
         return new
 
-    def delete(self, logo_id: int) -> None:
-        """Forget a logo; its row stays taken until the store is compacted.
+    def delete(self, logo_ids: Sequence[int]) -> list[int]:
+        """Forget logos, and return those that were stored, in order, each once. All are safely forgotten by then.
+
+        Their rows stay taken until the store is compacted.
 
         Raises:
-            KeyError: it is not stored.
-            StoreUnavailableError: it could not be written.
+            StoreFullError, StoreUnavailableError: it could not be written; some may be forgotten.
         """
         with self._writing() as known:
-            row = known.find(logo_id)
-            if row is None:
-                raise KeyError(logo_id)
-            _commit(known.file, row, np.array([-logo_id]))
+            rows = {logo_id: row for logo_id in logo_ids if (row := known.find(logo_id)) is not None}
+            if rows:
+                self._deletions.write(rows)
+                _commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
+            if len(rows) < len(logo_ids):  # "it is not there" is a promise, too
+                known.file.sync()
+        return list(rows)
+
+    def deleted_among(self, logo_ids: Collection[int]) -> set[int]:
+        """Return those of the ids whose logos were deleted and not added again, by whatever process."""
+        known = self._open  # the file of the last look will do: what it misses is in the log
+        candidates = self._deletions.among(logo_ids)
+        if known is not None:
+            candidates.update(logo_id for logo_id in logo_ids if logo_id in known.deleted)
+        return {logo_id for logo_id in candidates if logo_id not in self}
 
     def snapshot(self) -> Snapshot:
         """Return what is stored now, once it is safely on the disk."""
+        file, slots = self.settled()
+        rows = np.flatnonzero(slots > 0)
+        return Snapshot(file, rows, slots[rows])
+
+    def settled(self) -> tuple[StoreFile, NDArray[np.int64]]:
+        """Return the open file and the id slots of its rows, (rows,), of deleted ones too, once all are on the disk.
+
+        The slots of rows that are being written right now are 0.
+        """
         known, slots = self._slots()
         if known.pending:
             self._settle(known)
             known, slots = self._slots()
         with self._mutex:
             known.make_durable()
-        rows = np.flatnonzero(slots > 0)
-        return Snapshot(known.file, rows, slots[rows])
+        return known.file, slots
 
     def verify(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[DamagedRow]:
         """Read every used row, deleted ones too, and yield those that are damaged."""
@@ -259,28 +282,6 @@ class EmbeddingStore:
         slots[pending] = 0
         return known, slots
 
-    def _checked(
-        self, logo_ids: Sequence[int] | NDArray[np.int64], embeddings: ArrayLike
-    ) -> tuple[list[int], NDArray[np.float32]]:
-        """Return the ids, each once, and their embeddings, (n, dim)."""
-        try:
-            ids = [operator.index(logo_id) for logo_id in logo_ids]
-        except TypeError as error:
-            raise ValueError(f"a logo id must be an integer: {error}") from error
-        if not all(0 < logo_id <= MAX_ID for logo_id in ids):
-            raise ValueError(f"a logo id must be from 1 to {MAX_ID}")
-        with np.errstate(over="ignore"):
-            vectors = np.asarray(embeddings, np.float32)
-        if vectors.shape != (len(ids), self.dim) and (ids or vectors.size):
-            raise ValueError(f"expected embeddings of shape {(len(ids), self.dim)}, not {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("an embedding must hold finite numbers")
-        first = {logo_id: place for place, logo_id in reversed([*enumerate(ids)])}
-        if len(first) < len(ids):
-            places = sorted(first.values())
-            return [ids[place] for place in places], vectors[places]
-        return ids, vectors
-
     def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
         with self._writing() as known:
             places = [place for place, logo_id in enumerate(ids) if known.find(logo_id) is None]
@@ -294,12 +295,12 @@ class EmbeddingStore:
             if len(ids) > file.capacity - row:
                 raise StoreFullError(
                     f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(ids)} logos "
-                    "are to be stored: grow it with `manage.py migrate-store --capacity N`"
+                    "are to be stored: grow it with `manage.py grow N`"
                 )
             slots = np.array(ids, np.int64)
             file.write_content(row, slots, embeddings)
             file.sync()
-            _commit(file, row, slots)
+            _commit(file, {row: slots})
             with self._mutex:
                 known.take_own(row, ids)
         return ids
@@ -324,14 +325,16 @@ class EmbeddingStore:
             self._turn.release()
 
 
-def _commit(file: StoreFile, row: int, slots: NDArray[np.int64]) -> None:
-    """Write id slots and sync; take them back if that fails, in the only way that never frees a row."""
-    file.write_ids(row, slots)
+def _commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
+    """Write id slots, by their first row, and sync; take them back if that fails, in a way that never frees a row."""
+    for row, ids in slots.items():
+        file.write_ids(row, ids)
     try:
         file.sync()
     except StoreUnavailableError:
         with suppress(StoreError):
-            file.write_ids(row, -slots)
+            for row, ids in slots.items():
+                file.write_ids(row, -ids)
         raise
 
 

@@ -67,6 +67,13 @@ class StoreFile:
             return None
         return np.frombuffer(content, "<f4")
 
+    def checksum(self, row: int) -> int:
+        """Return the stored checksum of a row; 0 if it cannot be read."""
+        try:
+            return int.from_bytes(self._read(self._offsets.checksums + CRC_BYTES * row, CRC_BYTES), "little")
+        except StoreUnavailableError:
+            return 0
+
     def checked(self, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read consecutive rows and hold each against its checksum.
 
@@ -116,6 +123,10 @@ class StoreFile:
                 except OSError as error:
                     self._sync_failure = error
             self.refuse_after_failed_sync()
+
+    def drop_cache(self) -> None:
+        """Let later reads come from the disk: what was synced is dropped from the kernel's cache."""
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def refuse_after_failed_sync(self) -> None:
         """Raise StoreUnavailableError if a sync has failed."""

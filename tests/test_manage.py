@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.startup import prepare
+from commands.shell import BUSY
 from embeddings.errors import ModelError
 from embeddings.layout import ModelStamp
 from embeddings.model import locate_model
@@ -21,7 +22,7 @@ from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.generations import list_generations
-from manage import BUSY, cli
+from manage import cli
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
@@ -55,7 +56,7 @@ def damage_row(path: Path, row: int) -> None:
         file.write(b"\xff\x01")
 
 
-@pytest.mark.parametrize("command", ["generate-index", "migrate-store", "export-model", "stats", "verify"])
+@pytest.mark.parametrize("command", [*cli.commands])
 def test_help_says_what_a_command_is_for(run: Run, command: str) -> None:
     assert command in run("--help").output
     answer = run(command, "--help")
@@ -193,7 +194,7 @@ def test_unreadable_directory_is_named_and_ends_nothing(
         raise PermissionError(13, "Permission denied", str(index_dir))
 
     monkeypatch.setattr("index.audit.list_generations", refuse)
-    monkeypatch.setattr("manage.list_generations", refuse)
+    monkeypatch.setattr("commands.report.list_generations", refuse)
     answer = run("verify")
     assert answer.exit_code == 1
     assert "secret cannot be read: Permission denied" in answer.output
@@ -285,5 +286,77 @@ def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to
 
 
 def test_progress_is_a_bar_on_a_terminal(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manage._on_a_terminal", lambda: True)
+    monkeypatch.setattr("commands.shell._on_a_terminal", lambda: True)
     assert "reading logos" in run("generate-index", "--tree-count", "2").stderr
+
+
+def test_deleting_logos_says_how_many_were_there(run: Run, store_path: Path, tmp_path: Path) -> None:
+    answer = run("delete-logos", "3", "4", "99", "3")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout == "deleted 2 logos\n"
+    assert "1 were not stored: 99" in answer.stderr
+    (tmp_path / "ids").write_text("5\n\n 6 \n")
+    assert run("delete-logos", "--from", str(tmp_path / "ids")).stdout == "deleted 2 logos\n"
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert store.ids().tolist() == [1, 2, *range(7, 31)]
+
+
+def test_deleting_logos_refuses_what_is_no_id_before_it_deletes_any(run: Run, store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_text("5\nseven\n")
+    answer = run("delete-logos", "1", "--from", str(tmp_path / "ids"))
+    assert answer.exit_code == 2
+    assert "line 2: 'seven' is no logo id" in answer.stderr
+    assert run("delete-logos").exit_code == 2
+    assert run("delete-logos", "0").exit_code == 2
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert len(store) == 30
+
+
+def test_compact_frees_rows_and_grow_adds_some(run: Run, store_path: Path) -> None:
+    run("delete-logos", "1", "2")
+    assert run("compact").exit_code == 0
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert (store.settled()[1].size, store.capacity) == (28, 100)
+    assert run("grow", "150").exit_code == 0
+    answer = run("grow", "150")
+    assert answer.exit_code == 1
+    assert "has room for 150 logos: name a larger number" in answer.stderr
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert (len(store), store.capacity) == (28, 150)
+
+
+def test_a_store_is_backed_up_repaired_from_it_and_restored(run: Run, store_path: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "b.hdf5"
+    assert "b.hdf5 holds 30 logos; 30 rows were copied" in run("backup", str(backup)).output
+    assert "holds 30 logos; 0 rows were copied" in run("backup", str(backup)).output
+    damage_row(store_path, 7)
+    answer = run("repair", "--backup", str(backup))
+    assert answer.exit_code == 0, answer.output
+    assert "put 1 damaged rows aside, of logos 8" in answer.stdout
+    assert "took 1 logos from the backup" in answer.stdout
+    assert run("verify").exit_code == 0
+    run("delete-logos", "1")
+    answer = run("restore", str(backup))
+    assert answer.exit_code == 1
+    assert "--replace" in answer.stderr
+    answer = run("restore", str(backup), "--replace")
+    assert answer.exit_code == 0, answer.output
+    assert "kept as" in answer.stdout
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert sorted(store.ids().tolist()) == [*range(1, 31)]
+
+
+def test_damaged_rows_make_a_backup_and_a_restore_exit_with_1(run: Run, store_path: Path, tmp_path: Path) -> None:
+    damage_row(store_path, 7)
+    answer = run("backup", str(tmp_path / "b.hdf5"))
+    assert answer.exit_code == 1
+    assert "holds 29 logos" in answer.stdout
+    assert "1 damaged rows were left out, of logos 8" in answer.stderr
+    store_path.rename(tmp_path / "damaged.hdf5")
+    assert run("restore", str(tmp_path / "damaged.hdf5")).exit_code == 1
+    with EmbeddingStore(store_path, writable=False) as store:
+        assert len(store) == 29
+
+
+def test_repair_without_damage_and_backup_says_so(run: Run, store_path: Path) -> None:
+    assert run("repair").stdout == "nothing is damaged\n"

@@ -162,7 +162,7 @@ def test_full_store_refuses_and_says_how_to_grow(open_app: Any, photos: PhotoSer
     assert add(client, photos.url("/1.jpg"), (900, BOX), (901, BOX)).json == {"added": 2}
     answer = add(client, photos.url("/1.jpg"), (902, BOX), (903, BOX))
     assert (answer.status_code, answer.json["title"]) == (507, "store full")
-    assert "migrate-store" in answer.json["description"]
+    assert "manage.py grow" in answer.json["description"]
     assert count(client) == 2
 
 

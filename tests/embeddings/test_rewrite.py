@@ -56,7 +56,7 @@ def damage(path: Path, row: int) -> None:
 
 
 def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in directory.iterdir() if path.suffix not in (".lock", ".deleted"))
 
 
 def test_a_missing_store_is_created_with_its_directory(tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_compacting_frees_the_rows_of_deleted_logos(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5", capacity=5)
     embeddings = vectors(5)
     store.append(range(1, 6), embeddings)
-    store.delete(1)
-    store.delete(4)
+    store.delete([1])
+    store.delete([4])
     report = rewrite_store(store.path)
     assert (report.rows, report.ignored, report.capacity) == (3, 2, 5)
     assert store.ids().tolist() == [2, 3, 5]
@@ -283,7 +283,7 @@ def test_compacting_frees_the_rows_of_deleted_logos(tmp_path: Path) -> None:
 def test_a_capacity_below_the_live_rows_is_refused(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5")
     store.append([1, 2, 3], vectors(3))
-    store.delete(2)
+    store.delete([2])
     with pytest.raises(StoreError, match="holds 2 logos: a capacity of 1"):
         rewrite_store(store.path, capacity=1)
     assert rewrite_store(store.path, capacity=2).capacity == 2

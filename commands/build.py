@@ -1,0 +1,124 @@
+"""`generate-index` and `export-model`: what is built from the store and from weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.shell import BUSY, open_store, progress, rewrite
+from embeddings.convert import export_in_child_process
+from embeddings.layout import inspect
+from index.build import build_index, build_pair, estimated_size
+from index.generations import current_generation, publish
+from index.manifest import Manifest
+from settings import Settings
+
+logger = logging.getLogger("manage")
+
+
+def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and (value.startswith(".") or "/" in value or not value):
+        raise click.BadParameter("it takes the name of a directory in the data directory")
+    return value
+
+
+@click.command()
+@click.argument("output", required=False, type=click.Path(path_type=Path))
+@click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
+@click.option("--tree-count", type=click.IntRange(1), default=100, show_default=True, help="More trees find more.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same bytes for the same logos.")
+@click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
+@click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Generations that are kept.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help=f"Wait for another build, or exit with {BUSY}.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
+@click.pass_obj
+def generate_index(
+    settings: Settings,
+    output: Path | None,
+    name: str | None,
+    tree_count: int,
+    jobs: int | None,
+    seed: int | None,
+    on_disk: bool,
+    keep: int,
+    wait: bool,
+    dry_run: bool,
+) -> None:
+    """Build an index of all stored logos.
+
+    Without OUTPUT, a new generation of the index is published, and a running service takes it in by itself.
+    With OUTPUT, the original's pair of files, index.bin and index.txt, is written into that directory.
+    """
+    index_dir = settings.data_dir / (name or settings.default_index)
+    damaged = 0
+    if _is_original(settings) and not dry_run:
+        rewrite(settings)
+    with open_store(settings) as store:
+        if not len(store):
+            logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
+            return
+        if dry_run:
+            click.echo(
+                f"would index {len(store)} logos of {store.dim} values with {tree_count} trees into"
+                f" {output or index_dir}: about {estimated_size(len(store), store.dim, tree_count) / 1e6:.0f} MB"
+            )
+            return
+
+        def build(write: Callable[..., Manifest], directory: Path, **more: Any) -> Manifest:
+            nonlocal damaged
+            snapshot = store.snapshot()  # only now: it may have waited for another build
+            with progress("reading logos", len(snapshot)) as advance:
+                manifest = write(
+                    directory,
+                    snapshot.blocks(),
+                    dim=snapshot.dim,
+                    rows=len(snapshot),
+                    trees=tree_count,
+                    seed=seed,
+                    jobs=jobs or (1 if seed is not None else -1),
+                    on_disk=on_disk,
+                    progress=advance,
+                    **more,
+                )
+            damaged = snapshot.damaged
+            return manifest
+
+        if output is not None:
+            manifest = build(build_pair, output, wait=wait)
+            logger.info("wrote %d logos to %s", manifest.items, output)
+            if current_generation(output) is not None:
+                logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
+        else:
+            origin = {"model_name": store.stamp.name, "weights_digest": store.stamp.digest}
+            publish(index_dir, lambda directory: build(build_index, directory, **origin), keep=keep, wait=wait)
+    if damaged:
+        raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
+
+
+@click.command()
+@click.option("--weights", help="bundled, imagenet, noisy-student, or a file of Keras weights. [default: ANN_WEIGHTS]")
+@click.option("--output", type=click.Path(path_type=Path), help="A directory. [default: where the service looks]")
+@click.pass_obj
+def export_model(settings: Settings, weights: str | None, output: Path | None) -> None:
+    """Convert a model's weights to the runtime that serves them. Needs TensorFlow.
+
+    imagenet and noisy-student are downloaded first, and kept in a directory downloads beside the converted files.
+    """
+    model = export_in_child_process(
+        settings.model,
+        weights or settings.weights,
+        output or settings.model_dir,
+        timeout_seconds=settings.convert_seconds,
+        weights_url=settings.weights_url,
+    )
+    click.echo(f"wrote {model.path}, weights {model.description.weights_digest[:12]}")
+
+
+def _is_original(settings: Settings) -> bool:
+    layout = inspect(settings.store_path)
+    return layout is not None and layout.offsets is None

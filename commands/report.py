@@ -1,0 +1,103 @@
+"""`stats` and `verify`: what is there, and whether it is sound."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands.shell import open_store, progress
+from index.audit import audit
+from index.catalog import IndexCatalog
+from index.generations import list_generations
+from settings import Settings
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def stats(settings: Settings, as_json: bool) -> None:
+    """Tell what is stored and indexed, by which model, and how large it is."""
+    with open_store(settings) as store:
+        catalog = IndexCatalog(
+            settings.data_dir, dim=store.dim, default=settings.default_index, weights_digest=store.stamp.digest
+        )
+        file = settings.store_path.stat()
+        logos = len(store)
+        report: dict[str, Any] = {
+            "store": {
+                "path": str(settings.store_path),
+                "logos": logos,
+                "capacity": store.capacity,
+                "dim": store.dim,
+                "model": store.stamp.name or "unknown (a store of the original)",
+                "weights": store.stamp.digest or "unknown",
+                "bytes_on_disk": file.st_blocks * 512,
+                "bytes_with_holes": file.st_size,
+            },
+            "indexes": {
+                status.name: {
+                    "serving": status.source or None,
+                    "logos": status.items,
+                    "logos_not_indexed": max(0, logos - status.items),
+                    "trees": status.trees,
+                    "error": status.error,
+                    "generations": _generation_names(settings.data_dir / status.name),
+                    "bytes_on_disk": _bytes_below(settings.data_dir / status.name),
+                }
+                for status in catalog.status()
+            },
+        }
+    if as_json:
+        click.echo(json.dumps(report, indent=2, default=str))
+        return
+    for title, values in (("store", report["store"]), *report["indexes"].items()):
+        click.echo(title)
+        for key, value in values.items():
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"  {key.replace('_', ' '):18} {'-' if shown in (None, '') else shown}")
+
+
+@click.command()
+@click.pass_obj
+def verify(settings: Settings) -> None:
+    """Check every row of the store and every file of the indexes against its checksum.
+
+    Exits with 1 if anything is damaged, and names it.
+    """
+    damages = []
+    with open_store(settings) as store:
+        dim, logos = store.dim, len(store)
+        with progress("checking logos", logos) as advance:
+            damages += [
+                f"{settings.store_path}: row {row.row}, logo {row.logo_id}, is damaged" for row in store.verify(advance)
+            ]
+    click.echo(f"{settings.store_path}: {logos} logos checked")
+    with progress("checking bytes of indexes", None) as advance:
+        for directory, trouble in audit(settings.data_dir, dim=dim, progress=advance):
+            if trouble is None:
+                click.echo(f"{directory}: good")
+            else:
+                damages.append(trouble)
+    for damage in damages:
+        click.echo(damage, err=True)
+    if damages:
+        raise click.ClickException(f"{len(damages)} damages found")
+
+
+def _generation_names(index_dir: Path) -> list[str]:
+    try:
+        return [path.name for path in list_generations(index_dir)]
+    except OSError:  # the index's own error says so
+        return []
+
+
+def _bytes_below(directory: Path) -> int:
+    size = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # a build may be removing its own
+            size += path.lstat().st_blocks * 512
+    return size

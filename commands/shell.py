@@ -1,0 +1,71 @@
+"""What the commands share: how they fail, open the store, and show progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from api.progress import logged_progress
+from embeddings.errors import EmbeddingsError, StoreUnavailableError
+from embeddings.layout import inspect
+from embeddings.rewrite import rewrite_store
+from embeddings.store import EmbeddingStore
+from index.errors import BuildInProgressError, SearchError
+from settings import Settings, SettingsError
+
+BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class Commands(click.Group):
+    """A group whose commands end with one line instead of a traceback when a room refuses."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BuildInProgressError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(BUSY)
+        except (EmbeddingsError, SearchError, SettingsError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def open_store(settings: Settings, *, writable: bool = False) -> Iterator[EmbeddingStore]:
+    """Open the store of the settings."""
+    if not settings.store_path.exists():
+        raise StoreUnavailableError(f"there is no store at {settings.store_path}: set ANN_DATA_DIR to where it is")
+    with EmbeddingStore(settings.store_path, writable=writable) as store:
+        yield store
+
+
+def rewrite(settings: Settings, capacity: int | None = None) -> None:
+    """Rewrite the store; one of the original's layout gets the room that a start would give it."""
+    layout = inspect(settings.store_path)
+    if layout is not None and layout.offsets is None and capacity is None:
+        capacity = max(settings.store_capacity, layout.capacity)
+    with progress("copying rows", None) as advance:
+        rewrite_store(settings.store_path, capacity=capacity, progress=advance)
+
+
+@contextmanager
+def progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show progress: a bar with rate and time left on a terminal, a log line every few seconds elsewhere."""
+    if not _on_a_terminal():
+        yield logged_progress(doing, total)
+        return
+    with tqdm(desc=doing, total=total, unit_scale=True) as bar:
+
+        def advance(done: int) -> None:
+            bar.update(done)
+
+        yield advance
+
+
+def _on_a_terminal() -> bool:
+    return sys.stderr.isatty()

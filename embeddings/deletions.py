@@ -1,0 +1,70 @@
+"""Which logos were deleted: a text file beside the store, one id a line, for those who answer from an index.
+
+An index holds a deleted logo until it is built again. The file tells every process at once, and still knows after a
+compaction, when the store has forgotten. It only names *candidates*: an id is written here, and synced, before the
+store forgets it, and stays when the logo is added again. The store has the last word.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from embeddings.layout import storage_errors
+
+log = logging.getLogger(__name__)
+
+
+class DeletionLog:
+    """The file `<store>.deleted`. Threads may share it; whoever writes holds the writer's lock."""
+
+    def __init__(self, store_path: Path) -> None:
+        self._path = store_path.with_name(f"{store_path.name}.deleted")
+        self._mutex = threading.Lock()
+        self._read_to = (0, 0)  # the file's inode, and how many bytes of it are known
+        self._ids: set[int] = set()
+
+    def write(self, logo_ids: Iterable[int]) -> None:
+        """Add ids, durably.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: it could not be written.
+        """
+        with storage_errors(f"write {self._path}"):
+            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                # A line that a crash cut short must not run into ours.
+                os.write(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
+    def among(self, logo_ids: Collection[int]) -> set[int]:
+        """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return set()
+        place = (status.st_ino, status.st_size)
+        if self._read_to != place:
+            with self._mutex:
+                try:
+                    self._read()
+                except OSError as error:
+                    self._read_to = place
+                    log.warning("Deleted logos stay in the answers until the next index: %s", error)
+        return self._ids.intersection(logo_ids)
+
+    def _read(self) -> None:
+        with self._path.open("rb") as file:
+            inode, known = self._read_to
+            status = os.fstat(file.fileno())
+            if status.st_ino != inode or status.st_size < known:
+                known = 0
+            file.seek(known)
+            lines, newline, _ = file.read().rpartition(b"\n")
+            self._ids = self._ids.union(int(line) for line in lines.split() if line.isdigit())
+            self._read_to = (status.st_ino, known + len(lines) + len(newline))

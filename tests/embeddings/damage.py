@@ -1,0 +1,47 @@
+"""Stores of a few logos, and ways to damage them, for the tests of verify, repair and backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embeddings.layout import Offsets, create_store, inspect
+from embeddings.store import EmbeddingStore
+from torture.expectation import STAMP, vectors_of
+
+DIM = 4
+
+
+def store_of(path: Path, *ids: int, capacity: int = 100) -> EmbeddingStore:
+    """Make a store that holds `vectors_of` some ids, in this order."""
+    create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
+    store = EmbeddingStore(path)
+    store.append(ids, vectors_of(ids, DIM))
+    return store
+
+
+def damage_embedding(path: Path, row: int) -> None:
+    """Overwrite two bytes of an embedding."""
+    _write(path, embedding_offset(path, row), b"\xff\xff")
+
+
+def damage_id(path: Path, row: int, value: int) -> None:
+    """Let an id slot hold another number."""
+    _write(path, _offsets(path).ids + 8 * row, value.to_bytes(8, "little", signed=True))
+
+
+def embedding_offset(path: Path, row: int) -> int:
+    """Return where an embedding begins, in bytes from the start of the file."""
+    return _offsets(path).embeddings + row * 4 * DIM
+
+
+def _offsets(path: Path) -> Offsets:
+    layout = inspect(path)
+    assert layout
+    assert layout.offsets
+    return layout.offsets
+
+
+def _write(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)

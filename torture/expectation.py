@@ -1,0 +1,65 @@
+"""What a store must hold after whatever was done to it: the judge of every test here.
+
+An embedding is a function of its logo's id, so that any row can be judged without knowing who wrote it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embeddings.layout import ModelStamp
+from embeddings.store import EmbeddingStore
+
+STAMP = ModelStamp("tortured", "digest")
+
+
+def vectors_of(ids: ArrayLike, dim: int) -> NDArray[np.float32]:
+    """Return the embeddings, (n, dim), that everybody stores for these ids, (n,)."""
+    embeddings: NDArray[np.float32] = np.sin(np.asarray(ids, np.int64)[:, None] * np.arange(1, dim + 1))
+    return embeddings.astype(np.float32)
+
+
+@dataclass
+class Expectation:
+    """What was acknowledged. What was only asked for may have happened or not.
+
+    Attributes:
+        stored: ids acknowledged as stored, and not asked to be deleted since.
+        deleted: ids acknowledged as deleted, and not added since.
+    """
+
+    stored: set[int] = field(default_factory=set)
+    deleted: set[int] = field(default_factory=set)
+
+    def losses(self, path: Path) -> list[str]:
+        """Open a store and return what is wrong with it: nothing, if it keeps every promise."""
+        with EmbeddingStore(path) as store:
+            blocks = [*store.snapshot().blocks()]
+            ids = np.concatenate([np.zeros(0, np.int64), *(block for block, _ in blocks)])
+            found = set(ids.tolist())
+            wrong = [f"lost {sorted(self.stored - found)}"] if self.stored - found else []
+            if self.deleted & found:
+                wrong.append(f"deleted, and back again: {sorted(self.deleted & found)}")
+            if not len(found) == len(ids) == len(store):
+                wrong.append(f"stored twice: {len(ids) - len(found)} of {len(ids)}, or counted wrongly: {len(store)}")
+            for block, embeddings in blocks:
+                torn = (embeddings != vectors_of(block, store.dim)).any(axis=1)
+                wrong += [f"served a wrong embedding of logo {logo_id}" for logo_id in block[torn].tolist()]
+            wrong += [f"damaged: {row}" for row in store.verify()]
+        return wrong + [f"h5py disagrees: {difference}" for difference in _differences(path, ids)]
+
+
+def _differences(path: Path, ids: NDArray[np.int64]) -> list[str]:
+    """Read the store as any HDF5 tool would, and tell where that is not what the store answers."""
+    with h5py.File(path, "r") as file:
+        slots = file["external_id"][:]
+        rows = np.flatnonzero(slots > 0)
+        if not np.array_equal(slots[rows], ids):
+            return [f"its ids are {slots[rows].tolist()}"]
+        embeddings = file["embedding"][: rows[-1] + 1][rows] if len(rows) else np.zeros((0, file["embedding"].shape[1]))
+        return [] if np.array_equal(embeddings, vectors_of(ids, embeddings.shape[1])) else ["its embeddings"]
