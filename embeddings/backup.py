@@ -34,7 +34,7 @@ from embeddings.layout import create_store, storage_errors, sync_directory
 from embeddings.repair import QUARANTINED
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
-from embeddings.successor import keep, refuse_without_room, take_owner
+from embeddings.successor import keep, make_directory, refuse_without_room, take_owner
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -100,17 +100,25 @@ def restore_store(
     """
     backup, path = backup.resolve(), path.resolve()
     partial = path.with_name(f"{path.name}.restoring")
-    with EmbeddingStore(backup, writable=False) as saved, storage_errors(f"restore {path}"), writer_lock(partial):
+    with EmbeddingStore(backup, writable=False) as saved, storage_errors(f"restore {path}"):
+        make_directory(path.parent)
+        with writer_lock(partial):
+            return _restore(saved, partial, path, replace, progress)
+
+
+def _restore(
+    saved: EmbeddingStore, partial: Path, path: Path, replace: bool, progress: Callable[[int], None]
+) -> CopyReport:
+    _refuse_to_replace(path, replace)
+    report = _copy(saved, partial, progress, anew=True)
+    with writer_lock(path):
         _refuse_to_replace(path, replace)
-        report = _copy(saved, partial, progress, anew=True)
-        with writer_lock(path):
-            _refuse_to_replace(path, replace)
-            kept_as = None
-            if path.exists():
-                take_owner(path, partial)
-                kept_as = keep(path, "replaced")
-            partial.replace(path)
-            sync_directory(path.parent)
+        kept_as = None
+        if path.exists():
+            take_owner(path, partial)
+            kept_as = keep(path, "replaced")
+        partial.replace(path)
+        sync_directory(path.parent)
     return CopyReport(report.logos, report.copied, report.damaged, kept_as)
 
 

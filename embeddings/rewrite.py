@@ -8,9 +8,9 @@ from pathlib import Path
 
 from embeddings.compaction import compact
 from embeddings.errors import StoreModelError, StoreUnavailableError
-from embeddings.layout import Layout, ModelStamp, create_store, inspect, storage_errors, sync_directory
+from embeddings.layout import Layout, ModelStamp, create_store, inspect
 from embeddings.migration import migrate
-from embeddings.successor import RewriteReport
+from embeddings.successor import RewriteReport, make_directory
 from embeddings.writer_lock import writer_lock
 
 __all__ = ["RewriteReport", "prepare_store", "rewrite_store"]
@@ -43,7 +43,7 @@ def prepare_store(
     path = path.resolve()
     layout = inspect(path)
     if layout is None or layout.offsets is None:
-        _make_directory(path.parent)
+        make_directory(path.parent)
         with writer_lock(path):
             layout = inspect(path)
             if layout is None:
@@ -90,11 +90,3 @@ def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp)
             f"{path} was made with the model {layout.stamp.name} ({layout.stamp.digest}), not with {stamp.name} "
             f"({stamp.digest}): their embeddings cannot be compared. Choose that model, or start another store"
         )
-
-
-def _make_directory(path: Path) -> None:
-    with storage_errors(f"make the directory {path}"):
-        new = [directory for directory in (path, *path.parents) if not directory.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        for directory in new:
-            sync_directory(directory.parent)

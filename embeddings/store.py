@@ -190,7 +190,7 @@ class EmbeddingStore:
         known = self._open  # the file of the last look will do: what it misses is in the log
         candidates = self._deletions.among(logo_ids)
         if known is not None:
-            candidates.update(logo_id for logo_id in logo_ids if logo_id in known.deleted)
+            candidates |= known.deleted.intersection(logo_ids)
         return {logo_id for logo_id in candidates if logo_id not in self}
 
     def snapshot(self) -> Snapshot:

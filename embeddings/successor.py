@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError
-from embeddings.layout import sync_directory
+from embeddings.layout import storage_errors, sync_directory
 from embeddings.store_file import StoreFile
 
 _NAMED = 20  # ids that one line of the log names
@@ -72,6 +72,15 @@ def _is_linked(file: Path, name: Path) -> bool:
     with suppress(FileExistsError):
         os.link(file, name)
     return name.exists() and name.samefile(file)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, durably; StoreUnavailableError if that cannot be done."""
+    with storage_errors(f"make the directory {path}"):
+        new = [directory for directory in (path, *path.parents) if not directory.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for directory in new:
+            sync_directory(directory.parent)
 
 
 def refuse_without_room(path: Path, rows: int, dim: int) -> None:

@@ -220,10 +220,10 @@ def test_a_backup_under_write_load_is_restored_and_whole(tmp_path: Path) -> None
         stop.set()
         writer.join()
     backup_store(store.path, backup)
-    report = restore_store(backup, tmp_path / "restored" / ".." / "r.hdf5")
+    report = restore_store(backup, tmp_path / "new" / "data" / "r.hdf5")
     assert report.damaged == []
-    assert Expectation(set(stored) - set(deleted), set(deleted)).losses(tmp_path / "r.hdf5") == []
-    restored = EmbeddingStore(tmp_path / "r.hdf5")
+    assert Expectation(set(stored) - set(deleted), set(deleted)).losses(tmp_path / "new" / "data" / "r.hdf5") == []
+    restored = EmbeddingStore(tmp_path / "new" / "data" / "r.hdf5")
     assert np.array_equal(restored.ids(), store.ids())
     add(restored, 10**6)
 
@@ -273,3 +273,15 @@ def test_a_rewrite_gives_way_to_a_restore(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="replaced by another file meanwhile"):
         rewrite_store(store.path, progress=restore)
     assert Expectation({1, 2}).losses(store.path) == []
+
+
+def test_a_store_that_was_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    backup, path = store_of(tmp_path / "b.hdf5", 1, 2).path, tmp_path / "s.hdf5"
+
+    def make_one(rows: int) -> None:
+        if not path.exists():
+            store_of(path, 7)
+
+    with pytest.raises(StoreUnavailableError, match="--replace"):
+        restore_store(backup, path, progress=make_one)
+    assert Expectation({7}).losses(path) == []
