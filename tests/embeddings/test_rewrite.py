@@ -280,6 +280,40 @@ def test_compacting_frees_the_rows_of_deleted_logos(tmp_path: Path) -> None:
     assert store.append([1, 4], embeddings[[0, 3]]) == [1, 4]
 
 
+def test_what_is_deleted_and_stored_during_a_rewrite_stays_so(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s.hdf5", capacity=8)
+    embeddings = vectors(8)
+    store.append(range(1, 5), embeddings[:4])
+    steps: list[int] = []
+
+    def use_the_store(rows: int) -> None:
+        steps.append(rows)
+        if len(steps) == 1:  # no lock is held, and the four rows are copied
+            assert store.delete([2]) == [2]
+            assert store.append([5, 2], embeddings[4:6]) == [5, 2]
+
+    report = rewrite_store(store.path, progress=use_the_store)
+    assert (report.rows, report.capacity) == (5, 8)
+    assert steps == [4, 2]
+    for anyone in (store, EmbeddingStore(store.path)):
+        assert anyone.ids().tolist() == [1, 3, 4, 5, 2]
+        assert np.array_equal(anyone.get(2), embeddings[5])
+        assert [*anyone.verify()] == []
+
+
+def test_a_store_that_outgrows_the_new_file_meanwhile_stays(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s.hdf5", capacity=8)
+    store.append([1, 2], vectors(2))
+
+    def add(rows: int) -> None:
+        store.append([3], vectors(1))
+
+    with pytest.raises(StoreError, match="holds 3 logos: a capacity of 2"):
+        rewrite_store(store.path, capacity=2, progress=add)
+    assert store.ids().tolist() == [1, 2, 3]
+    assert names(tmp_path) == ["s.hdf5"]
+
+
 def test_a_capacity_below_the_live_rows_is_refused(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5")
     store.append([1, 2, 3], vectors(3))
