@@ -85,6 +85,8 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
     with writer_lock(path):
         file = StoreFile(path, writable=True)
         damaged = [row for row in suspects if _is_damaged(file, row)]
+        if not damaged:
+            return RepairReport([], None, [])
         slots = np.array([file.id_at(row) for row in damaged], np.int64)
         kept_in = _keep_rows(path, file, np.array(damaged), slots)
         for row in damaged:

@@ -48,6 +48,19 @@ def test_damaged_rows_are_put_aside_and_their_logos_may_come_again(tmp_path: Pat
     assert Expectation({1, 2, 3, 4}).losses(store.path) == []
 
 
+def test_a_row_that_was_only_being_written_stays(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s.hdf5", 1, 2)
+    before = store.path.read_bytes()
+    damage_embedding(store.path, row=1)
+
+    def finish_writing(rows: int) -> None:
+        store.path.write_bytes(before)
+
+    report = repair_store(store.path, progress=finish_writing)
+    assert report == RepairReport([], None, [])
+    assert Expectation({1, 2}).losses(store.path) == []
+
+
 def test_a_second_repair_keeps_its_rows_beside_those_of_the_first(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     for row, name in ((0, "s.quarantine.hdf5"), (1, "s.quarantine-2.hdf5")):

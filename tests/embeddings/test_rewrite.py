@@ -477,3 +477,6 @@ def test_the_new_file_belongs_to_whom_the_old_one_did(tmp_path: Path) -> None:
     path.chmod(0o640)
     prepare(path)
     assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o600)
+    rewrite_store(path)
+    assert path.stat().st_mode & 0o777 == 0o600
