@@ -73,6 +73,13 @@ def test_what_another_process_deleted_is_left_out_at_once(client: Client, data_d
     assert before[1] not in ids(client.simulate_get(f"{A}/{INDEXED[0]}?count=3"))
 
 
+def test_a_random_logo_is_one_that_is_left(client: Client, data_dir: Path) -> None:
+    with EmbeddingStore(data_dir / "efficientnet-b0.hdf5") as store:
+        store.delete(INDEXED[20:])
+    for _ in range(10):
+        assert client.simulate_get(f"{A}?count=1").json["results"][0]["distance"] == 0
+
+
 def test_an_index_of_deleted_logos_is_as_an_empty_one(client: Client, data_dir: Path) -> None:
     with EmbeddingStore(data_dir / "efficientnet-b0.hdf5") as store:
         store.delete(INDEXED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,15 @@ def test_several_logos_are_deleted_at_once_each_named_once(tmp_path: Path) -> No
     assert store.delete([3, 99, 5, 3]) == [3, 5]
     assert store.ids().tolist() == [1, 2, 4, 6, 7, 8, 9, 10]
     assert store.delete([]) == []
+
+
+def test_not_stored_is_said_only_after_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = new_store(tmp_path / "s.hdf5"), EmbeddingStore(tmp_path / "s.hdf5")
+    store.delete([2])
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    assert other.delete([2]) == []
+    assert len(synced) == 1
 
 
 def test_other_processes_know_what_was_deleted_before_and_after_they_opened_the_store(tmp_path: Path) -> None:
@@ -74,7 +84,7 @@ def test_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     log = DeletionLog(path)
     log.write([1, 2, 3, 4, 5])
     assert log.among([1, 9]) == {1}
-    (tmp_path / "other").write_text("9\n")
+    (tmp_path / "other").write_text("9\n" + "8\n" * 100)  # longer than what was read
     (tmp_path / "other").replace(tmp_path / "s.hdf5.deleted")
     assert log.among([1, 9]) == {1, 9}
 
