@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreUnavailableError
+from embeddings.hdf5_file import lay_out
 from embeddings.id_table import WINDOW
-from embeddings.layout import lay_out, storage_errors, sync_directory
+from embeddings.layout import storage_errors, sync_directory
 from embeddings.store_file import StoreFile
 from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
 from embeddings.writer_lock import writer_lock

@@ -1,7 +1,8 @@
 """The file of the store: how it is laid out, and where its bytes lie (`store_file.py` reads and writes them).
 
-It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once and never opens it for writing again, so no
-byte of its metadata changes after that. Its three datasets are contiguous, so a row is plain bytes at a known offset:
+It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once (`hdf5_file.py`) and never opens it for
+writing again, so no byte of its metadata changes after that. Its three datasets are contiguous, so a row is plain bytes
+at a known offset:
 
     external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo
     crc32       (capacity,)      <u4   CRC-32 of the id's 8 bytes (as a positive number), then of the embedding's
@@ -9,24 +10,29 @@ byte of its metadata changes after that. Its three datasets are contiguous, so a
 
 They are allocated when the file is made but never filled: what is not used yet is a hole that takes no space. The ids
 come first, so a copy made front to back of a store in use holds the content of every id that it holds.
+
+The file begins with a user block, which HDF5 leaves to its users: one line that says where the datasets lie, and the
+CRC-32 of the line and of HDF5's metadata. So the service never lets libhdf5 read a store, which crashes on some damaged
+files, and believes others.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
+import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreUnavailableError
 
+MAGIC = b"robotoff-ann store 1\n"
+HEADER_BYTES = 4096  # HDF5 takes a power of two from 512; with a page, the datasets stay aligned to pages
 ID_BYTES = 8
 CRC_BYTES = 4
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -58,6 +64,17 @@ class Layout:
     stamp: ModelStamp
     offsets: Offsets | None
 
+    @property
+    def end(self) -> int:
+        """Where the last dataset of a store of ours ends, in bytes from the start of the file."""
+        assert self.offsets is not None
+        sizes = (
+            (self.offsets.ids, ID_BYTES),
+            (self.offsets.checksums, CRC_BYTES),
+            (self.offsets.embeddings, 4 * self.dim),
+        )
+        return max(begin + self.capacity * size for begin, size in sizes)
+
 
 def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
     """Make an empty store. At every instant, and after a crash, there is either no file at `path` or a whole one.
@@ -68,6 +85,8 @@ def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> N
         StoreFullError: the file system has no room, or takes no file of this size.
         StoreUnavailableError: it cannot be written here, or there is a file at `path` already.
     """
+    from embeddings.hdf5_file import lay_out  # slow to import, and only needed for a new store
+
     draft = draft_path(path)
     with storage_errors(f"create {path}"):
         try:
@@ -76,34 +95,6 @@ def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> N
         finally:
             draft.unlink(missing_ok=True)
         sync_directory(path.parent)
-
-
-def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
-    """Write an empty store file and sync it; a file at `path` is thrown away.
-
-    Raises:
-        OSError: there is no room, no permission, and so on.
-    """
-    if capacity < 1 or dim < 1:
-        raise ValueError(f"a store needs at least one row and one dimension, not {capacity} and {dim}")
-    path.unlink(missing_ok=True)
-    with path.open("xb") as file:  # HDF5 reports a file that grows too large only as it closes, when it is too late
-        file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim))
-    with h5py.File(path, "w", libver="earliest", alignment_threshold=1, alignment_interval=4096) as hdf5:
-        hdf5.attrs["model"] = stamp.name
-        hdf5.attrs["model_digest"] = stamp.digest
-        for name, shape, dtype in (
-            ("external_id", (capacity,), "<i8"),
-            ("crc32", (capacity,), "<u4"),
-            ("embedding", (capacity, dim), "<f4"),
-        ):
-            plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            plan.set_layout(h5py.h5d.CONTIGUOUS)
-            plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(hdf5.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plan)
-    sync_file(path)
 
 
 def inspect(path: Path) -> Layout | None:
@@ -133,26 +124,19 @@ def read_layout(fd: int, path: Path) -> Layout:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StoreUnavailableError(f"another program has {path} open for writing: stop it first") from error
-    try:
-        with open_hdf5(fd) as hdf5:
-            ids, embeddings, checksums = (hdf5.get(name) for name in ("external_id", "embedding", "crc32"))
-            layout = Layout(
-                capacity=embeddings.shape[0],
-                dim=embeddings.shape[1],
-                stamp=ModelStamp(hdf5.attrs.get("model", ""), hdf5.attrs.get("model_digest", "")),
-                offsets=_offsets(ids, checksums, embeddings),
-            )
-            usable = ids.shape == (layout.capacity,) and ids.dtype.kind == "i" and embeddings.dtype == np.float32
-    except (OSError, RuntimeError, KeyError, IndexError, AttributeError) as error:
-        raise StoreLayoutError(f"{path} is damaged or no store: {error}") from error
-    if not usable:
-        raise StoreLayoutError(f"{path} is no store: needs external_id (n,) integers and embedding (n, dim) float32")
+    header = _read(fd, 0, HEADER_BYTES)
+    if not header.startswith(MAGIC):
+        from embeddings.hdf5_file import read_description  # slow to import, and only needed before a migration
+
+        return read_description(fd, path)
+    layout, metadata_crc32 = _decoded(header, path)
+    if layout.end > os.fstat(fd).st_size:
+        raise StoreLayoutError(f"{path} is shorter than its layout says: restore it from a backup")
+    if metadata_crc32 != _metadata_crc32(fd, layout):
+        raise StoreLayoutError(
+            f"the metadata of {path} are damaged, or another tool rewrote it: restore it from a backup"
+        )
     return layout
-
-
-def open_hdf5(fd: int) -> Any:
-    """Open a file for reading with h5py by its descriptor, which stays open."""
-    return h5py.File(os.fdopen(fd, "rb", buffering=0, closefd=False), "r")
 
 
 def draft_path(path: Path) -> Path:
@@ -191,12 +175,37 @@ def store_error(doing: str, error: OSError) -> StoreError:
     return StoreUnavailableError(f"cannot {doing}: {error.strerror or error}")
 
 
-def _offsets(ids: Any, checksums: Any, embeddings: Any) -> Offsets | None:
-    """Return where the datasets lie if they are laid out as ours are."""
-    datasets = (ids, checksums, embeddings)
-    if [dataset is not None and dataset.dtype.str for dataset in datasets] != ["<i8", "<u4", "<f4"]:
-        return None
-    if not ids.shape == checksums.shape == embeddings.shape[:1]:
-        return None
-    begins = [dataset.id.get_offset() for dataset in datasets]
-    return None if None in begins else Offsets(*begins)
+def header_of(fd: int, layout: Layout) -> bytes:
+    """Return the header for an open file that HDF5 has laid out, `HEADER_BYTES` long.
+
+    Raises:
+        ValueError: the model's name is too long for it.
+    """
+    line = json.dumps({**dataclasses.asdict(layout), "metadata_crc32": _metadata_crc32(fd, layout)}).encode() + b"\n"
+    header = MAGIC + line + f"{zlib.crc32(MAGIC + line):08x}\n".encode()
+    if len(header) > HEADER_BYTES:
+        raise ValueError(f"the model's name is too long for the header of a store: {layout.stamp.name[:40]}...")
+    return header.ljust(HEADER_BYTES, b"\0")
+
+
+def _decoded(header: bytes, path: Path) -> tuple[Layout, int]:
+    content, _, checksum = header.rstrip(b"\0").removesuffix(b"\n").rpartition(b"\n")
+    content += b"\n"
+    if checksum != f"{zlib.crc32(content):08x}".encode():
+        raise StoreLayoutError(f"the header of {path} is damaged: restore it from a backup")
+    values = json.loads(content.removeprefix(MAGIC))
+    layout = Layout(values["capacity"], values["dim"], ModelStamp(**values["stamp"]), Offsets(**values["offsets"]))
+    return layout, values["metadata_crc32"]
+
+
+def _metadata_crc32(fd: int, layout: Layout) -> int:
+    """Return the CRC-32 of what HDF5 wrote before the first dataset."""
+    assert layout.offsets is not None
+    return zlib.crc32(_read(fd, HEADER_BYTES, layout.offsets.ids - HEADER_BYTES))
+
+
+def _read(fd: int, offset: int, size: int) -> bytes:
+    content = b""
+    while part := os.pread(fd, size - len(content), offset + len(content)):
+        content += part
+    return content

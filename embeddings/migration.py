@@ -1,5 +1,7 @@
 """From the original's layout to ours, under the writer's lock. The old file is kept beside the new one.
 
+A store of ours whose header is not there is migrated, too, but only if every row agrees with its checksum.
+
 Step by step:
 
     1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
@@ -20,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreError
+from embeddings.errors import StoreError, StoreLayoutError
+from embeddings.hdf5_file import lay_out, open_hdf5
 from embeddings.id_table import WINDOW
-from embeddings.layout import draft_path, lay_out, open_hdf5, read_layout, storage_errors, sync_directory
-from embeddings.store_file import StoreFile
+from embeddings.layout import draft_path, read_layout, storage_errors, sync_directory
+from embeddings.store_file import StoreFile, checksums_of
 from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
 
 _BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the original's chunks
@@ -50,6 +53,7 @@ def migrate(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         layout = read_layout(file.fileno(), path)
         with open_hdf5(file.fileno()) as hdf5:
             ids = hdf5["external_id"][:].astype(np.int64)
+            checksums = hdf5["crc32"][:] if "crc32" in hdf5 else None
             rows = _last_of_each(ids)
             capacity = layout.capacity if capacity is None else capacity
             if capacity < len(rows):
@@ -62,6 +66,8 @@ def migrate(path: Path, capacity: int | None, progress: Callable[[int], None]) -
                 target = StoreFile(draft, writable=True)
                 end = 0
                 for wanted, embeddings in _blocks(hdf5["embedding"], rows):
+                    if checksums is not None and (checksums_of(ids[wanted], embeddings) != checksums[wanted]).any():
+                        raise StoreLayoutError(f"{path} has lost its header, and rows of it: restore it from a backup")
                     not_finite += append_copy(target, end, ids[wanted], embeddings)
                     end += len(wanted)
                     progress(len(wanted))

@@ -97,13 +97,13 @@ class StoreFile:
             parts = self.checked(first, ids[:half]), self.checked(first + half, ids[half:])
             return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
         embeddings = np.frombuffer(content, "<f4").reshape(rows, self.dim)
-        return embeddings, (_checksums(ids, embeddings) == np.frombuffer(checksums, "<u4")) & (ids != 0)
+        return embeddings, (checksums_of(ids, embeddings) == np.frombuffer(checksums, "<u4")) & (ids != 0)
 
     def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
         """Write embeddings, (n, dim), and checksums into the rows from `first`; the id slots stay as they are."""
         embeddings = np.ascontiguousarray(embeddings, "<f4")
         self._write(self._offsets.embeddings + self._row_bytes * first, embeddings)
-        self._write(self._offsets.checksums + CRC_BYTES * first, _checksums(ids, embeddings))
+        self._write(self._offsets.checksums + CRC_BYTES * first, checksums_of(ids, embeddings))
 
     def write_ids(self, first: int, ids: NDArray[np.int64]) -> None:
         """Write the id slots, (n,), of the rows from `first`."""
@@ -157,7 +157,7 @@ class StoreFile:
             raise store_error(f"write {self.path}", error) from error
 
 
-def _checksums(ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> NDArray[np.uint32]:
+def checksums_of(ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> NDArray[np.uint32]:
     """Return the CRC-32 of each row, (n,): of its id as a positive number, then of its embedding."""
     id_bytes = np.abs(ids).astype("<i8").data.cast("B")
     rows = embeddings.data.cast("B")

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError, StoreLayoutError, StoreUnavailableError
-from embeddings.layout import ModelStamp, create_store, draft_path, inspect
+from embeddings.layout import HEADER_BYTES, MAGIC, Layout, ModelStamp, create_store, draft_path, inspect
 from embeddings.store_file import StoreFile
 
 STAMP = ModelStamp("efficientnet-b0", "abc")
@@ -32,6 +32,12 @@ def fill(path: Path, ids: list[int], dim: int = 4) -> NDArray[np.float32]:
     file.write_content(0, np.array(ids), embeddings)
     file.write_ids(0, np.array(ids))
     return embeddings
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
 
 
 @contextmanager
@@ -135,15 +141,48 @@ def test_the_original_layout_has_no_offsets_and_no_model(tmp_path: Path, id_type
         StoreFile(tmp_path / "s.hdf5", writable=False)
 
 
-@pytest.mark.parametrize("crc_shape", [(10,), (9,)])
-def test_a_store_that_another_tool_repacked_is_not_read_in_place(tmp_path: Path, crc_shape: tuple[int]) -> None:
+def test_a_store_without_its_header_is_to_be_migrated(tmp_path: Path) -> None:
+    path = make(tmp_path / "s.hdf5")
+    overwrite(path, 0, bytes(HEADER_BYTES))
+    layout = inspect(path)
+    assert layout == Layout(10, 4, STAMP, None)
+    with pytest.raises(StoreLayoutError, match="migrate-store"):
+        StoreFile(path, writable=False)
+
+
+@pytest.mark.parametrize("place", [0, 30, 100])
+def test_a_damaged_header_is_not_believed(tmp_path: Path, place: int) -> None:
+    path = make(tmp_path / "s.hdf5")
+    overwrite(path, len(MAGIC) + place, b"9")
+    with pytest.raises(StoreLayoutError, match=r"header of .* is damaged: restore"):
+        inspect(path)
+
+
+def test_a_store_whose_metadata_changed_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "s.hdf5")
+    with h5py.File(path, "r+") as hdf5:
+        hdf5.attrs["note"] = "another tool was here"
+    with pytest.raises(StoreLayoutError, match="another tool rewrote it"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("lost", ["crc32", "model_digest"])
+def test_a_store_that_lost_more_than_its_header_does_not_pass_for_an_original(tmp_path: Path, lost: str) -> None:
     with h5py.File(tmp_path / "s.hdf5", "w") as hdf5:
-        hdf5.create_dataset("external_id", (10,), "i8", chunks=True)
-        hdf5.create_dataset("crc32", crc_shape, "u4", chunks=True)
-        hdf5.create_dataset("embedding", (10, 4), "f4", chunks=True)
-    layout = inspect(tmp_path / "s.hdf5")
-    assert layout
-    assert layout.offsets is None
+        hdf5.create_dataset("external_id", (10,), "i8")
+        hdf5.create_dataset("embedding", (10, 4), "f4")
+        if lost == "crc32":
+            hdf5.attrs["model_digest"] = "digest"
+        else:
+            hdf5.create_dataset("crc32", (10,), "u4")
+    with pytest.raises(StoreLayoutError, match="a part of its description is gone"):
+        inspect(tmp_path / "s.hdf5")
+
+
+def test_a_model_whose_name_does_not_fit_into_the_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too long for the header"):
+        create_store(tmp_path / "s.hdf5", capacity=1, dim=1, stamp=ModelStamp("a" * 5000, ""))
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +285,7 @@ def test_a_file_cut_short_is_an_error_and_no_crash(tmp_path: Path) -> None:
     os.truncate(path, 4096)
     with pytest.raises(StoreUnavailableError, match="shorter than its layout"):
         file.id_at(0)
-    with pytest.raises(StoreLayoutError, match="truncated"):
+    with pytest.raises(StoreLayoutError, match="shorter than its layout"):
         StoreFile(path, writable=False)
 
 

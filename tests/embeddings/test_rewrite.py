@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreModelError, StoreUnavailableError
-from embeddings.layout import ModelStamp, create_store, draft_path, inspect
+from embeddings.layout import HEADER_BYTES, ModelStamp, create_store, draft_path
 from embeddings.rewrite import RewriteReport, prepare_store, rewrite_store
 from embeddings.store import EmbeddingStore
 from embeddings.writer_lock import writer_lock
@@ -47,11 +47,10 @@ def new_store(path: Path, capacity: int = 100) -> EmbeddingStore:
 
 
 def damage(path: Path, row: int) -> None:
-    layout = inspect(path)
-    assert layout
-    assert layout.offsets
+    with h5py.File(path) as hdf5:
+        offset = hdf5["embedding"].id.get_offset()
     with path.open("r+b") as raw:
-        raw.seek(layout.offsets.embeddings + row * 4 * DIM)
+        raw.seek(offset + row * 4 * DIM)
         raw.write(b"\xff\xff")
 
 
@@ -156,6 +155,36 @@ def test_no_kept_file_is_ever_replaced(tmp_path: Path) -> None:
     assert report
     assert report.kept_as == tmp_path / "s.original-3.hdf5"
     assert (tmp_path / "s.original.hdf5").read_text() == "an older one"
+
+
+def lose_header(path: Path) -> None:
+    with path.open("r+b") as raw:
+        raw.write(bytes(HEADER_BYTES))
+
+
+def test_a_store_that_lost_its_header_is_migrated(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s.hdf5", capacity=10)
+    embeddings = vectors(3)
+    store.append([1, 2, 3], embeddings)
+    store.delete([2])
+    lose_header(store.path)
+    report = prepare(store.path)
+    assert report
+    assert (report.rows, report.ignored, report.kept_as) == (2, 1, tmp_path / "s.original.hdf5")
+    mended = EmbeddingStore(store.path)
+    assert (mended.ids().tolist(), mended.stamp) == ([1, 3], STAMP)
+    assert np.array_equal(mended.get(3), embeddings[2])
+
+
+def test_a_store_that_lost_its_header_and_more_is_refused_and_stays(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s.hdf5", capacity=10)
+    store.append([1, 2, 3], vectors(3))
+    lose_header(store.path)
+    damage(store.path, row=1)
+    before = store.path.read_bytes()
+    with pytest.raises(StoreLayoutError, match="restore it from a backup"):
+        prepare(store.path)
+    assert store.path.read_bytes() == before
 
 
 def test_a_killed_migration_is_started_again(tmp_path: Path) -> None:

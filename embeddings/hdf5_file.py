@@ -1,0 +1,84 @@
+"""What HDF5 itself is needed for: laying out a new store, and reading a file that is not laid out as ours are.
+
+That is a file of the original, or a store of ours without its header: one that an early version made, or that lost it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from embeddings.errors import StoreLayoutError
+from embeddings.layout import CRC_BYTES, HEADER_BYTES, ID_BYTES, Layout, ModelStamp, Offsets, header_of
+
+
+def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
+    """Write an empty store file and sync it; a file at `path` is thrown away.
+
+    Raises:
+        OSError: there is no room, no permission, and so on.
+    """
+    if capacity < 1 or dim < 1:
+        raise ValueError(f"a store needs at least one row and one dimension, not {capacity} and {dim}")
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:  # HDF5 reports a file that grows too large only as it closes, when it is too late
+        file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim))
+    names = ("external_id", "crc32", "embedding")
+    with h5py.File(
+        path, "w", libver="earliest", userblock_size=HEADER_BYTES, alignment_threshold=1, alignment_interval=4096
+    ) as hdf5:
+        hdf5.attrs["model"] = stamp.name
+        hdf5.attrs["model_digest"] = stamp.digest
+        shapes, types = ((capacity,), (capacity,), (capacity, dim)), ("<i8", "<u4", "<f4")
+        for name, shape, dtype in zip(names, shapes, types, strict=True):
+            plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plan.set_layout(h5py.h5d.CONTIGUOUS)
+            plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple(shape)
+            h5py.h5d.create(hdf5.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plan)
+        layout = Layout(capacity, dim, stamp, Offsets(*(hdf5[name].id.get_offset() for name in names)))
+    with path.open("r+b") as file:
+        file.write(header_of(file.fileno(), layout))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_description(fd: int, path: Path) -> Layout:
+    """Read what HDF5 says of an open file. `offsets` is None: it is to be migrated.
+
+    Raises:
+        StoreLayoutError: it is neither a file of the original nor a store of ours.
+    """
+    try:
+        with open_hdf5(fd) as hdf5:
+            ids, embeddings, checksums = (hdf5.get(name) for name in ("external_id", "embedding", "crc32"))
+            stamp = ModelStamp(hdf5.attrs.get("model", ""), hdf5.attrs.get("model_digest", ""))
+            layout = Layout(embeddings.shape[0], embeddings.shape[1], stamp, None)
+            usable = (
+                ids.shape == (layout.capacity,)
+                and ids.dtype.kind == "i"
+                and embeddings.dtype == np.float32
+                and isinstance(stamp.name, str)
+                and isinstance(stamp.digest, str)
+            )
+            # Without them the rows of a store of ours cannot be judged, and damage would pass for the original.
+            complete = (checksums is not None) == ("model_digest" in hdf5.attrs)
+            if checksums is not None:
+                complete &= checksums.shape == (layout.capacity,) and checksums.dtype.str == "<u4"
+    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise StoreLayoutError(f"{path} is damaged or no store: {error}") from error
+    if not usable:
+        raise StoreLayoutError(f"{path} is no store: needs external_id (n,) integers and embedding (n, dim) float32")
+    if not complete:
+        raise StoreLayoutError(f"{path} is damaged: a part of its description is gone; restore it from a backup")
+    return layout
+
+
+def open_hdf5(fd: int) -> Any:
+    """Open a file for reading with h5py by its descriptor, which stays open."""
+    return h5py.File(os.fdopen(fd, "rb", buffering=0, closefd=False), "r")
