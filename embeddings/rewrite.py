@@ -6,10 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from embeddings.compaction import compact
 from embeddings.errors import StoreModelError, StoreUnavailableError
 from embeddings.layout import Layout, ModelStamp, create_store, inspect
-from embeddings.migration import migrate
 from embeddings.successor import RewriteReport, make_directory
 from embeddings.writer_lock import writer_lock
 
@@ -52,6 +50,8 @@ def prepare_store(
                 return None
             _refuse_other_model(path, layout, dim, stamp)
             if layout.offsets is None:
+                from embeddings.migration import migrate  # brings h5py along, which most starts do without
+
                 return migrate(path, max(capacity, layout.capacity), progress)
     _refuse_other_model(path, layout, dim, stamp)
     return None
@@ -75,9 +75,12 @@ def rewrite_store(
     path = path.resolve()
     if not path.exists():
         raise StoreUnavailableError(f"there is no store at {path}")
-    layout = inspect(path)
-    if layout is not None and layout.offsets is None:
-        with writer_lock(path):
+    from embeddings.compaction import compact  # as above
+    from embeddings.migration import migrate
+
+    with writer_lock(path):
+        layout = inspect(path)
+        if layout is not None and layout.offsets is None:
             return migrate(path, capacity, progress)
     return compact(path, capacity, progress)
 
