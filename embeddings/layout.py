@@ -206,6 +206,7 @@ def _metadata_crc32(fd: int, layout: Layout) -> int:
 
 def _read(fd: int, offset: int, size: int) -> bytes:
     content = b""
-    while part := os.pread(fd, size - len(content), offset + len(content)):
-        content += part
+    with storage_errors("read the header of the store"):
+        while part := os.pread(fd, size - len(content), offset + len(content)):
+            content += part
     return content

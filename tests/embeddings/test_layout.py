@@ -158,6 +158,20 @@ def test_a_damaged_header_is_not_believed(tmp_path: Path, place: int) -> None:
         inspect(path)
 
 
+def test_a_header_that_cannot_be_read_is_no_verdict_on_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "s.hdf5")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", fail)
+    for look in (inspect, lambda path: StoreFile(path, writable=False)):
+        with pytest.raises(StoreUnavailableError, match="cannot read the header"):
+            look(path)
+
+
 def test_a_store_whose_metadata_changed_is_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "s.hdf5")
     with h5py.File(path, "r+") as hdf5:
