@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import BackupError, StoreLayoutError, StoreUnavailableError
 from embeddings.id_table import WINDOW
-from embeddings.layout import create_store, storage_errors, sync_directory
+from embeddings.layout import create_store, draft_path, storage_errors, sync_directory
 from embeddings.repair import QUARANTINED
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
@@ -155,6 +155,7 @@ def _open_copy(
     store_path: Path, source: StoreFile, slots: NDArray[np.int64], target: Path, *, anew: bool
 ) -> tuple[StoreFile, NDArray[np.int64]]:
     """Open or begin the copy; return it and the id slots that it holds, one for each of the source."""
+    draft_path(target).unlink(missing_ok=True)  # a second name of the copy, if a run was killed as it began
     if target.exists():
         try:
             copy = StoreFile(target, writable=True)

@@ -87,7 +87,9 @@ def test_a_backup_that_was_stopped_is_continued(tmp_path: Path, blocks: int) -> 
 def test_what_another_run_left_is_thrown_away(tmp_path: Path, rubbish: bytes) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     (tmp_path / "b.hdf5.partial").write_bytes(rubbish)
+    (tmp_path / "b.hdf5.partial.tmp").write_bytes(rubbish)
     assert backup_store(store.path, tmp_path / "b.hdf5").logos == 2
+    assert sorted(path.name for path in tmp_path.glob("b*")) == ["b.hdf5", "b.hdf5.lock"]
     store_of(tmp_path / "c.hdf5.partial", 7, 8, 9)
     assert backup_store(store.path, tmp_path / "c.hdf5").logos == 2
     assert Expectation({1, 2}, {7, 8, 9}).losses(tmp_path / "c.hdf5") == []
