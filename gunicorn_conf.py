@@ -10,31 +10,86 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from api import worker
 from settings import Settings, SettingsError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
+_FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would be in each other's way
+
+
+def _stop(reason: object) -> NoReturn:
+    sys.exit(f"robotoff-ann: {reason}")
+
+
+def _workers() -> int:
+    text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn itself refuses an empty one, and words
+    if not text.isdecimal() or int(text) < 1:
+        _stop(f"WEB_CONCURRENCY={text!r} takes a whole number from 1")
+    return int(text)
+
+
+def _connections(wanted: int, threads: int) -> int:
+    """Return how many connections a worker can hold, having raised the limit of open files as far as it goes."""
+    others = 64 + 4 * threads  # files of the store and the indexes; a thread's image, its lock, its connection
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted + others:
+        soft = wanted + others if hard == resource.RLIM_INFINITY else min(hard, wanted + others)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    possible = wanted if soft == resource.RLIM_INFINITY else min(wanted, soft - others)
+    if possible < _FEWEST_CONNECTIONS:
+        _stop(f"{hard} open files are allowed, {others + _FEWEST_CONNECTIONS} are needed: raise `ulimit -n`")
+    return possible
+
+
+def _heartbeat_directory() -> str | None:
+    """Return where a worker's sign of life does not wait for a disk; None is gunicorn's own choice."""
+    try:
+        with tempfile.TemporaryFile(dir="/dev/shm"):
+            return "/dev/shm"  # noqa: S108 - gunicorn's file there has no name, either
+    except OSError:  # missing, full, or not for this user
+        return None
+
 
 try:
     _settings = Settings.from_env()
 except SettingsError as error:
-    sys.exit(f"robotoff-ann: {error}")
+    _stop(error)
+
+
+class BufferingWorker(worker.BufferingWorker):
+    """gunicorn's threads, kept from waiting for clients."""
+
+    limits = worker.ClientLimits(
+        receive_seconds=_settings.receive_seconds,
+        send_seconds=_settings.send_seconds,
+        body_bytes=_settings.max_body_bytes,
+        buffer_bytes=_settings.max_buffer_bytes,
+    )
+
 
 wsgi_app = "api.app:create_app()"
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
 bind = _settings.bind
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_class = "gthread"
+backlog = 2048  # connections that wait for a worker to take them; Linux caps it at net.core.somaxconn
+workers = _workers()
+worker_class = BufferingWorker
 threads = _settings.threads
+worker_connections = _connections(_settings.max_connections, _settings.threads)
 timeout = 60  # seconds without a sign of life before a worker is replaced; long requests do not count
 graceful_timeout = 30  # seconds that requests under way are given at shutdown; Robotoff waits no longer
 keepalive = 30  # seconds; Robotoff's and the browsers' next request comes on the same connection
 limit_request_line = 8190  # bytes, gunicorn's largest: some 700 ids in `logo_ids`
+limit_request_fields = 100  # of at most `limit_request_field_size`; a head of more than 64 KiB is refused before
+limit_request_field_size = 8190  # bytes: room for a browser's cookies of other services on the host
 control_socket_disable = True  # it would lie in the home directory, where two services collide
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
+worker_tmp_dir = _heartbeat_directory()
 accesslog = "-"
 loglevel = _settings.log_level.lower()
 logconfig_dict: dict[str, Any] = {
@@ -62,9 +117,16 @@ def on_starting(server: Any) -> None:
     from api.startup import prepare
     from embeddings.errors import EmbeddingsError
 
+    logger = logging.getLogger("robotoff-ann")
+    if worker_connections < _settings.max_connections:
+        logger.warning(
+            "each worker can hold %d connections, not the %d of ANN_MAX_CONNECTIONS: raise `ulimit -n`",
+            worker_connections,
+            _settings.max_connections,
+        )
     try:
         model = prepare(_settings)
     except (EmbeddingsError, OSError) as error:
-        sys.exit(f"robotoff-ann: {error}")
+        _stop(error)
     weights = f"{model.description.weights}{'' if model.description.is_trained else ', untrained'}"
-    logging.getLogger("robotoff-ann").info("serving %s (weights: %s)", _settings.store_path, weights)
+    logger.info("serving %s (weights: %s)", _settings.store_path, weights)

@@ -7,12 +7,13 @@ Every error is answered as Falcon's `{"title": ..., "description": ...}`. What t
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import falcon
 
-from embeddings.errors import EmbeddingsError, ImageError, StoreFullError, StoreUnavailableError
+from embeddings.errors import EmbeddingsError, ExhaustedError, ImageError, StoreFullError, StoreUnavailableError
 from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError, UnusableVectorError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
     (TooManyAddsError, falcon.HTTPServiceUnavailable, "too many adds at once"),
+    (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),
     (StoreUnavailableError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
@@ -36,6 +38,7 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )
 SECONDS_UNTIL_RETRY = 1
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/]+/)+")  # of the server: nothing to clients
 
 
 def register(app: falcon.App[Any, Any]) -> None:
@@ -50,7 +53,9 @@ def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params:
     headers = {"Retry-After": str(SECONDS_UNTIL_RETRY)} if answer is falcon.HTTPServiceUnavailable else None
     http_error = answer(title=title or str(ex), description=str(ex), headers=headers)
     if http_error.status_code >= 500:
-        logger.error("%s %s: %s", req.method, req.path, ex, exc_info=ex.__cause__)
+        cause = None if isinstance(ex.__cause__, OSError) else ex.__cause__  # its reason is in the message
+        logger.error("%s %s: %s", req.method, req.path, ex, exc_info=cause)
+        http_error.description = _FOLDERS.sub("", str(ex))
     raise http_error from ex
 
 

@@ -78,7 +78,7 @@ class LogoAdder:
                     crop_logo(image, logo.bounding_box, logo_id=logo.id, max_pixels=self._max_pixels) for logo in new
                 )
                 embeddings = self._embedder.embed(crops)
-        return len(self._store.append(new_ids, embeddings))
+            return len(self._store.append(new_ids, embeddings))  # it may have to wait for another process
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

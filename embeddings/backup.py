@@ -111,12 +111,13 @@ def _restore(
 ) -> CopyReport:
     _refuse_to_replace(path, replace)
     report = _copy(saved, partial, progress, anew=True)
-    with writer_lock(path):
+    with writer_lock(path) as check:
         _refuse_to_replace(path, replace)
         kept_as = None
         if path.exists():
             take_owner(path, partial)
             kept_as = keep(path, "replaced")
+        check()
         partial.replace(path)
         sync_directory(path.parent)
     return CopyReport(report.logos, report.copied, report.damaged, kept_as)

@@ -59,12 +59,13 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
             copy = _Copy(source, StoreFile(draft, writable=True))
             copy.catch_up(progress)
             copy.target.sync()
-            with writer_lock(path):
+            with writer_lock(path) as check:
                 if not os.path.samestat(path.stat(), source.status):
                     raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
                 slots, damaged = copy.catch_up(progress)
                 copy.target.sync()
                 kept_as = keep(path, "damaged") if damaged else None
+                check()
                 draft.replace(path)
                 sync_directory(path.parent)
         finally:

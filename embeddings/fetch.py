@@ -12,6 +12,7 @@ body is read. Proxies, cookies, `.netrc` and the environment play no part.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import re
 import socket
@@ -25,7 +26,7 @@ from urllib3.exceptions import DecodeError, LocationParseError, ProtocolError
 from urllib3.util import Url, parse_url
 
 from embeddings.addresses import may_reach
-from embeddings.errors import ImageFetchError
+from embeddings.errors import ExhaustedError, ImageFetchError
 from embeddings.metered_http import Budget, Connection, FetchLimits, RefusedError, TLSConnection, too_large
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ Dial = Callable[[tuple[str, int], float], socket.socket]
 _MAX_URL_LENGTH = 8192
 _CHUNK_BYTES = 2**16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # The first that fits counts: a certificate's error is both an OSError and a ValueError.
@@ -101,7 +103,8 @@ class ImageFetcher:
         Its content type is not looked at. A body that arrives compressed is decompressed.
 
         Raises:
-            ImageFetchError: whatever goes wrong. The message names the address without its query, which may hold
+            ExhaustedError: this process has no descriptor or memory left.
+            ImageFetchError: whatever else goes wrong. The message names the address without its query, which may hold
                 secrets, and never an address that a name was resolved to.
         """
         budget = Budget(self._limits)
@@ -111,6 +114,8 @@ class ImageFetcher:
                 budget.take_redirect()
                 hop = urllib.parse.urljoin(hop, answer)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:  # not the fault of the address
+                raise ExhaustedError(f"no image can be fetched now: {error.strerror}") from error
             redirected = f" (redirected to {_shown(hop)})" if hop != url else ""
             raise ImageFetchError(f"Cannot fetch {_shown(url)}{redirected}: {_reason(error)}.") from error
         else:

@@ -82,13 +82,14 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
     suspects = [row.row for row in store.verify(progress)]
     if not suspects:
         return RepairReport([], None, [])
-    with writer_lock(path):
+    with writer_lock(path) as check:
         file = StoreFile(path, writable=True)
         damaged = [row for row in suspects if _is_damaged(file, row)]
         if not damaged:
             return RepairReport([], None, [])
         slots = np.array([file.id_at(row) for row in damaged], np.int64)
         kept_in = _keep_rows(path, file, np.array(damaged), slots)
+        check()
         for row in damaged:
             tombstone = np.array([QUARANTINED])
             file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32))

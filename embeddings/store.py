@@ -128,8 +128,8 @@ class EmbeddingStore:
         embedding = known.file.embedding(row, logo_id)
         if embedding is None:
             raise DamagedRowError(
-                f"the embedding of logo {logo_id} (row {row} of {self.path}) disagrees with its checksum: "
-                "`manage.py repair` puts it aside, or takes it from a backup"
+                f"the embedding of logo {logo_id} (row {row} of {self.path}) cannot be read, or disagrees with its "
+                "checksum: `manage.py repair` puts it aside, or takes it from a backup"
             )
         return embedding
 
@@ -176,9 +176,10 @@ class EmbeddingStore:
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written; some may be forgotten.
         """
-        with self._writing() as known:
+        with self._writing() as (known, check):
             rows = {logo_id: row for logo_id in logo_ids if (row := known.find(logo_id)) is not None}
             if rows:
+                check()
                 self._deletions.write(rows)
                 _commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
             if len(rows) < len(logo_ids):  # "it is not there" is a promise, too
@@ -283,7 +284,7 @@ class EmbeddingStore:
         return known, slots
 
     def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
-        with self._writing() as known:
+        with self._writing() as (known, check):
             places = [place for place, logo_id in enumerate(ids) if known.find(logo_id) is None]
             if not places:
                 with self._mutex:
@@ -300,27 +301,28 @@ class EmbeddingStore:
             slots = np.array(ids, np.int64)
             file.write_content(row, slots, embeddings)
             file.sync()
+            check()  # else another writer may take these rows for its own
             _commit(file, {row: slots})
             with self._mutex:
                 known.take_own(row, ids)
         return ids
 
     @contextmanager
-    def _writing(self) -> Iterator[KnownRows]:
+    def _writing(self) -> Iterator[tuple[KnownRows, Callable[[], None]]]:
         """Hold the writer's lock, knowing every row: whatever is in the file now stays as it is."""
         if not self._writable:
             raise StoreUnavailableError(f"{self.path} was opened for reading only")
         if not self._turn.acquire(timeout=self._wait_seconds):
             raise StoreUnavailableError(f"{self.path} is being rewritten, or its disk is slow: try again later")
         try:
-            with writer_lock(self.path):
+            with writer_lock(self.path) as check:
                 known = self._known()
                 if not _is_named(known.file, self.path):
                     raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service")
                 known.file.refuse_after_failed_sync()
                 with self._mutex:
                     known.look(alone=True)
-                yield known
+                yield known, check
         finally:
             self._turn.release()
 

@@ -60,9 +60,15 @@ class StoreFile:
         return np.frombuffer(self._read(self._offsets.ids + ID_BYTES * first, ID_BYTES * rows), "<i8")
 
     def embedding(self, row: int, logo_id: int) -> NDArray[np.float32] | None:
-        """Return the embedding of a row, (dim,) and read-only; None if it is not what was stored for this logo."""
-        content = self._read(self._offsets.embeddings + self._row_bytes * row, self._row_bytes)
-        checksum = self._read(self._offsets.checksums + CRC_BYTES * row, CRC_BYTES)
+        """Return the embedding of a row, (dim,) and read-only.
+
+        None if it is not what was stored for this logo or, as in `checked`, cannot be read: a bad sector costs one row.
+        """
+        try:
+            content = self._read(self._offsets.embeddings + self._row_bytes * row, self._row_bytes)
+            checksum = self._read(self._offsets.checksums + CRC_BYTES * row, CRC_BYTES)
+        except StoreUnavailableError:
+            return None
         if zlib.crc32(content, zlib.crc32(logo_id.to_bytes(ID_BYTES, "little"))) != int.from_bytes(checksum, "little"):
             return None
         return np.frombuffer(content, "<f4")

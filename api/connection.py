@@ -1,0 +1,167 @@
+"""A client's connection as `worker.py` holds it: what has come of a request, and what is still to be sent of an answer.
+
+No method waits for the client. gunicorn's parser, and the threads that answer, see a socket that takes every byte and
+has none to read; the worker's loop fills the one side and empties the other.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.gthread import TConn
+
+_PART_BYTES = 2**20  # the most that is received before the loop turns to the next connection
+_READ_BYTES = 2**13  # what is received of a head; what a client sends ahead of its turn stays with the kernel
+_HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # the parser refuses a bare line feed as soon as it sees one
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_EXPECTS_100 = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+
+
+class ClientSocket:
+    """A client's socket as gunicorn sees it: sending neither waits nor fails, and there is nothing to read.
+
+    Attributes:
+        unsent: what the client has not taken yet, left to the loop.
+        unsent_bytes: how much memory that keeps from being freed.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.fileno = sock.fileno
+        self.close = sock.close
+        self.unsent: deque[tuple[bytes, int]] = deque()  # and how much of it was taken
+        self.unsent_bytes = 0
+        self._sock = sock
+
+    def sendall(self, data: bytes) -> None:
+        """Send what the client takes at once, and keep the rest."""
+        sent = 0 if self.unsent else self._send(data)
+        if sent < len(data):
+            self.unsent.append((data, sent))
+            self.unsent_bytes += len(data)
+
+    def send_some(self) -> None:
+        """Send a part of what was kept."""
+        data, sent = self.unsent.popleft()
+        sent += self._send(memoryview(data)[sent:])
+        if sent < len(data):
+            self.unsent.appendleft((data, sent))
+        else:
+            self.unsent_bytes -= len(data)
+
+    def receive(self, size: int) -> bytes | None:
+        """Return up to `size` bytes: None if nothing has come, and an empty string if nothing will."""
+        try:
+            return self._sock.recv(min(size, _PART_BYTES))
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def finish_sending(self) -> None:
+        """Tell the client that this was all."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def recv(self, size: int) -> bytes:
+        """Tell the parser that it has all there is.
+
+        Raises:
+            NoMoreData: always; gunicorn closes the connection.
+        """
+        raise NoMoreData
+
+    def setblocking(self, flag: bool) -> None:
+        """Stay as it is, though gunicorn switches between its loop and its threads."""
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Stay as it is, as above."""
+
+    def gettimeout(self) -> float:
+        """Say that nothing is waited for."""
+        return 0.0
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """Return how many bytes need not be sent any more: all, if the connection is broken."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)
+
+
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """A client's connection.
+
+    Args:
+        config: gunicorn's.
+        body_bytes: the largest body that is waited for; larger ones are for the app to refuse by their length.
+
+    Attributes:
+        received: what has come of the next request.
+        counted_bytes: what the worker last counted of `held_bytes`.
+    """
+
+    def __init__(self, config: Any, sock: socket.socket, client: Any, server: Any, *, body_bytes: int) -> None:
+        super().__init__(config, ClientSocket(sock), client, server)
+        self.parser = RequestParser(config, self.sock, client)
+        self.initialized = self.data_ready = True  # nothing is left for a thread to prepare
+        self.received = bytearray()
+        self.counted_bytes = 0
+        self._body_bytes = body_bytes
+        self._searched = 0
+        self._wanted: int | None = None  # the bytes of the request, once its head has told
+
+    @property
+    def peer(self) -> str:
+        """The client's address, for the log."""
+        return f"{self.client[0]}:{self.client[1]}" if isinstance(self.client, tuple) else "a local socket"
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory the client's request and answer take."""
+        return len(self.received) + int(self.sock.unsent_bytes)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the end of the request's head has come."""
+        return self._wanted is not None
+
+    def begin_request(self) -> None:
+        """Begin with what came after the last request."""
+        self.received = bytearray(self.parser.unreader.take_buffered())
+        self._searched, self._wanted = 0, None
+
+    def read(self) -> bool:
+        """Take in some of what has come; return False if the client has closed."""
+        data = self.sock.receive(max(_READ_BYTES, (self._wanted or 0) - len(self.received)))
+        self.received += data or b""
+        return bool(data != b"")
+
+    def has_request(self) -> bool:
+        """Tell whether a whole request has come, or enough of one to refuse it."""
+        if self._wanted is None:
+            end = _HEAD_END.search(self.received, max(0, self._searched - 3))
+            self._searched = len(self.received)
+            if end is None:
+                return False
+            head = bytes(self.received[: end.end() - 2])
+            length = _LENGTH.search(head)
+            body = int(length[1]) if length else 0
+            self._wanted = end.end() + (body if body <= self._body_bytes else 0)
+            first_line = head.partition(b"\r\n")[0]
+            if len(self.received) < self._wanted and _EXPECTS_100.search(head) and first_line.endswith(b" HTTP/1.1"):
+                self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return len(self.received) >= self._wanted
+
+    def give_to_parser(self) -> None:
+        """Let gunicorn's parser have what has come."""
+        self.parser.unreader.unread(bytes(self.received))
+        self.received = bytearray()

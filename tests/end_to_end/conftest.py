@@ -1,0 +1,28 @@
+"""A running service whose disk, files and clock the tests spoil and mend again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.injected_faults import InjectedFaults
+from tests.end_to_end.service import manage
+from tests.end_to_end.spoilt_service import SpoiltService
+from tests.photo_server import PhotoServer
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> InjectedFaults:
+    return InjectedFaults(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, faults: InjectedFaults) -> Iterator[SpoiltService]:
+    """One service for a module: each test leaves it whole again, which is half of what is tested."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    with PhotoServer() as photos, SpoiltService(folder / "data", photos, faults) as service:
+        service.prepare()
+        yield service
+        service.assert_it_is_whole()
+    assert manage(folder / "data", "verify").returncode == 0

@@ -1,0 +1,190 @@
+"""What the service does when files vanish or change, descriptors run out, the clock jumps, or it is told to stop."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import fcntl
+import itertools
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from embeddings.layout import ModelStamp, create_store, inspect
+from embeddings.store import EmbeddingStore
+from settings import Settings
+from tests.end_to_end.injected_faults import InjectedFaults
+from tests.end_to_end.service import Service
+from tests.end_to_end.spoilt_service import SpoiltService
+from tests.photo_server import wait_until
+
+DAYS = 86_400
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[Path]:
+    """Take a file from its place for a while."""
+    aside = path.with_name("aside")
+    path.rename(aside)
+    try:
+        yield aside
+    finally:
+        aside.replace(path)
+
+
+def test_store_that_vanishes_is_read_on_and_taken_back(service: SpoiltService) -> None:
+    with moved_away(service.store):
+        service.assert_adds_are_refused(503, "is gone: put it back, or restart the service")
+        service.assert_it_answers()
+    service.assert_it_is_whole()
+
+
+def test_other_store_of_the_model_is_served_in_its_place(service: SpoiltService) -> None:
+    with moved_away(service.store) as aside:
+        layout = inspect(aside)
+        assert layout is not None
+        create_store(service.store, capacity=10, dim=layout.dim, stamp=layout.stamp)
+        with EmbeddingStore(service.store) as other, EmbeddingStore(aside, writable=False) as first:
+            other.append([77], np.array([first.get(8)]))
+        for _ in range(6):
+            assert service.get("/stored").json() == {"stored": [77]}
+            assert service.get("/8").status_code == 404
+    service.assert_it_is_whole()
+
+
+REPLACEMENTS: dict[str, Callable[[Path], object]] = {
+    "an empty file": lambda path: path.touch(),
+    "rubbish": lambda path: path.write_bytes(b"rubbish" * 1000),
+    "a folder": lambda path: path.mkdir(),
+    "another model's": lambda path: create_store(path, capacity=9, dim=1280, stamp=ModelStamp("other", "digest")),
+    "other dimensions": lambda path: create_store(path, capacity=9, dim=8, stamp=ModelStamp("", "")),
+}
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS.keys())
+def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replace: Callable[[Path], object]) -> None:
+    with moved_away(service.store):
+        replace(service.store)
+        for _ in range(4):
+            assert service.add_one().status_code >= 500
+            assert service.get("/8").status_code >= 500
+            assert service.get("/count").status_code >= 500
+            assert service.get("/1?count=2").json()["results"][0]["logo_id"] == 1  # the index needs no store
+        assert str(service.store) in service.log
+        if service.store.is_dir():
+            service.store.rmdir()
+    service.assert_it_is_whole()
+
+
+def test_store_that_is_cut_short_is_refused_until_it_is_restored(service: SpoiltService) -> None:
+    backup = service.store.with_name("backup")
+    shutil.copy(service.store, backup)
+    with service.store.open("r+b") as file:
+        file.truncate(3000)
+    service.assert_adds_are_refused(503, "is shorter than its layout says: restore it from a backup")
+    assert service.get("/8").status_code == 503
+    assert service.get("/1?count=2").json()["results"][0]["logo_id"] == 1
+    backup.replace(service.store)
+    service.assert_it_is_whole()
+
+
+def test_lock_file_may_be_removed_between_adds(service: SpoiltService) -> None:
+    for _ in range(4):
+        service.lock.unlink()
+        assert service.add_one().status_code == 200
+    service.assert_it_is_whole()
+
+
+def test_lock_file_removed_while_it_is_held_costs_no_acknowledged_logo(
+    service: SpoiltService, faults: InjectedFaults
+) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as pool, faults.hanging("fdatasync"):
+        holder = pool.submit(service.add_one)
+        wait_until(lambda: faults.hangs("fdatasync"))
+        service.lock.unlink()
+        with EmbeddingStore(service.store) as other:
+            assert other.append([900], np.array([other.get(8)])) == [900]
+        service.acknowledged.add(900)
+        faults.release("fdatasync")
+        assert holder.result().status_code == 503
+    assert "was removed while it was locked" in service.log
+    service.assert_it_is_whole()
+
+
+def test_lock_file_that_cannot_be_opened_refuses_adds(service: SpoiltService, faults: InjectedFaults) -> None:
+    with faults.failing("open", errno.EACCES, ".hdf5.lock"):
+        service.assert_adds_are_refused(503, "Permission denied")
+        service.assert_it_answers()
+    service.assert_it_is_whole()
+
+
+def test_adds_wait_for_another_process_and_queries_do_not(service: SpoiltService) -> None:
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        with service.lock.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            adds = [pool.submit(service.add_one) for _ in range(100)]
+            refused = 100 - 2 * Settings().add_concurrency
+            wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the others wait, with threads to spare
+            service.assert_it_answers()
+            assert "is being rewritten" not in service.log
+        assert {add.result().status_code for add in adds} == {200, 503}
+    service.assert_it_is_whole()
+
+
+def test_too_few_descriptors_refuse_adds_and_are_survived(service: SpoiltService) -> None:
+    limits = {}
+    for pid in service.worker_pids():
+        taken = {int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        limits[pid] = next(number for number in itertools.count() if number not in taken) + 1  # one for a client
+    with service.limited(resource.RLIMIT_NOFILE, limits):
+        assert service.add_one().status_code == 503
+        service.assert_it_answers()
+    wait_until(lambda: service.add_one().status_code == 200)
+    service.assert_it_is_whole()
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_clock_may_jump(service: SpoiltService, faults: InjectedFaults, days: int) -> None:
+    with faults.clock_off(days * DAYS):
+        service.assert_it_is_whole()
+        service.build_index(**faults.environment)
+        service.assert_it_is_whole()
+
+
+def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService) -> None:
+    def add_until_refused() -> None:
+        with pytest.raises(requests.ConnectionError):
+            while service.add_one().status_code in (200, 503):  # 503: too many adds at once
+                pass
+
+    known = len(service.acknowledged)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        adds = [pool.submit(add_until_refused) for _ in range(4)]
+        wait_until(lambda: len(service.acknowledged) > known + 10)
+        assert service.terminate() == 0
+        for add in adds:
+            add.result()
+    service.start()
+    service.assert_it_is_whole()
+
+
+def test_service_starts_where_shared_memory_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = "mount -t tmpfs -o ro none /dev/shm"
+    unshared = ["unshare", "--mount", "sh", "-c", mount]
+    if os.geteuid() != 0 or subprocess.run(unshared, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system takes root")
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh\nexec unshare --mount sh -c '{mount} && exec "$0" "$@"' {sys.executable} "$@"\n""")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with Service(tmp_path / "data") as service:
+        assert service.get("/count").json() == {"count": 0}

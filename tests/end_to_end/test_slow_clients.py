@@ -1,0 +1,90 @@
+"""The real service in a crowd: slow clients, idle ones and rude ones, and somebody who just wants an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings.id_table import WINDOW
+from embeddings.layout import ModelStamp
+from embeddings.model import locate_model
+from embeddings.rewrite import prepare_store
+from embeddings.store_file import StoreFile
+from settings import Settings
+from tests.end_to_end.service import Service
+from tests.end_to_end.spoilt_service import start_in_vain
+from tests.photo_server import PhotoServer, wait_until
+
+CROWD = 50  # of each kind: more than threads, fewer than the descriptors that any machine allows
+MANY = 200_000  # logos: /stored is 4 MB, more than the kernel keeps for a client that does not read
+HEAD = "GET /api/v1/ann/count HTTP/1.1\r\nHost: x\r\n"
+BODY = "POST /api/v1/ann/add HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+KINDS = {
+    "idle": "",
+    "half a head": HEAD,
+    "half a body": BODY,
+    "chunks": BODY.replace("Content-Length: 99", "Transfer-Encoding: chunked"),
+    "not reading": "GET /api/v1/ann/stored HTTP/1.1\r\nHost: x\r\n\r\n",
+    "never closing": f"{HEAD}Connection: close\r\n\r\n",
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with a store of many logos, most of them without their vectors."""
+    settings = Settings(data_dir=tmp_path / "data")
+    model = locate_model(settings.model, settings.weights, settings.model_dir).description
+    stamp = ModelStamp(model.name, model.weights_digest)
+    prepare_store(settings.store_path, capacity=MANY + 1000, dim=model.dim, stamp=stamp)
+    file = StoreFile(settings.store_path, writable=True)
+    ids = 10**18 + np.arange(MANY)
+    file.write_ids(0, ids)
+    file.write_content(MANY - WINDOW, ids[-WINDOW:], np.zeros((WINDOW, model.dim), np.float32))
+    return settings.data_dir
+
+
+def test_a_crowd_of_slow_clients_keeps_nobody_from_an_answer(data_dir: Path, photos: PhotoServer) -> None:
+    with Service(data_dir, ANN_THREADS="4", ANN_ADD_CONCURRENCY="2") as service, contextlib.ExitStack() as crowd:
+        for sent in KINDS.values():
+            for _ in range(CROWD if sent != KINDS["not reading"] else 10):
+                client = crowd.enter_context(socket.socket())
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+                client.connect(("127.0.0.1", service.port))
+                client.sendall(sent.encode())
+        for _ in range(20):
+            assert service.get("/count").json() == {"count": MANY}
+        assert service.add(photos.url("/1.jpg"), 7).json() == {"added": 1}
+        assert service.get("/7?count=3").status_code == 200
+        assert len(service.get("/stored").json()["stored"]) == MANY + 1
+        assert "Traceback" not in service.log
+
+
+def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ANN_RECEIVE_SECONDS="0.3", ANN_MAX_CONNECTIONS="64", ANN_MAX_BODY_BYTES="98")
+    with service, contextlib.ExitStack() as crowd:
+        clients = [crowd.enter_context(socket.create_connection(("127.0.0.1", service.port), 20)) for _ in range(100)]
+        wait_until(lambda: "64 connections are open, as many as can be held" in service.log)
+        clients[-1].sendall(HEAD.encode())
+        assert b"within 0.3 s" in clients[-1].recv(1000)
+        clients[-2].sendall(BODY.encode())
+        assert b"The body has 99 bytes; 98 are allowed." in clients[-2].recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0' takes a whole number from 1"),
+        ({"ANN_THREADS": "224"}, "1000 open files are allowed, 1024 are needed: raise `ulimit -n`"),
+    ],
+)
+def test_what_cannot_work_stops_the_start_in_one_line(tmp_path: Path, variables: dict[str, str], line: str) -> None:
+    assert start_in_vain("ulimit -n 1000", tmp_path, **variables) == [f"robotoff-ann: {line}"]
+
+
+def test_few_descriptors_mean_fewer_connections_and_a_warning(tmp_path: Path) -> None:
+    lines = start_in_vain("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # it says it before it stops for that
+    assert any("each worker can hold 872 connections, not the 4096 of ANN_MAX_CONNECTIONS" in line for line in lines)
