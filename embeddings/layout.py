@@ -115,28 +115,50 @@ def inspect(path: Path) -> Layout | None:
 def read_layout(fd: int, path: Path) -> Layout:
     """Read the layout of an open file, and keep other programs from opening it for writing while it is open.
 
+    Raises:
+        StoreLayoutError, StoreUnavailableError: as `inspect`.
+    """
+    keep_writers_out(fd, path)
+    if _read(fd, 0, len(MAGIC)) == MAGIC:
+        return read_header(fd, path)
+    from embeddings.hdf5_file import read_description  # slow to import, and only needed before a migration
+
+    return read_description(fd, path)
+
+
+def read_header(fd: int, path: Path) -> Layout:
+    """Read the layout of a store of ours from its header, without libhdf5.
+
+    Raises:
+        StoreLayoutError: it is not whole, or not that of this file.
+        StoreUnavailableError: it cannot be read.
+    """
+    header = _read(fd, 0, HEADER_BYTES)
+    if not header.startswith(MAGIC):
+        raise StoreLayoutError(
+            f"{path} is no store of this version: if the original made it, run `manage.py migrate-store` (which keeps "
+            "it); if it is damaged, restore it from a backup"
+        )
+    layout, metadata_crc32 = _decoded(header, path)
+    if layout.end > os.fstat(fd).st_size:
+        raise StoreLayoutError(f"{path} is shorter than its layout says: restore it from a backup")
+    if metadata_crc32 != _metadata_crc32(fd, layout):
+        raise StoreLayoutError(f"{path} is damaged, or another tool rewrote it: restore it from a backup")
+    return layout
+
+
+def keep_writers_out(fd: int, path: Path) -> None:
+    """Keep other programs from opening a file for writing while it is open.
+
     HDF5 takes an exclusive `flock` to write and a shared one to read; ours is shared.
 
     Raises:
-        StoreLayoutError, StoreUnavailableError: as `inspect`.
+        StoreUnavailableError: one has it open for writing.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StoreUnavailableError(f"another program has {path} open for writing: stop it first") from error
-    header = _read(fd, 0, HEADER_BYTES)
-    if not header.startswith(MAGIC):
-        from embeddings.hdf5_file import read_description  # slow to import, and only needed before a migration
-
-        return read_description(fd, path)
-    layout, metadata_crc32 = _decoded(header, path)
-    if layout.end > os.fstat(fd).st_size:
-        raise StoreLayoutError(f"{path} is shorter than its layout says: restore it from a backup")
-    if metadata_crc32 != _metadata_crc32(fd, layout):
-        raise StoreLayoutError(
-            f"the metadata of {path} are damaged, or another tool rewrote it: restore it from a backup"
-        )
-    return layout
 
 
 def draft_path(path: Path) -> Path:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreLayoutError, StoreUnavailableError
-from embeddings.layout import CRC_BYTES, ID_BYTES, read_layout, storage_errors, store_error
+from embeddings.errors import StoreUnavailableError
+from embeddings.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_header, storage_errors, store_error
 
 
 class StoreFile:
@@ -37,11 +37,9 @@ class StoreFile:
         with storage_errors(f"open {path}"):
             self._fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._fd)
-        layout = read_layout(self._fd, path)
-        if layout.offsets is None:
-            raise StoreLayoutError(
-                f"{path} has the layout of the original service: run `manage.py migrate-store` (it keeps the old file)"
-            )
+        keep_writers_out(self._fd, path)
+        layout = read_header(self._fd, path)
+        assert layout.offsets is not None
         self.path = path
         self.capacity, self.dim, self.stamp = layout.capacity, layout.dim, layout.stamp
         self.status = os.fstat(self._fd)
