@@ -8,7 +8,7 @@ DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
+.PHONY: help run test torture soak demo bench train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,13 @@ run: $(VENV)/.run ## Install what is needed and start the service on port 5501
 
 test: $(VENV)/.dev ## Run the whole test suite, and measure its coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, spoilt files
+	set -e; for test in kills processes power-loss fuzz-store fuzz-images fuzz-index; do nice $(BIN)/python -m torture $$test; done
+	if [ "$$(id -u)" = 0 ]; then nice $(BIN)/python -m torture ext4; else echo "cutting real ext4 needs root: sudo $(BIN)/python -m torture ext4"; fi
+
+soak: $(VENV)/.dev ## Load the service for an hour, or MINUTES, while workers are killed and indexes built
+	nice $(BIN)/python -m torture soak --minutes $(or $(MINUTES),60)
 
 demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and draw the neighbours (no network)
 	$(BIN)/python -m demo

@@ -34,7 +34,7 @@ from embeddings.layout import create_store, draft_path, storage_errors, sync_dir
 from embeddings.repair import QUARANTINED
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
-from embeddings.successor import keep, make_directory, refuse_without_room, take_owner
+from embeddings.successor import keep, make_directory, refuse_without_room, some, take_owner
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def _copy(store: EmbeddingStore, target: Path, progress: Callable[[int], None], 
     copy.drop_cache()
     logos = _read_back(copy, len(slots), progress)
     if damaged:
-        log.error("Left out %d damaged rows of %s, of logos %s", len(damaged), store.path, damaged)
+        log.error("Left out %d damaged rows of %s, of logos %s", len(damaged), store.path, some(damaged))
     return CopyReport(logos, copied, damaged)
 
 
@@ -221,7 +221,7 @@ def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> i
         progress(len(slots))
     if damaged:
         raise BackupError(
-            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {damaged[:20]}: see to its "
+            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {some(damaged)}: see to its "
             "disk, and name a new file"
         )
     return logos

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from embeddings.layout import storage_errors
+from embeddings.layout import storage_errors, sync_directory
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class DeletionLog:
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
+            sync_directory(self._path.parent)  # whoever made the file may have been killed before that
 
     def among(self, logo_ids: Collection[int]) -> set[int]:
         """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""
@@ -66,5 +67,5 @@ class DeletionLog:
                 known = 0
             file.seek(known)
             lines, newline, _ = file.read().rpartition(b"\n")
-            self._ids = self._ids.union(int(line) for line in lines.split() if line.isdigit())
+            self._ids.update(int(line) for line in lines.split() if line.isdigit())
             self._read_to = (status.st_ino, known + len(lines) + len(newline))

@@ -28,7 +28,7 @@ from embeddings.id_table import WINDOW
 from embeddings.layout import storage_errors, sync_file
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
-from embeddings.successor import keep
+from embeddings.successor import keep, some
 from embeddings.writer_lock import writer_lock
 
 QUARANTINED = -(2**63)  # a negative slot, as that of a deleted logo, but of no logo
@@ -95,7 +95,7 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
             file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32))
             file.write_ids(row, tombstone)
         file.sync()
-    log.warning("Put %d damaged rows of %s aside in %s, of logos %s", len(damaged), path, kept_in, slots.tolist())
+    log.warning("Put %d damaged rows of %s aside in %s, of logos %s", len(damaged), path, kept_in, some(slots.tolist()))
     return RepairReport(slots.tolist(), kept_in, [])
 
 

@@ -108,10 +108,11 @@ def tell(path: Path, report: RewriteReport, damaged: list[int], not_finite: list
     if report.duplicates:
         log.warning("Left out %d rows of logos that a later row holds", report.duplicates)
     if damaged:
-        log.error("Left out %d damaged rows, of logos %s", len(damaged), _some(damaged))
+        log.error("Left out %d damaged rows, of logos %s", len(damaged), some(damaged))
     if not_finite:
-        log.warning("%d logos have embeddings that are not finite: %s", len(not_finite), _some(not_finite))
+        log.warning("%d logos have embeddings that are not finite: %s", len(not_finite), some(not_finite))
 
 
-def _some(ids: list[int]) -> str:
+def some(ids: list[int]) -> str:
+    """Return ids for a line of the log, which need not name thousands."""
     return ", ".join(map(str, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")

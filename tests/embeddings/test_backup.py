@@ -165,7 +165,7 @@ def test_a_backup_that_rots_is_found_by_the_next(tmp_path: Path) -> None:
     store, backup = store_of(tmp_path / "s.hdf5", 1, 2, 3), tmp_path / "b.hdf5"
     backup_store(store.path, backup)
     damage_embedding(backup, row=1)
-    with pytest.raises(BackupError, match=r"does not read back: 1 rows are damaged, of logos \[2\]"):
+    with pytest.raises(BackupError, match=r"does not read back: 1 rows are damaged, of logos 2"):
         backup_store(store.path, backup)
 
 

@@ -1,7 +1,6 @@
-"""Processes are killed with SIGKILL while they append, migrate and compact: what they acknowledged must be there.
+"""Processes kill themselves before, or halfway through, each call that changes the disk: nothing is lost by it.
 
-Some are killed at a moment of chance; others kill themselves before, or halfway through, each call that changes the
-disk.
+`tests/torture/test_kills.py` kills them at moments of chance.
 """
 
 from __future__ import annotations
@@ -9,12 +8,9 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import random
 import signal
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -102,37 +98,6 @@ def compact_and_die(path: Path, call: int, halfway: bool) -> None:
     rewrite_store(path)
 
 
-def append_for_ever(path: Path, seed: int, answers: Connection) -> None:
-    chance = random.Random(seed)
-    with EmbeddingStore(path) as store:
-        while True:
-            ids = chance.sample(range(1, 10**9), chance.choice([1, 1, 2, 10, 700]))
-            answers.send(store.append(ids, vectors_of(np.array(ids))))
-
-
-def compact_for_ever(path: Path, answers: Connection) -> None:
-    while True:
-        rewrite_store(path)
-        answers.send([])
-
-
-def append_all(path: Path, seed: int, ids: list[int], answers: Connection) -> None:
-    chance = random.Random(seed)
-    chance.shuffle(ids)
-    with EmbeddingStore(path) as store:
-        while ids:
-            size = chance.choice([1, 1, 3, 20])
-            batch, ids = ids[:size], ids[size:]
-            answers.send(store.append(batch, vectors_of(np.array(batch))))
-
-
-def append_big_batches(path: Path, answers: Connection) -> None:
-    with EmbeddingStore(path) as store:
-        for first in range(1, 60_001, 4000):
-            ids = np.arange(first, first + 4000)
-            answers.send(store.append(ids, vectors_of(ids)))
-
-
 def run(children: ForkServerContext, target: Callable[..., None], *args: object) -> int:
     """Run a function in a child to its end, and return how that was."""
     child = children.Process(target=target, args=args)
@@ -140,25 +105,6 @@ def run(children: ForkServerContext, target: Callable[..., None], *args: object)
     child.join()
     assert child.exitcode is not None
     return child.exitcode
-
-
-def start(
-    children: ForkServerContext, target: Callable[..., None], *args: object
-) -> tuple[ForkServerProcess, Connection]:
-    """Start a function in a child; what it acknowledges comes through the connection."""
-    answers, of_child = children.Pipe(duplex=False)
-    child = children.Process(target=target, args=(*args, of_child))
-    child.start()
-    of_child.close()
-    return child, answers
-
-
-def answers_until_death(answers: Connection) -> Iterator[list[int]]:
-    while True:
-        try:
-            yield answers.recv()
-        except (EOFError, OSError):  # at the end, or within an answer
-            return
 
 
 @pytest.mark.parametrize("halfway", [False, True])
@@ -237,60 +183,3 @@ def test_a_compaction_killed_at_any_step_loses_nothing(tmp_path: Path, children:
             assert end == -signal.SIGKILL
     assert call > 6
     assert not draft_path(path).exists()
-
-
-def test_writers_killed_at_any_moment_lose_nothing_they_acknowledged(
-    tmp_path: Path, children: ForkServerContext
-) -> None:
-    path = tmp_path / "s.hdf5"
-    new_store(path, capacity=200_000)
-    chance = random.Random(7)
-    acknowledged: set[int] = set()
-    for turn in range(12):
-        running = [start(children, append_for_ever, path, 2 * turn + writer) for writer in range(2)]
-        if turn % 3 == 0:
-            running.append(start(children, compact_for_ever, path))
-        for _, answers in running:
-            assert answers.poll(30)
-        time.sleep(chance.uniform(0, 0.04))
-        for child, _ in running:
-            child.kill()
-        for child, answers in running:
-            acknowledged.update(*answers_until_death(answers))
-            child.join()
-            assert child.exitcode == -signal.SIGKILL
-        check(path, acknowledged)
-    assert len(acknowledged) > 24
-
-
-def test_contending_writers_store_each_logo_once(tmp_path: Path, children: ForkServerContext) -> None:
-    path = tmp_path / "s.hdf5"
-    new_store(path)
-    ids = [*range(1, 401)]
-    running = [start(children, append_all, path, seed, ids) for seed in range(4)]
-    new = [logo_id for _, answers in running for stored in answers_until_death(answers) for logo_id in stored]
-    for child, _ in running:
-        child.join()
-        assert child.exitcode == 0
-    assert sorted(new) == ids
-    check(path, set(ids))
-    with EmbeddingStore(path) as store:
-        assert len(store) == 400
-
-
-def test_a_reader_beside_big_batches_misses_no_row(tmp_path: Path, children: ForkServerContext) -> None:
-    path = tmp_path / "s.hdf5"
-    new_store(path)
-    with EmbeddingStore(path, writable=False) as reader:
-        child, answers = start(children, append_big_batches, path)
-        acknowledged = looks = 0
-        while acknowledged < 60_000:  # look without a pause, while batches are being written
-            if answers.poll():
-                acknowledged = answers.recv()[-1]
-            ids = reader.ids()
-            assert np.array_equal(np.sort(ids)[:acknowledged], np.arange(1, acknowledged + 1))
-            looks += 1
-        child.join()
-        assert child.exitcode == 0
-        assert looks > 15
-        assert all(logo_id in reader for logo_id in range(1, 60_001, 7))

@@ -1,0 +1,263 @@
+"""Short forms of `python -m torture kills` and `processes`, and proof that they see what a worse store would lose.
+
+The worse stores exist in the killed processes only; what judges them is the product as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+import embeddings.backup
+import embeddings.compaction
+import embeddings.migration
+import embeddings.repair
+import embeddings.rewrite
+import embeddings.store
+import torture.kills
+from embeddings.deletions import DeletionLog
+from embeddings.hdf5_file import lay_out
+from embeddings.id_table import KnownRows
+from embeddings.store import EmbeddingStore
+from embeddings.store_file import StoreFile
+from embeddings.successor import append_copy
+from embeddings.writer_lock import writer_lock
+from torture.kill_contention import contend
+from torture.kill_holders import Holding
+from torture.kill_rounds import kill_children
+from torture.kill_writers import Stage
+from torture.kills import STAGES, Killed, clean_processes, kill, kills
+from torture.report import Finding
+
+KILLS = 12
+KILLS_TO_FIND_IT = 3000
+patch = pytest.MonkeyPatch().setattr  # for good: it is called in processes that are going to be killed
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with clean_processes() as processes:
+        yield processes
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_killed_processes_were_told_is_there(tmp_path: Path, processes: ProcessPoolExecutor, name: str) -> None:
+    killed = processes.submit(kill, name, KILLS, 1, tmp_path).result()
+    assert killed.finding.losses == []
+    assert killed.finding.tried >= KILLS
+    assert any(asked for _, asked, _ in killed.moments)
+
+
+def test_many_processes_lose_nothing_and_see_each_other(tmp_path: Path, processes: ProcessPoolExecutor) -> None:
+    findings = processes.submit(contend, 1, 1, tmp_path).result()
+    assert [finding.losses for finding in findings] == [[]] * 4
+    assert all(finding.tried for finding in findings)
+
+
+def test_the_command_tells_what_it_did(tmp_path: Path) -> None:
+    result = CliRunner().invoke(kills, ["--kills", "2", "--only", "create", "--seed", "3", "--dir", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "| killed: create | 6 kills | 0 |" in result.output
+
+
+def test_a_loss_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(name: str, *_: Any) -> Killed:
+        return Killed(Finding(name, 1, "kills", [f"{name}: lost [7]"]), Counter())
+
+    monkeypatch.setattr(torture.kills, "clean_processes", ThreadPoolExecutor)
+    monkeypatch.setattr(torture.kills, "kill", lose)
+    result = CliRunner().invoke(kills, ["--only", "create", "--only", "append and delete"])
+    assert result.exit_code == 1
+    assert "create: lost [7]" in result.output
+    assert "append and delete: lost [7]" in result.output
+
+
+def on_a_slow_disk() -> None:
+    """Make each sync take longer, so that more kills come between two steps that have one between them."""
+    real = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        time.sleep(0.001)
+        real(fd)
+
+    patch(os, "fdatasync", fdatasync)
+
+
+def write_ids_before_content() -> None:
+    patch(embeddings.store, "StoreFile", IdsFirst)
+
+
+def back_up_ids_before_content() -> None:
+    patch(embeddings.backup, "StoreFile", IdsFirst)
+
+
+class IdsFirst(StoreFile):
+    def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        self.write_ids(first, ids)
+        time.sleep(0.02)
+        super().write_content(first, ids, embeddings)
+
+
+def no_lock(path: Path) -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None) if path.name == "s.hdf5" else writer_lock(path)
+
+
+def write_without_the_lock() -> None:
+    on_a_slow_disk()
+    patch(embeddings.store, "writer_lock", no_lock)
+
+
+def compact_without_the_lock() -> None:
+    on_a_slow_disk()
+    patch(embeddings.compaction, "writer_lock", no_lock)
+
+
+def answer_before_writing() -> None:
+    append = EmbeddingStore.append
+    late: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+
+    def answer_first(store: EmbeddingStore, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[int]:
+        late.append((ids, vectors))
+        if len(late) > 1:
+            append(store, *late.pop(0))
+        return store.missing(ids.tolist())
+
+    patch(EmbeddingStore, "append", answer_first)
+
+
+def answer_before_deleting() -> None:
+    delete = EmbeddingStore.delete
+    late: list[range] = []
+
+    def answer_first(store: EmbeddingStore, ids: range) -> list[int]:
+        late.append(ids)
+        if len(late) > 1:
+            delete(store, late.pop(0))
+        return [logo_id for logo_id in ids if logo_id in store]
+
+    patch(EmbeddingStore, "delete", answer_first)
+
+
+def forget_what_was_deleted() -> None:
+    patch(DeletionLog, "write", lambda log, ids: None)
+
+
+def make_the_store_in_its_place() -> None:
+    patch(embeddings.rewrite, "create_store", lay_out)
+
+
+def migrate_in_its_place() -> None:
+    def lay_out_under_the_name(draft: Path, **layout: Any) -> None:
+        path = draft.with_name("s.hdf5")
+        lay_out(draft, **layout)
+        path.rename(path.with_name("s.original.hdf5"))
+        os.link(draft, path)
+
+    def append_slowly(*rows: Any) -> list[int]:
+        time.sleep(0.01)
+        return append_copy(*rows)
+
+    patch(embeddings.migration, "append_copy", append_slowly)
+    patch(embeddings.migration, "lay_out", lay_out_under_the_name)
+    patch(embeddings.migration, "keep", lambda path, label: path.with_name("s.original.hdf5"))
+
+
+def unlink_before_renaming() -> None:
+    replace = os.replace
+
+    def unlink_first(source: Path, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        time.sleep(0.05)
+        replace(source, target)
+
+    patch(os, "replace", unlink_first)
+
+
+def overwrite_without_a_copy() -> None:
+    patch(embeddings.repair, "_keep_rows", lambda *_: None)
+
+
+def keep_the_lock_in_death() -> None:
+    @contextmanager
+    def lock(path: Path) -> Iterator[Callable[[], None]]:
+        held = path.with_name("held")
+        with writer_lock(path) as check:
+            while held.exists():
+                time.sleep(0.001)
+            held.touch()
+            yield check
+            held.unlink()
+
+    patch(embeddings.store, "writer_lock", lock)
+
+
+def find_only_what_is_known() -> None:
+    find = KnownRows.find
+
+    def find_without_a_look(store: EmbeddingStore, logo_id: int) -> tuple[KnownRows, int | None]:
+        known = store._known()
+        return known, find(known, logo_id)
+
+    patch(EmbeddingStore, "_find", find_without_a_look)
+
+
+def answer_from_an_old_list() -> None:
+    ids = EmbeddingStore.ids
+    lists: dict[int, NDArray[np.int64]] = {}
+    patch(EmbeddingStore, "ids", lambda store: lists.setdefault(id(store), ids(store)))
+
+
+class Impatient(Holding):
+    seconds = 1.0
+
+
+@pytest.mark.parametrize(
+    ("stage", "sabotage", "loss"),
+    [
+        (Stage, write_ids_before_content, "damaged"),
+        (Stage, write_without_the_lock, ""),
+        (Stage, answer_before_writing, "lost"),
+        (Stage, answer_before_deleting, "back again"),
+        (Impatient, keep_the_lock_in_death, "stops the others"),
+        (STAGES["create"], make_the_store_in_its_place, "no store|another program"),
+        (STAGES["migrate"], migrate_in_its_place, "lost|gone|draft|stored again"),
+        (STAGES["compact"], compact_without_the_lock, "lost|stored"),
+        (STAGES["compact"], forget_what_was_deleted, "forgot"),
+        (STAGES["back up"], back_up_ids_before_content, "damaged"),
+        (STAGES["restore"], unlink_before_renaming, "cannot open|is gone"),
+        (STAGES["repair"], overwrite_without_a_copy, "not put aside"),
+    ],
+)
+def test_a_worse_store_is_found_out(
+    tmp_path: Path, processes: ProcessPoolExecutor, stage: type[Stage], sabotage: Callable[[], None], loss: str
+) -> None:
+    work = processes.submit(kill_children, stage, KILLS_TO_FIND_IT, 1, tmp_path, sabotage, to_the_first_loss=True)
+    assert any(re.search(loss, found) for found in work.result()[1])
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "loss"),
+    [
+        (find_only_what_is_known, "not found by another process"),
+        (answer_from_an_old_list, "a reader misses logos"),
+        (write_without_the_lock, ""),
+    ],
+)
+def test_a_store_that_does_not_see_other_processes_is_found_out(
+    tmp_path: Path, processes: ProcessPoolExecutor, sabotage: Callable[[], None], loss: str
+) -> None:
+    findings = processes.submit(contend, 5, 1, tmp_path, sabotage).result()
+    losses = [found for finding in findings for found in finding.losses]
+    assert any(re.search(loss, found) for found in losses)

@@ -1,0 +1,110 @@
+"""The power is cut while a store is written, short: `python -m torture power-loss` tries many more states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from torture.mutants import RECORDED, believing_everything
+from torture.power_loss import cut_power, power_loss, record_writer
+from torture.power_promises import SCENARIOS, Scenario
+from torture.power_states import explore
+from torture.recording import compile_recorder
+from torture.report import Finding
+
+SEED = 2
+BATCHES = 6
+STATES = 150  # of each writer
+MOST_STATES = 1000  # of a mutant, which shows after a few
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_recorder(tmp_path_factory.mktemp("recorder"))
+
+
+@pytest.fixture(scope="module")
+def findings(recorder: Path) -> Iterator[Callable[[str, str], Finding]]:
+    """What cutting the power of a writer, or of its mutant, finds; two are tried at once."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        futures: dict[tuple[str, str], Future[Finding]] = {}
+
+        def finding(writer: str, mutant: str) -> Finding:
+            return futures[writer, mutant].result()
+
+        def submit(writer: str, mutant: str, states: int) -> None:
+            futures[writer, mutant] = pool.submit(
+                cut_power, recorder, scenario_of(writer), states=states, seed=SEED, batches=BATCHES, mutant=mutant
+            )
+
+        for scenario in SCENARIOS:
+            submit(scenario.writer, "", STATES)
+        for name, mutant in RECORDED.items():
+            submit(mutant.writer, name, STATES if mutant.why_harmless else MOST_STATES)
+        yield finding
+        pool.shutdown(cancel_futures=True)
+
+
+def scenario_of(writer: str) -> Scenario:
+    return next(scenario for scenario in SCENARIOS if scenario.writer == writer)
+
+
+@pytest.mark.parametrize("writer", [scenario.writer for scenario in SCENARIOS])
+def test_a_power_cut_loses_nothing(findings: Callable[[str, str], Finding], writer: str) -> None:
+    finding = findings(writer, "")
+    assert finding.losses == []
+    assert finding.tried >= STATES
+
+
+@pytest.mark.parametrize("name", [name for name, mutant in RECORDED.items() if not mutant.why_harmless])
+def test_a_store_that_breaks_a_rule_is_seen_to_lose(findings: Callable[[str, str], Finding], name: str) -> None:
+    assert findings(RECORDED[name].writer, name).losses
+
+
+@pytest.mark.parametrize("name", [name for name, mutant in RECORDED.items() if mutant.why_harmless])
+def test_a_step_that_another_makes_up_for_may_be_left_out(findings: Callable[[str, str], Finding], name: str) -> None:
+    assert findings(RECORDED[name].writer, name).losses == []
+
+
+def test_a_reader_that_believes_everything_is_seen_to_serve_garbage(recorder: Path) -> None:
+    scenario = scenario_of("append")
+    written = record_writer(recorder, scenario, seed=SEED, batches=BATCHES)
+    with believing_everything():
+        explored = explore(scenario, written, states=MOST_STATES, seed=SEED, until_lost=True)
+    assert "served a wrong embedding" in explored.losses[0]
+    assert "one sector spoilt" in explored.losses[0]
+
+
+def test_the_same_seed_tries_the_same_states_and_another_seed_others(recorder: Path) -> None:
+    scenario = scenario_of("create")
+    written = record_writer(recorder, scenario, seed=SEED, batches=BATCHES)
+    once, again, other = (explore(scenario, written, states=30, seed=seed) for seed in (1, 1, 2))
+    assert once.disks == again.disks != other.disks
+
+
+def test_shares_of_the_work_are_all_of_it(recorder: Path) -> None:
+    whole = cut_power(recorder, scenario_of("create"), states=60, seed=SEED, batches=BATCHES)
+    shared = cut_power(recorder, scenario_of("create"), states=60, seed=SEED, batches=BATCHES, processes=2)
+    assert whole.tried == 60
+    assert 40 < shared.tried <= 60  # the same state may turn up in both
+
+
+def test_the_command_prints_a_row_for_each_writer() -> None:
+    result = CliRunner().invoke(
+        power_loss, ["--states", "20", "--only", "create", "--processes", "1", "--batches", "1"]
+    )
+    assert result.exit_code == 0
+    assert "| power cut while a store is made | 20 states of the disk | 0 |" in result.output
+
+
+def test_the_command_fails_if_anything_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Finding("power cut", 1, "states of the disk", ["lost [7]"])
+    monkeypatch.setattr("torture.power_loss.cut_power", lambda *_, **__: found)
+    result = CliRunner().invoke(power_loss, ["--states", "20", "--only", "create"])
+    assert result.exit_code == 1
+    assert "lost [7]" in result.output

@@ -1,0 +1,253 @@
+"""What a writer had been told by the moment of a power cut, and what must therefore be on the disk after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from embeddings.backup import backup_store, restore_store
+from embeddings.errors import DamagedRowError
+from embeddings.layout import inspect
+from embeddings.repair import repair_store
+from embeddings.rewrite import prepare_store, rewrite_store
+from embeddings.store import EmbeddingStore
+from torture.disk_model import SECTOR
+from torture.expectation import STAMP, Expectation, vectors_of
+from torture.power_writer import DIM, backup_path, garbage, original_path, store_path
+
+_NEW = [10**6, 10**6 + 1, 10**6 + 2]  # ids that no writer uses
+
+
+@dataclass(slots=True)
+class Promises:
+    """What the acknowledgements of a writer add up to.
+
+    Attributes:
+        made: the store is there.
+        of_store: what it must hold.
+        of_backup: what the backup must hold.
+        backed_up: the backup is there.
+        backing_up: what the backup under way must hold when it is acknowledged.
+        appending: ids of the batch under way.
+        deleting: ids of the deletion under way.
+        damaged: ids of rows that the writer has spoilt, until they are repaired.
+        replaced: ids of the store whose place the backup is to take.
+    """
+
+    made: bool = False
+    of_store: Expectation = field(default_factory=Expectation)
+    of_backup: Expectation = field(default_factory=Expectation)
+    backed_up: bool = False
+    backing_up: Expectation = field(default_factory=Expectation)
+    appending: list[int] = field(default_factory=list)
+    deleting: list[int] = field(default_factory=list)
+    damaged: set[int] = field(default_factory=set)
+    replaced: set[int] = field(default_factory=set)
+
+    def hear(self, acknowledgement: bytes) -> None:
+        """Take in what `Writer.say` wrote."""
+        what, *ids = json.loads(acknowledgement)
+        match what:
+            case "made":
+                self.made = True
+            case "appending":
+                self.appending = ids
+                self.of_store.deleted.difference_update(ids)
+                self.backing_up.deleted.difference_update(ids)
+            case "appended":
+                self.appending = []
+                self.of_store.stored.update(ids)
+            case "deleting":
+                self.deleting = ids
+                self.of_store.stored.difference_update(ids)
+                self.backing_up.stored.difference_update(ids)
+            case "deleted":
+                self.deleting = []
+                self.of_store.deleted.update(ids)
+            case "damaged":
+                self.damaged.update(ids)
+                self.of_store.stored.difference_update(ids)
+            case "repaired":
+                self.of_store.stored.update(self.damaged)
+                self.damaged = set()
+            case "backing up":
+                self.of_backup = Expectation(self.of_backup.stored - self.of_store.deleted)
+                self.backing_up = Expectation({*self.of_store.stored}, {*self.of_store.deleted})
+            case "backed up":
+                self.backed_up, self.of_backup = True, self.backing_up
+            case "lost":
+                self.made, self.of_store = False, Expectation()
+            case "restoring":
+                self.replaced = {*self.of_store.stored}
+                self.of_store = Expectation(self.of_store.stored & self.of_backup.stored)
+            case "restored":
+                self.made, self.of_store = True, Expectation({*self.of_backup.stored})
+            case _:
+                assert what == "begin", what
+
+
+def hear_all(acknowledgements: Sequence[bytes]) -> Promises:
+    """Return what a writer had been told when it had written these."""
+    promises = Promises()
+    for acknowledgement in acknowledgements:
+        promises.hear(acknowledgement)
+    return promises
+
+
+def store_losses(root: Path, promises: Promises) -> list[str]:
+    """Judge the store, finish what was under way, add other logos, and judge it again."""
+    path = store_path(root)
+    if not promises.made:
+        prepare_store(path, capacity=100, dim=DIM, stamp=STAMP)
+    expected = promises.of_store
+    losses = expected.losses(path)
+    with EmbeddingStore(path) as store:
+        forgotten = expected.deleted - store.deleted_among(expected.deleted)
+        losses += [f"forgot that these were deleted: {sorted(forgotten)}"] if forgotten else []
+        added = [*_NEW, *promises.appending]
+        store.append(added, vectors_of(added, DIM))
+        store.delete(promises.deleting)
+    expected.stored |= {*added}
+    expected.deleted |= {*promises.deleting}
+    return losses + [f"{loss}, after the next append" for loss in expected.losses(path)]
+
+
+def losses_of_rewritten(root: Path, promises: Promises) -> list[str]:
+    """Judge a store that was compacted; it can be again."""
+    losses = store_losses(root, promises)
+    rewrite_store(store_path(root))
+    return losses + [f"{loss}, after the next compaction" for loss in promises.of_store.losses(store_path(root))]
+
+
+def losses_of_migration(root: Path, promises: Promises) -> list[str]:
+    """Judge a migrated store: the original is in its place, or beside it."""
+    layout = inspect(store_path(root))
+    kept = store_path(root) if layout and layout.offsets is None else store_path(root).with_stem("logos.original")
+    whole = kept.exists() and kept.read_bytes() == original_path(root).read_bytes()
+    return ([] if whole else ["lost the original file"]) + store_losses(root, promises)
+
+
+def losses_of_backup(root: Path, promises: Promises) -> list[str]:
+    """Judge a backup and its store; the next backup must hold everything."""
+    losses = _backup_losses(root, promises)
+    losses += store_losses(root, promises)
+    backup_store(store_path(root), backup_path(root))
+    return losses + [f"{loss}, in the next backup" for loss in promises.of_store.losses(backup_path(root))]
+
+
+def losses_of_restored(root: Path, promises: Promises) -> list[str]:
+    """Judge a restored store; its backup is as it was, and the one that it replaced is beside it."""
+    losses = _backup_losses(root, promises)
+    found: set[int] = set()
+    for path in [*store_path(root).parent.glob("logos.replaced*.hdf5"), store_path(root)]:
+        if path.exists():
+            with EmbeddingStore(path) as store:
+                found.update(store.ids().tolist())
+    lost = promises.replaced - found
+    losses += [f"lost with the replaced store: {sorted(lost)}"] if lost else []
+    losses += store_losses(root, promises)
+    restore_store(backup_path(root), store_path(root), replace=True)
+    return losses + [f"{loss}, after the next restore" for loss in promises.of_backup.losses(store_path(root))]
+
+
+def losses_of_repaired(root: Path, promises: Promises) -> list[str]:
+    """Judge a store with rows that are damaged or put aside; the next repair brings them back."""
+    path = store_path(root)
+    losses = _backup_losses(root, promises)
+    files = [file.read_bytes() for file in path.parent.glob("logos*.hdf5")]
+    for logo_id in promises.damaged:
+        if not any(garbage(logo_id) in content for content in files):
+            losses.append(f"lost the bytes of the damaged row of logo {logo_id}")
+    losses += served_losses(root, promises)
+    if promises.damaged:
+        repair_store(path, backup_path(root))
+        promises.hear(b'["repaired"]')
+    return losses + store_losses(root, promises)
+
+
+def served_losses(root: Path, promises: Promises) -> list[str]:
+    """Judge a store some rows of which are damaged: they are errors, the others are served, and it goes on."""
+    path = store_path(root)
+    losses: list[str] = []
+    with EmbeddingStore(path) as store:
+        for step in ("", ", after the next append"):
+            found: set[int] = set()
+            for ids, embeddings in store.snapshot().blocks():
+                found.update(ids.tolist())
+                wrong = (embeddings != vectors_of(ids, DIM)).any(axis=1)
+                losses += [f"served a wrong embedding of logo {logo_id}{step}" for logo_id in ids[wrong].tolist()]
+            lost, back = promises.of_store.stored - found, promises.of_store.deleted & found
+            losses += [f"lost {sorted(lost)}{step}"] if lost else []
+            losses += [f"deleted, and back again: {sorted(back)}{step}"] if back else []
+            for logo_id in promises.damaged:
+                try:
+                    if logo_id in store and (store.get(logo_id) != vectors_of([logo_id], DIM)).any():
+                        losses.append(f"served a wrong embedding of logo {logo_id}{step}")
+                except DamagedRowError:
+                    pass
+            store.append(_NEW, vectors_of(_NEW, DIM))
+    return losses
+
+
+def spoil_sector(content: bytes, ids: Sequence[int], chance: Random) -> tuple[bytes, set[int]]:
+    """Make one sector of a store's embeddings garbage.
+
+    Args:
+        content: the file.
+        ids: logos that may be stored in it, at least one of which is.
+        chance: draws the sector, of one of these.
+
+    Returns:
+        The new file, and the logos that have lost a part of their embedding.
+    """
+    rows = {embedding.tobytes(): logo_id for embedding, logo_id in zip(vectors_of(ids, DIM), ids, strict=True)}
+    size = 4 * DIM
+    place = -1
+    while place < 0:
+        place = content.find(vectors_of([chance.choice(ids)], DIM).tobytes())
+    first = (place + chance.randrange(size)) // SECTOR * SECTOR
+    touched = [content[row : row + size] for row in range(first - (first - place) % size, first + SECTOR, size)]
+    spoilt = content[:first] + chance.randbytes(SECTOR) + content[first + SECTOR :]
+    return spoilt, {rows[row] for row in touched if row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A writer, and its judge.
+
+    Attributes:
+        test: what is cut, for the table.
+        writer: the name of what is recorded, in `power_writers.py`.
+        losses: told the root of a disk after the power cut, and the promises, returns what was lost.
+        rots: whether to try also that one sector of a stored embedding is garbage after the power cut.
+    """
+
+    test: str
+    writer: str
+    losses: Callable[[Path, Promises], list[str]]
+    rots: bool = False
+
+
+SCENARIOS = (
+    Scenario("while a store is made", "create", store_losses),
+    Scenario("while a service starts with a file of the original", "start_with_original", losses_of_migration),
+    Scenario("while a file of the original is migrated", "migrate_original", losses_of_migration),
+    Scenario("while a store is restored", "restore", losses_of_restored),
+    Scenario("while a backup replaces a store", "replace", losses_of_restored),
+    Scenario("while damaged rows are repaired", "repair", losses_of_repaired),
+    Scenario("while a store in use is backed up", "back_up", losses_of_backup),
+    Scenario("while a store in use is compacted and grown", "rewrite", losses_of_rewritten, rots=True),
+    Scenario("while logos are deleted and added again", "delete", losses_of_rewritten, rots=True),
+    Scenario("while two services append", "take_turns", store_losses, rots=True),
+    Scenario("while a service appends", "append", store_losses, rots=True),
+)
+
+
+def _backup_losses(root: Path, promises: Promises) -> list[str]:
+    """Judge the backup: it is there if one was acknowledged, and whole if it is there."""
+    if not promises.backed_up and not backup_path(root).exists():
+        return []
+    return [f"{loss}, in the backup" for loss in promises.of_backup.losses(backup_path(root))]

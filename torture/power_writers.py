@@ -1,0 +1,208 @@
+"""What is written while it is recorded, for the power to be cut at each moment of it.
+
+`python -m torture.power_writers NAME ROOT SEED BATCHES [MUTANT]` runs one of these.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from random import Random
+from unittest import mock
+
+import h5py
+
+from embeddings.backup import restore_store
+from embeddings.layout import sync_directory
+from embeddings.repair import repair_store
+from embeddings.rewrite import rewrite_store
+from embeddings.store import EmbeddingStore
+from torture.expectation import vectors_of
+from torture.mutants import RECORDED
+from torture.power_writer import DIM, Writer, garbage, killed_before_sync, original_path
+
+_BLOCK = 16  # rows: a backup and a rewrite copy so many at a time here, not thousands
+
+
+def create(writer: Writer) -> None:
+    """A service starts for the first time."""
+    writer.say("begin")
+    with writer.make() as store:
+        writer.append(store, writer.new(3))
+
+
+def append(writer: Writer) -> None:
+    """A service stores what it is sent."""
+    with writer.make() as store:
+        writer.say("begin")
+        for _ in range(writer.batches):
+            writer.append(store, writer.new())
+
+
+def take_turns(writer: Writer) -> None:
+    """Two services, each also asked for what the other stored, or a third was killed storing."""
+    with writer.make() as one, EmbeddingStore(writer.path) as other:
+        writer.say("begin")
+        for turn in range(writer.batches):
+            ids = writer.new()
+            if turn % 3 == 2:
+                with EmbeddingStore(writer.path) as third, killed_before_sync(2):
+                    third.append(ids, vectors_of(ids, DIM))
+            if turn % 6 == 5:
+                writer.say("appended", sorted({*ids} - {*other.missing(ids)}))
+            writer.append(one if turn % 2 else other, [*ids, *writer.new(2)])
+
+
+def delete(writer: Writer) -> None:
+    """A service forgets logos, and some are sent again; another is killed forgetting; the store is compacted."""
+    with writer.make() as store:
+        writer.append(store, writer.new())
+        writer.say("begin")
+        for _ in range(writer.batches):
+            stored = store.ids().tolist()
+            gone = writer.chance.sample(stored, writer.chance.randint(1, min(len(stored), 12)))
+            writer.delete(store, gone)
+            writer.append(store, [*gone[:2], *writer.new(20)])
+        gone = store.ids().tolist()[:3]
+        writer.say("deleting", gone)
+        with EmbeddingStore(writer.path) as doomed, killed_before_sync(1):
+            doomed.delete(gone)
+        writer.delete(store, gone)
+        rewrite_store(writer.path)
+        writer.append(store, writer.new(3))
+
+
+def rewrite(writer: Writer) -> None:
+    """A store is compacted and grown while a service goes on."""
+    with writer.make() as store:
+        writer.append(store, writer.new())
+        writer.say("begin")
+        for turn in range(max(2, writer.batches // 4)):
+            writer.append(store, writer.new(20))
+            writer.delete(store, store.ids().tolist()[::3])
+            capacity = store.capacity + 10 * (turn % 2)
+            rewrite_store(writer.path, capacity=capacity, progress=writer.once_meanwhile(store))
+            writer.append(store, writer.new(20))
+
+
+def start_with_original(writer: Writer) -> None:
+    """A service starts with a file of the original."""
+    _lay_out_original(writer)
+    with writer.make() as store:
+        writer.append(store, writer.new())
+
+
+def migrate_original(writer: Writer) -> None:
+    """The operator migrates a file of the original before the service starts."""
+    _lay_out_original(writer)
+    rewrite_store(writer.path, capacity=120)
+    with writer.make() as store:
+        writer.append(store, writer.new())
+
+
+def _lay_out_original(writer: Writer) -> None:
+    ids = writer.new()
+    for path in (writer.path, original_path(writer.root)):
+        path.parent.mkdir()
+        with h5py.File(path, "w") as hdf5:
+            hdf5.create_dataset("embedding", (80, DIM), "f", chunks=(20, 32))[: len(ids)] = vectors_of(ids, DIM)
+            hdf5.create_dataset("external_id", (80,), "i", chunks=True)[: len(ids)] = ids
+    writer.say("appended", ids)
+    writer.say("begin")
+
+
+def back_up(writer: Writer) -> None:
+    """A first backup is stopped and continued, then others on top of it, while a service goes on."""
+    writer.backup.parent.mkdir()
+    with writer.make() as store:
+        writer.append(store, writer.new(60, least=2 * _BLOCK + 1))
+        writer.say("begin")
+        for syncs in (2, 4):
+            with killed_before_sync(syncs):
+                writer.back_up()
+        for turn in range(max(2, writer.batches // 4)):
+            writer.back_up(writer.once_meanwhile(store))
+            writer.append(store, writer.new())
+            writer.delete(store, gone := store.ids().tolist()[::9])
+            writer.append(store, gone[:1])
+            if turn % 2 == 0:
+                with killed_before_sync(2):
+                    writer.back_up()
+
+
+def restore(writer: Writer) -> None:
+    """A store is lost, and comes back from its backup."""
+    writer.backup.parent.mkdir()
+    with writer.make() as store:
+        writer.append(store, writer.new())
+        writer.back_up()
+    writer.path.unlink()
+    sync_directory(writer.path.parent)
+    writer.say("lost")
+    writer.say("begin")
+    with killed_before_sync(2):
+        restore_store(writer.backup, writer.path)
+    writer.say("restoring")
+    restore_store(writer.backup, writer.path)
+    writer.say("restored")
+    with writer.make() as store:
+        writer.append(store, writer.new())
+
+
+def replace(writer: Writer) -> None:
+    """A backup takes the place of a store that is still there."""
+    writer.backup.parent.mkdir()
+    with writer.make() as store:
+        writer.append(store, writer.new())
+        writer.back_up()
+        writer.append(store, writer.new())
+        writer.say("begin")
+        writer.say("restoring")
+        restore_store(writer.backup, writer.path, replace=True)
+        writer.say("restored")
+        writer.append(store, writer.new())
+
+
+def repair(writer: Writer) -> None:
+    """Rows are damaged and put aside, and their logos come back from a backup."""
+    writer.backup.parent.mkdir()
+    with writer.make() as store:
+        writer.append(store, writer.new())
+        writer.append(store, [*range(1001, 1031)])
+        writer.back_up()
+        spoilt = [1003, 1004, 1005, 1020]
+        with writer.path.open("rb+") as file:
+            content = file.read()
+            for logo_id in spoilt:
+                file.seek(content.index(vectors_of([logo_id], DIM).tobytes()))
+                file.write(garbage(logo_id))
+                file.flush()
+        writer.say("damaged", spoilt)
+        writer.say("begin")
+        repair_store(writer.path)
+        repair_store(writer.path, writer.backup)
+        writer.say("repaired")
+        writer.append(store, writer.new())
+
+
+WRITERS = (
+    *(create, append, take_turns, delete, rewrite, start_with_original, migrate_original),
+    *(back_up, restore, replace, repair),
+)
+
+
+def main(name: str, root: str, seed: str, batches: str, mutant: str = "") -> None:
+    """Run a writer, of the whole store or of a mutant."""
+    write = next(write for write in WRITERS if write.__name__ == name)
+    writer = Writer(Path(root), Random(int(seed)), int(batches))
+    with (
+        mock.patch("embeddings.backup.WINDOW", _BLOCK),
+        mock.patch("embeddings.compaction.WINDOW", _BLOCK),
+        RECORDED[mutant].applied() if mutant else nullcontext(),
+    ):
+        write(writer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
