@@ -38,8 +38,12 @@ test: $(VENV)/.dev ## Run the whole test suite, and measure its coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, spoilt files
-	set -e; for test in kills processes power-loss fuzz-store fuzz-images fuzz-index; do nice $(BIN)/python -m torture $$test; done
-	if [ "$$(id -u)" = 0 ]; then nice $(BIN)/python -m torture ext4; else echo "cutting real ext4 needs root: sudo $(BIN)/python -m torture ext4"; fi
+	failed=; for test in kills processes power-loss fuzz-store fuzz-images fuzz-index; do \
+	    nice $(BIN)/python -m torture $$test || failed="$$failed $$test"; \
+	done; \
+	if [ "$$(id -u)" = 0 ]; then nice $(BIN)/python -m torture ext4 || failed="$$failed ext4"; \
+	else echo "cutting a real ext4 needs root: sudo $(BIN)/python -m torture ext4"; fi; \
+	test -z "$$failed" || { echo "losses in:$$failed"; exit 1; }
 
 soak: $(VENV)/.dev ## Load the service for an hour, or MINUTES, while workers are killed and indexes built
 	nice $(BIN)/python -m torture soak --minutes $(or $(MINUTES),60)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 from tqdm import tqdm
 
 from api.progress import logged_progress
-from embeddings.errors import EmbeddingsError, StoreUnavailableError
+from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
 from embeddings.layout import inspect
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
@@ -46,9 +46,11 @@ def open_store(settings: Settings, *, writable: bool = False) -> Iterator[Embedd
 
 def rewrite(settings: Settings, capacity: int | None = None) -> None:
     """Rewrite the store; one of the original's layout gets the room that a start would give it."""
-    layout = inspect(settings.store_path)
-    if layout is not None and layout.offsets is None and capacity is None:
-        capacity = max(settings.store_capacity, layout.capacity)
+    if capacity is None:
+        with suppress(StoreLayoutError):  # that of a damaged header: the rewrite sees to it
+            layout = inspect(settings.store_path)
+            if layout is not None and layout.offsets is None:
+                capacity = max(settings.store_capacity, layout.capacity)
     with progress("copying rows", None) as advance:
         rewrite_store(settings.store_path, capacity=capacity, progress=advance)
 

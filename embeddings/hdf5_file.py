@@ -1,6 +1,7 @@
 """What HDF5 itself is needed for: laying out a new store, and reading a file that is not laid out as ours are.
 
-That is a file of the original, or a store of ours without its header: one that an early version made, or that lost it.
+That is a file of the original, or a store of ours without a sound header: one that an early version made, or that was
+damaged.
 """
 
 from __future__ import annotations

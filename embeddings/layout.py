@@ -35,6 +35,8 @@ MAGIC = b"robotoff-ann store 1\n"
 HEADER_BYTES = 4096  # HDF5 takes a power of two from 512; with a page, the datasets stay aligned to pages
 ID_BYTES = 8
 CRC_BYTES = 4
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5, which looks for it at 0 and at the powers of two from 512
+_ADVICE = "`manage.py migrate-store` takes it over if every row is whole; else restore it from a backup"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -119,11 +121,16 @@ def read_layout(fd: int, path: Path) -> Layout:
         StoreLayoutError, StoreUnavailableError: as `inspect`.
     """
     keep_writers_out(fd, path)
-    if _read(fd, 0, len(MAGIC)) == MAGIC:
+    if has_header(fd):
         return read_header(fd, path)
     from embeddings.hdf5_file import read_description  # slow to import, and only needed before a migration
 
     return read_description(fd, path)
+
+
+def has_header(fd: int) -> bool:
+    """Tell whether an open file begins with the header of a store, sound or not."""
+    return _read(fd, 0, len(MAGIC)) == MAGIC or _read(fd, HEADER_BYTES, len(_SIGNATURE)) == _SIGNATURE
 
 
 def read_header(fd: int, path: Path) -> Layout:
@@ -133,17 +140,16 @@ def read_header(fd: int, path: Path) -> Layout:
         StoreLayoutError: it is not whole, or not that of this file.
         StoreUnavailableError: it cannot be read.
     """
-    header = _read(fd, 0, HEADER_BYTES)
-    if not header.startswith(MAGIC):
+    if not has_header(fd):
         raise StoreLayoutError(
             f"{path} is no store of this version: if the original made it, run `manage.py migrate-store` (which keeps "
             "it); if it is damaged, restore it from a backup"
         )
-    layout, metadata_crc32 = _decoded(header, path)
+    layout, metadata_crc32 = _decoded(_read(fd, 0, HEADER_BYTES), path)
     if layout.end > os.fstat(fd).st_size:
         raise StoreLayoutError(f"{path} is shorter than its layout says: restore it from a backup")
     if metadata_crc32 != _metadata_crc32(fd, layout):
-        raise StoreLayoutError(f"{path} is damaged, or another tool rewrote it: restore it from a backup")
+        raise StoreLayoutError(f"{path} is damaged, or another tool rewrote it: {_ADVICE}")
     return layout
 
 
@@ -211,10 +217,12 @@ def header_of(fd: int, layout: Layout) -> bytes:
 
 
 def _decoded(header: bytes, path: Path) -> tuple[Layout, int]:
+    if not header.startswith(MAGIC):
+        raise StoreLayoutError(f"the header of {path} is damaged: {_ADVICE}")
     content, _, checksum = header.rstrip(b"\0").removesuffix(b"\n").rpartition(b"\n")
     content += b"\n"
     if checksum != f"{zlib.crc32(content):08x}".encode():
-        raise StoreLayoutError(f"the header of {path} is damaged: restore it from a backup")
+        raise StoreLayoutError(f"the header of {path} is damaged: {_ADVICE}")
     values = json.loads(content.removeprefix(MAGIC))
     layout = Layout(values["capacity"], values["dim"], ModelStamp(**values["stamp"]), Offsets(**values["offsets"]))
     return layout, values["metadata_crc32"]

@@ -1,6 +1,7 @@
 """From the original's layout to ours, under the writer's lock. The old file is kept beside the new one.
 
-A store of ours whose header is not there is migrated, too, but only if every row agrees with its checksum.
+A store of ours whose header or metadata are damaged is migrated, too, when the operator says so, and only if every row
+agrees with its checksum.
 
 Step by step:
 
@@ -23,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreLayoutError
-from embeddings.hdf5_file import lay_out, open_hdf5
+from embeddings.hdf5_file import lay_out, open_hdf5, read_description
 from embeddings.id_table import WINDOW
-from embeddings.layout import draft_path, read_layout, storage_errors, sync_directory
+from embeddings.layout import draft_path, keep_writers_out, storage_errors, sync_directory
 from embeddings.store_file import StoreFile, checksums_of
 from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
 
@@ -50,7 +51,8 @@ def migrate(path: Path, capacity: int | None, progress: Callable[[int], None]) -
     # While it is open, no other program can open it for writing.
     with storage_errors(f"rewrite {path}"), path.open("rb") as file:
         draft.unlink(missing_ok=True)
-        layout = read_layout(file.fileno(), path)
+        keep_writers_out(file.fileno(), path)
+        layout = read_description(file.fileno(), path)
         with open_hdf5(file.fileno()) as hdf5:
             ids = hdf5["external_id"][:].astype(np.int64)
             checksums = hdf5["crc32"][:] if "crc32" in hdf5 else None

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from embeddings.errors import StoreModelError, StoreUnavailableError
-from embeddings.layout import Layout, ModelStamp, create_store, inspect
+from embeddings.errors import StoreLayoutError, StoreModelError, StoreUnavailableError
+from embeddings.layout import Layout, ModelStamp, create_store, inspect, read_header, storage_errors
 from embeddings.successor import RewriteReport, make_directory
 from embeddings.writer_lock import writer_lock
 
@@ -65,7 +65,8 @@ def rewrite_store(
     Their writers wait for a moment at its end; during a migration all the while.
 
     Args:
-        path: the store file, in our layout or the original's.
+        path: the store file, in our layout or the original's. One of ours that is damaged but for its rows is
+            taken over as one of the original is.
         capacity: rows of the new file; as many as the old one had if not given.
         progress: called with the number of rows just copied.
 
@@ -79,10 +80,18 @@ def rewrite_store(
     from embeddings.migration import migrate
 
     with writer_lock(path):
-        layout = inspect(path)
-        if layout is not None and layout.offsets is None:
+        if not _has_sound_header(path):
             return migrate(path, capacity, progress)
     return compact(path, capacity, progress)
+
+
+def _has_sound_header(path: Path) -> bool:
+    with storage_errors(f"open {path}"), path.open("rb") as file:
+        try:
+            read_header(file.fileno(), path)
+        except StoreLayoutError:
+            return False
+    return True
 
 
 def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp) -> None:

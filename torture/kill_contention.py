@@ -63,10 +63,9 @@ class Crowd:
         self._seed = seed
         self._new = _shared(_CONTENDERS, _IDS + 1)  # 1: this contender was told that it stored this logo
         self._there = _shared(_CONTENDERS, _IDS + 1)  # 1: it was told that it is stored
-        self._latest = _shared(_CONTENDERS)  # the logo of the last answer
+        self._latest = _shared(_CONTENDERS + 1)  # the logo of the last answer; at the end that deleted last
         self._ended = _shared(_CONTENDERS)
         self._ending = _shared(1)
-        self._gone = _shared(1)  # the last logo that was deleted
         self._big = _shared(1)  # how many logos of large batches are stored
         self._counts = _shared(3, _CONTENDERS + _READERS)
 
@@ -111,6 +110,7 @@ class Crowd:
         """Store logos that others are storing, too, and look for what others were told last."""
         del tell
         chance = random.Random(f"{self._seed} {number}")
+        seen = np.zeros(_CONTENDERS + 1, np.int64)
         with EmbeddingStore(self.path) as store:
             for first in range(1, _IDS + 1, _BLOCK):
                 ids = chance.sample(range(first, first + _BLOCK), _BLOCK)
@@ -119,18 +119,17 @@ class Crowd:
                     new = store.append(batch, vectors_of(batch, DIM))
                     self._new[number, new] = self._there[number, batch] = 1
                     self._latest[number] = batch[-1]
-                    self._look_for_the_latest(store)
-                    self._counts[0, number] += _CONTENDERS
+                    self._counts[0, number] += self._look_for_the_latest(store, seen)
         self._ended[number] = 1
         signal.pause()
 
     def seek(self, number: int, tell: Tell) -> None:
         """Look for what others were told last, without ever writing."""
         del tell
+        seen = np.zeros(_CONTENDERS + 1, np.int64)
         with EmbeddingStore(self.path, writable=False) as store:
             while True:
-                self._look_for_the_latest(store)
-                self._counts[0, _CONTENDERS + number] += _CONTENDERS
+                self._counts[0, _CONTENDERS + number] += self._look_for_the_latest(store, seen)
 
     def delete(self, tell: Tell) -> None:
         """Store logos and delete them."""
@@ -139,7 +138,7 @@ class Crowd:
             for logo_id in itertools.count(_GONE):
                 store.append([logo_id], vectors_of([logo_id], DIM))
                 assert store.delete([logo_id]) == [logo_id], f"logo {logo_id} is stored, but not deleted"
-                self._gone[0] = logo_id
+                self._latest[-1] = logo_id
 
     def store_large_batches(self, tell: Tell) -> None:
         """Store batches as large as they may be; after each wait until readers have looked."""
@@ -191,11 +190,18 @@ class Crowd:
             rewrite_store(self.path)
             time.sleep(0.05)
 
-    def _look_for_the_latest(self, store: EmbeddingStore) -> None:
-        for latest in self._latest[self._latest > 0].tolist():
-            assert latest in store, f"logo {latest} is stored, but not found by another process"
-        gone = int(self._gone[0])
-        assert gone not in store, f"logo {gone} is deleted, but found by another process"
+    def _look_for_the_latest(self, store: EmbeddingStore, seen: NDArray[np.int64]) -> int:
+        """Look for logos that somebody was told of since the last time; return how many they are."""
+        latest = self._latest.copy()
+        new = np.flatnonzero(latest != seen)
+        seen[:] = latest
+        for writer in new.tolist():
+            logo_id = int(latest[writer])
+            if writer < _CONTENDERS:
+                assert logo_id in store, f"logo {logo_id} is stored, but not found by another process"
+            else:
+                assert logo_id not in store, f"logo {logo_id} is deleted, but found by another process"
+        return len(new)
 
     def _wait(self, herd: Herd, ready: Callable[[], bool]) -> None:
         limit = time.monotonic() + _ROUND_SECONDS + _WAIT_SECONDS
@@ -210,7 +216,7 @@ class Crowd:
         if not self._ended.all():
             wrong.append("a writer was not answered")
         stored.update(range(_BIG, _BIG + int(self._big[0])))
-        deleted = set(range(_GONE, int(self._gone[0]) + 1))
+        deleted = set(range(_GONE, int(self._latest[-1]) + 1))
         try:
             return wrong + Expectation(stored, deleted).losses(self.path)
         except StoreError as error:

@@ -58,7 +58,8 @@ def kill_children(
             stage = stage_of(Path(home).resolve(), chance)
             while True:
                 wrong = _round(stage, span, moments, sabotage)
-                losses += [f"{stage.name}, seed {seed}, after {moments.total()} kills: {loss}" for loss in wrong[:_TOLD]]
+                when = f"{stage.name}, seed {seed}, after {moments.total()} kills"
+                losses += [f"{when}: {loss}" for loss in wrong[:_TOLD]]
                 enough = len(stage.answered) > stage.answering * stage.children
                 span = min(max(span * (0.8 if enough else 1.5), _SHORTEST), _LONGEST)
                 if wrong or stage.worn or moments.total() >= kills:

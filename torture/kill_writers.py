@@ -35,9 +35,9 @@ from torture.kill_children import (
 )
 
 DIM = 8
-REGION = 10**9
+REGION = 10**9  # ids of each writer
 _REPEATING = 100  # the first number of those who do not write
-SHARED_IDS = 1000
+SHARED_IDS = 1000  # from 1 on
 _SIZES, _WEIGHTS = (1, 2, 3, 10, 50, 300, 4096), (60, 15, 10, 8, 4, 2, 0.2)
 
 
@@ -202,7 +202,6 @@ class Rewriting(Stage):
     name = "compact"
     answering = 1 / 2
     span = 0.1
-    rows = 1500
 
     def works(self) -> list[Work]:
         """Return the work of writers and of rewriters."""
@@ -233,7 +232,7 @@ class Rewriting(Stage):
 
 
 class Growing(Rewriting):
-    """Growth while others write: the store is full ever again."""
+    """Growth while others write: the store is full again and again."""
 
     name = "grow"
     capacity = 300
@@ -254,7 +253,7 @@ class Growing(Rewriting):
 
 
 def repeating(children: int, operation: Callable[[], object]) -> list[Work]:
-    """Return the work of some children that do the same ever again."""
+    """Return the work of some children that do the same again and again."""
 
     def repeat(number: int, tell: Tell) -> None:
         while True:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,28 +163,49 @@ def lose_header(path: Path) -> None:
         raw.write(bytes(HEADER_BYTES))
 
 
-def test_a_store_that_lost_its_header_is_migrated(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5", capacity=10)
-    embeddings = vectors(3)
-    store.append([1, 2, 3], embeddings)
-    store.delete([2])
-    lose_header(store.path)
-    report = prepare(store.path)
-    assert report
+def write_a_note(path: Path) -> None:
+    with h5py.File(path, "r+") as hdf5:
+        hdf5.attrs["note"] = "another tool was here"
+
+
+def early_version(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[HEADER_BYTES:])
+
+
+@pytest.mark.parametrize("damage_metadata", [lose_header, write_a_note, early_version])
+def test_a_store_whose_rows_are_whole_is_taken_over(tmp_path: Path, damage_metadata: Callable[[Path], None]) -> None:
+    with new_store(tmp_path / "s.hdf5", capacity=10) as store:
+        embeddings = vectors(3)
+        store.append([1, 2, 3], embeddings)
+        store.delete([2])
+    damage_metadata(store.path)
+    if damage_metadata is not early_version:
+        with pytest.raises(StoreLayoutError, match="migrate-store"):
+            prepare(store.path)
+    report = rewrite_store(store.path)
     assert (report.rows, report.ignored, report.kept_as) == (2, 1, tmp_path / "s.original.hdf5")
     mended = EmbeddingStore(store.path)
-    assert (mended.ids().tolist(), mended.stamp) == ([1, 3], STAMP)
+    assert (mended.ids().tolist(), mended.stamp, mended.capacity) == ([1, 3], STAMP, 10)
     assert np.array_equal(mended.get(3), embeddings[2])
 
 
-def test_a_store_that_lost_its_header_and_more_is_refused_and_stays(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5", capacity=10)
-    store.append([1, 2, 3], vectors(3))
+def test_a_store_that_an_early_version_made_is_migrated_at_the_start(tmp_path: Path) -> None:
+    with new_store(tmp_path / "s.hdf5", capacity=10) as store:
+        store.append([1, 2, 3], vectors(3))
+    early_version(store.path)
+    assert prepare(store.path)
+    assert EmbeddingStore(store.path).ids().tolist() == [1, 2, 3]
+
+
+def test_a_store_that_lost_more_than_its_header_is_refused_and_stays(tmp_path: Path) -> None:
+    with new_store(tmp_path / "s.hdf5", capacity=10) as store:
+        store.append([1, 2, 3], vectors(3))
     lose_header(store.path)
     damage(store.path, row=1)
     before = store.path.read_bytes()
     with pytest.raises(StoreLayoutError, match="restore it from a backup"):
-        prepare(store.path)
+        rewrite_store(store.path)
     assert store.path.read_bytes() == before
 
 
