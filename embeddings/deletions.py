@@ -15,6 +15,8 @@ from pathlib import Path
 
 from embeddings.layout import storage_errors, sync_directory
 
+_MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
+
 log = logging.getLogger(__name__)
 
 
@@ -67,5 +69,5 @@ class DeletionLog:
                 known = 0
             file.seek(known)
             lines, newline, _ = file.read().rpartition(b"\n")
-            self._ids.update(int(line) for line in lines.split() if line.isdigit())
+            self._ids.update(int(line) for line in lines.split() if line.isdigit() and len(line) <= _MAX_DIGITS)
             self._read_to = (status.st_ino, known + len(lines) + len(newline))
