@@ -4,14 +4,12 @@ An error of the embeddings room is always allowed; so is a store that serves no 
 it served. A file of the original has no checksums: there, what a changed byte did to a vector or an id cannot be seen,
 and only crashes, hangs, memory and other exceptions count.
 
-A file of the original, a store that an early version made, and one that lost its header are read with libhdf5, once:
-at the start, or, without its header, by `manage.py migrate-store`.
+A store without its header, and a file of the original, are read with libhdf5, once, before they are migrated.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
 
-_OURS, _EARLY, _HEADERLESS = "store", "store of an early version", "store without its header"
+_OURS, _HEADERLESS = "store", "store without its header"
 _ORIGINAL, _LATEST = "original's store", "original's store in HDF5's latest format"
 _DIM, _CAPACITY = 8, 32
 _IDS = [*range(1, 13), 2**31 - 1]
@@ -54,10 +52,7 @@ class StoreFiles:
     def __init__(self, directory: Path) -> None:
         self._samples = {
             _OURS: _ours(directory / "ours.hdf5"),
-            _EARLY: _ours(directory / "early.hdf5", lambda content: content[HEADER_BYTES:]),
-            _HEADERLESS: _ours(
-                directory / "headerless.hdf5", lambda content: bytes(HEADER_BYTES) + content[HEADER_BYTES:]
-            ),
+            _HEADERLESS: _ours(directory / "headerless.hdf5", with_header=False),
             _ORIGINAL: _original(directory / "original.hdf5", "i"),
             _LATEST: _original(directory / "latest.hdf5", "i8", libver="latest"),
         }
@@ -71,10 +66,8 @@ class StoreFiles:
     def attempt(self, case: Case, directory: Path) -> list[str]:
         """Start with a store, read all of it, append to it and compact it."""
         path = directory / "s.hdf5"
-        trial = _Trial(path, has_checksums=case.sample in (_OURS, _EARLY, _HEADERLESS))
+        trial = _Trial(path, has_checksums=case.sample in (_OURS, _HEADERLESS))
         with suppress(EmbeddingsError):
-            if case.sample == _HEADERLESS:
-                rewrite_store(path)
             inspect(path)
             prepare_store(path, capacity=_CAPACITY, dim=_DIM, stamp=STAMP)
             trial.read_append_and_compact()
@@ -130,12 +123,11 @@ class _Trial:
         return served
 
 
-def _ours(path: Path, change: Callable[[bytes], bytes] = lambda content: content) -> _Sample:
+def _ours(path: Path, *, with_header: bool = True) -> _Sample:
     create_store(path, capacity=_CAPACITY, dim=_DIM, stamp=STAMP)
     with EmbeddingStore(path) as store:
         store.append(_IDS, vectors_of(_IDS, _DIM))
         store.delete([_DELETED])
-    path.write_bytes(change(path.read_bytes()))
     with h5py.File(path, "r") as hdf5:
         data = {
             place
@@ -143,6 +135,8 @@ def _ours(path: Path, change: Callable[[bytes], bytes] = lambda content: content
             for place in range(dataset.id.get_offset(), dataset.id.get_offset() + dataset.nbytes)
         }
     content = path.read_bytes()
+    if not with_header:
+        content = bytes(HEADER_BYTES) + content[HEADER_BYTES:]
     return _Sample(content, [place for place in near_content(content) if place not in data])
 
 
