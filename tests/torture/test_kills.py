@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -125,29 +125,32 @@ def compact_without_the_lock() -> None:
 
 
 def answer_before_writing() -> None:
-    append = EmbeddingStore.append
-    late: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-
-    def answer_first(store: EmbeddingStore, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[int]:
-        late.append((ids, vectors))
-        if len(late) > 1:
-            append(store, *late.pop(0))
-        return store.missing(ids.tolist())
-
-    patch(EmbeddingStore, "append", answer_first)
+    put_off("append")
 
 
 def answer_before_deleting() -> None:
-    delete = EmbeddingStore.delete
-    late: list[range] = []
+    put_off("delete")
 
-    def answer_first(store: EmbeddingStore, ids: range) -> list[int]:
-        late.append(ids)
-        if len(late) > 1:
-            delete(store, late.pop(0))
-        return [logo_id for logo_id in ids if logo_id in store]
 
-    patch(EmbeddingStore, "delete", answer_first)
+def put_off(operation: str) -> None:
+    """Do an operation as the next one is asked for: who does it sees no difference, until it is killed."""
+    late: list[Callable[[], object]] = []
+
+    def catching_up(name: str) -> None:
+        real = getattr(EmbeddingStore, name)
+
+        def answer(store: EmbeddingStore, ids: Sequence[int], *more: Any) -> list[int]:
+            while late:
+                late.pop()()
+            if name != operation:
+                return list(real(store, ids, *more))
+            late.append(lambda: real(store, ids, *more))
+            return [logo_id for logo_id in ids if (logo_id in store) == (name == "delete")]
+
+        patch(EmbeddingStore, name, answer)
+
+    catching_up("append")
+    catching_up("delete")
 
 
 def forget_what_was_deleted() -> None:
@@ -227,13 +230,13 @@ class Impatient(Holding):
     ("stage", "sabotage", "loss"),
     [
         (Stage, write_ids_before_content, "damaged"),
-        (Stage, write_without_the_lock, ""),
+        (Stage, write_without_the_lock, "lost|stored|deleted|damaged"),
         (Stage, answer_before_writing, "lost"),
         (Stage, answer_before_deleting, "back again"),
         (Impatient, keep_the_lock_in_death, "stops the others"),
-        (STAGES["create"], make_the_store_in_its_place, "no store|another program"),
+        (STAGES["create"], make_the_store_in_its_place, "no store|another program|damaged"),
         (STAGES["migrate"], migrate_in_its_place, "lost|gone|draft|stored again"),
-        (STAGES["compact"], compact_without_the_lock, "lost|stored"),
+        (STAGES["compact"], compact_without_the_lock, "lost|stored|deleted|gone"),
         (STAGES["compact"], forget_what_was_deleted, "forgot"),
         (STAGES["back up"], back_up_ids_before_content, "damaged"),
         (STAGES["restore"], unlink_before_renaming, "cannot open|is gone"),
