@@ -7,10 +7,15 @@ Backing up, step by step
     1.  Note which rows the store holds, once they are on its disk. Nothing is locked: a row only changes to be deleted.
     2.  Go on with the file TARGET if it is an earlier backup, with `TARGET.partial` if a first one was stopped; else
         begin that.
-    3.  Copy the rows that are missing there, a block at a time: read, check, write content, sync, write ids, sync.
-        Negate the ids that were deleted since. At every moment the file is a store of whole rows.
-    4.  Read all of it back from its disk, and hold every row against its checksum.
-    5.  Give a new one its name, and sync the directory.
+    3.  Copy the rows that are missing there, a block at a time: read, check, write content, sync, write ids. Sync.
+    4.  Only now negate the ids that were deleted since, and sync. So a logo that was deleted and added again is never
+        missing: a run that ends in between leaves it in two rows, of which every reader takes the later, whole one
+        (`KnownRows`). A restored copy holds it once, and whoever writes to the file, or continues the run, negates the
+        row before.
+    5.  Read all of it back from its disk, and hold every row against its checksum.
+    6.  Give a new one its name, and sync the directory.
+
+At every moment the file is a store of whole rows, and holds each logo that it held before and the store still holds.
 
 A row that is damaged in the store is left out and named; if an earlier backup holds it, it stays there. A store whose
 rows have moved (`compact`, `grow`) needs a new backup: an old one is refused, and never replaced.
@@ -139,11 +144,12 @@ def _copy(store: EmbeddingStore, target: Path, progress: Callable[[int], None], 
     damaged: list[int] = []
     for first in range(0, len(slots), WINDOW):
         rows = slice(first, first + WINDOW)
-        _delete_rows(copy, first, slots, held[rows])
         new, bad = _copy_rows(source, copy, first, np.where(held[rows] == 0, slots[rows], 0))
         copied += new
         damaged += bad
         progress(len(held[rows]))
+    copy.sync()
+    _delete_rows(copy, slots)
     copy.sync()
     copy.drop_cache()
     logos = _read_back(copy, len(slots), progress)
@@ -183,17 +189,6 @@ def _held(source: StoreFile, slots: NDArray[np.int64], copy: StoreFile) -> NDArr
     return held
 
 
-def _delete_rows(copy: StoreFile, first: int, slots: NDArray[np.int64], held: NDArray[np.int64]) -> None:
-    """Negate ids that the source has deleted, or has put aside and holds in another row."""
-    wanted = slots[first : first + len(held)]
-    gone = (held > 0) & (wanted == -held)
-    aside = (held > 0) & (wanted == QUARANTINED)
-    if aside.any():
-        gone |= aside & np.isin(held, slots)
-    for row in np.flatnonzero(gone).tolist():
-        copy.write_ids(first + row, -held[row : row + 1])
-
-
 def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np.int64]) -> tuple[int, list[int]]:
     """Copy a block of rows, those whose slot is not 0; return how many, and the ids of those that are damaged."""
     if not slots.any():
@@ -207,6 +202,19 @@ def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np
     for run in runs:
         copy.write_ids(first + int(run[0]), slots[run])
     return len(whole), slots[(slots != 0) & ~good].tolist()
+
+
+def _delete_rows(copy: StoreFile, slots: NDArray[np.int64]) -> None:
+    """Negate the ids that the source has deleted, or has put aside while the copy holds them in a later row, too."""
+    held = copy.ids(0, len(slots))
+    gone = (held > 0) & (slots == -held)
+    aside = (held > 0) & (slots == QUARANTINED)
+    if aside.any():
+        rows = np.flatnonzero(np.isin(held, held[aside]))
+        last = dict(zip(held[rows].tolist(), rows.tolist(), strict=True))
+        gone[rows] |= [last[logo_id] != row for logo_id, row in zip(held[rows].tolist(), rows.tolist(), strict=True)]
+    for row in np.flatnonzero(gone).tolist():
+        copy.write_ids(row, -held[row : row + 1])
 
 
 def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> int:

@@ -75,6 +75,8 @@ class KnownRows:
         end: rows before this one are known, but for the pending ones.
         deleted: ids of rows that were deleted before this process saw them; some may have been added again.
         pending: rows to look at again: their slot was empty, or their checksum disagreed.
+        superseded: whole rows whose logo a later whole row holds, too. Only a backup that was killed as it was brought
+            up to date has such rows (`backup.py`); they count as deleted.
         synced: rows before this one are known to be on the disk.
     """
 
@@ -82,6 +84,7 @@ class KnownRows:
         self.file = file
         self.end = 0
         self.synced = 0
+        self.superseded: set[int] = set()
         blocks = [np.zeros(0, np.int64)]
         while (used := np.flatnonzero(block := file.ids(self.end, self.end + _SCAN_ROWS))).size:
             blocks.append(block[: used[-1] + 1])
@@ -91,8 +94,10 @@ class KnownRows:
         rows = np.flatnonzero(ids > 0)
         self._table = IdTable(ids[rows], rows)
         if len(self._table) < len(rows):
-            rows = self._without_false_claims(ids, rows)
+            whole, damaged = self._doubled(ids, rows)
+            rows = np.setdiff1d(rows, damaged)  # bits of their ids may have rotted
             self._table = IdTable(ids[rows], rows)
+            self.superseded.update(row for row in whole if self._table.row_of(int(ids[row])) != row)
         self.deleted = set((-ids[ids < 0]).tolist())
         self.pending = set(np.flatnonzero(ids == 0).tolist())
         self.look()
@@ -110,18 +115,19 @@ class KnownRows:
             ids = ids[: used[-1] + 1]
             _, good = self.file.checked(self.end, ids)
             live = np.flatnonzero(good & (ids > 0))
-            self._table.add(ids[live].tolist(), (self.end + live).tolist())
+            for row in live.tolist():
+                self._take_in(int(ids[row]), self.end + row)
             self.deleted.update((-ids[ids < 0]).tolist())
             self.pending.update((self.end + np.flatnonzero(~good)).tolist())
             self.end += len(ids)
         settled = self.end if alone else self.end - WINDOW  # nobody is still writing the rows before this one
         for row in sorted(self.pending):
             ids = self.file.ids(row, row + 1)
-            whole = bool(ids[0]) and bool(self.file.checked(row, ids)[1][0])
+            whole = self._is_whole(row, ids)
             if row < settled or whole:
                 self.pending.discard(row)
                 if ids[0] > 0 and (whole or self._table.row_of(int(ids[0])) is None):
-                    self._table.add(ids.tolist(), [row])
+                    self._take_in(int(ids[0]), row)
                     self.synced = min(self.synced, row)
 
     def take_own(self, first: int, ids: list[int]) -> None:
@@ -129,11 +135,24 @@ class KnownRows:
         self._table.add(ids, range(first, first + len(ids)))
         self.end = self.synced = first + len(ids)
 
-    def _without_false_claims(self, ids: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Leave out the damaged ones of the rows that hold the same id as another: bits of an id may have rotted."""
+    def _take_in(self, logo_id: int, row: int) -> None:
+        """Take in a row; if another whole row holds the same logo, the later of both counts."""
+        other = self.find(logo_id)
+        if other is not None and self._is_whole(other, np.array([logo_id])):
+            self.superseded.add(min(row, other))
+            row = max(row, other)
+        self._table.add([logo_id], [row])
+
+    def _doubled(self, ids: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+        """Return those of the rows that hold the same id as another: the whole ones, and the damaged ones."""
         _, place, count = np.unique(ids[rows], return_inverse=True, return_counts=True)
-        false = [row for row in rows[count[place] > 1].tolist() if not self.file.checked(row, ids[row : row + 1])[1][0]]
-        return np.setdiff1d(rows, false)
+        found: tuple[list[int], list[int]] = [], []
+        for row in rows[count[place] > 1].tolist():
+            found[not self._is_whole(row, ids[row : row + 1])].append(row)
+        return found
+
+    def _is_whole(self, row: int, slot: NDArray[np.int64]) -> bool:
+        return bool(slot[0]) and bool(self.file.checked(row, slot)[1][0])
 
     def make_durable(self) -> None:
         """Make sure that all known rows are on the disk; StoreUnavailableError if that fails."""

@@ -4,7 +4,8 @@ It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once (`h
 writing again, so no byte of its metadata changes after that. Its three datasets are contiguous, so a row is plain bytes
 at a known offset:
 
-    external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo
+    external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo; a backup whose
+                                       last run was stopped may hold an id twice: the later row counts
     crc32       (capacity,)      <u4   CRC-32 of the id's 8 bytes (as a positive number), then of the embedding's
     embedding   (capacity, dim)  <f4
 

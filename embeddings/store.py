@@ -17,7 +17,8 @@ Appending, step by step
     6.  `fdatasync`. Only now answer.
 
 Deleting notes the ids in a file for those who answer from an index (`deletions.py`), negates the slots, syncs, and
-never frees the rows: a slot that is not zero is never given to another logo.
+never frees the rows: a slot that is not zero is never given to another logo. So no logo is in two rows, but in a backup
+whose last run was stopped (`backup.py`). There the later whole row holds, and a writer first negates the other.
 
 After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
 the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
@@ -274,13 +275,17 @@ class EmbeddingStore:
         return known, row
 
     def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
-        """Return the id slots of all known rows, (rows,), with 0 for those that cannot be believed yet."""
+        """Return the id slots of all known rows, (rows,).
+
+        They are 0 for those that cannot be believed yet, and negative also for those whose logo a later row holds.
+        """
         known = self._known()
         with self._mutex:
             known.look()
-            end, pending = known.end, np.array(list(known.pending), np.int64)
+            end, pending, superseded = known.end, [*known.pending], [*known.superseded]
         slots = known.file.ids(0, end).copy()
         slots[pending] = 0
+        slots[superseded] = -np.abs(slots[superseded])
         return known, slots
 
     def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
@@ -322,6 +327,9 @@ class EmbeddingStore:
                 known.file.refuse_after_failed_sync()
                 with self._mutex:
                     known.look(alone=True)
+                if known.superseded:
+                    check()
+                    _finish_deletions(known)
                 yield known, check
         finally:
             self._turn.release()
@@ -338,6 +346,13 @@ def _commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
             for row, ids in slots.items():
                 file.write_ids(row, -ids)
         raise
+
+
+def _finish_deletions(known: KnownRows) -> None:
+    """Negate the rows whose logo a later row holds: else it would come back with the next deletion."""
+    slots = {row: known.file.ids(row, row + 1) for row in known.superseded}
+    _commit(known.file, {row: -ids for row, ids in slots.items() if ids[0] > 0})
+    known.superseded.clear()
 
 
 def _is_named(file: StoreFile, path: Path, *, or_gone: bool = False) -> bool:

@@ -147,6 +147,19 @@ def test_a_row_taken_in_late_needs_a_sync_of_its_own(tmp_path: Path) -> None:
     assert known.synced == 2
 
 
+@pytest.mark.parametrize("late", [0, 1])
+def test_of_two_whole_rows_with_one_id_the_later_counts_whichever_is_seen_first(tmp_path: Path, late: int) -> None:
+    file = new_file(tmp_path / "s.hdf5")
+    file.write_content(0, np.array([5, 5]), content(2))
+    file.write_ids(1 - late, np.array([5]))
+    known = KnownRows(file)
+    assert known.find(5) == 1 - late
+    file.write_ids(late, np.array([5]))
+    known.look()
+    assert known.find(5) == 1
+    assert known.superseded == {0}
+
+
 def test_opening_reads_the_used_rows_and_not_the_hole_after_them(tmp_path: Path) -> None:
     file = new_file(tmp_path / "s.hdf5", capacity=10_000_000)
     file.write_content(0, np.array([5]), content(1))
