@@ -20,9 +20,14 @@ _SAVED_IDS = range(SHARED_IDS + 1, SHARED_IDS + 301)
 
 
 class BackingUp(Stage):
-    """Backups of a store in use, one on top of the other: what was there as one was asked for is in it."""
+    """Backups of a store in use, one on top of the other: what was there as one was asked for is in it.
+
+    What was in it stays, also if a later run is killed, unless that run may have seen the store without it. Between the
+    rounds, when nobody backs up, logos are deleted and added again: no run has seen the store without those.
+    """
 
     name = "back up"
+    answering = 1 / 3
     span = 0.1
     rows = 1500
 
@@ -32,7 +37,7 @@ class BackingUp(Stage):
         self.target = self.home / "backups" / "b.hdf5"
         self.target.parent.mkdir()
         self._backed = Expectation()
-        self._asked_for: dict[int, Expectation] = {}
+        self._under_way: dict[int, Expectation] = {}  # what each run that was asked for must hold when it is done
 
     def works(self) -> list[Work]:
         """Return the work of writers, and of those who back up."""
@@ -43,29 +48,39 @@ class BackingUp(Stage):
         """Take in what a child told, and what it says of the backups."""
         super().note(record)
         if record.what == ASKS:
-            stored, deleted = set(self.expectation.stored), set(self.expectation.deleted)
-            self._asked_for[record.writer] = Expectation(stored, deleted)
+            self._under_way[record.writer] = self._all_of_store()
+            self._backed.stored &= self.expectation.stored
         elif record.what == DONE:
-            done = self._asked_for[record.writer]
+            done = self._under_way.pop(record.writer)
             self._backed.stored |= done.stored
             self._backed.deleted |= done.deleted
-        for backup in (self._backed, *self._asked_for.values()):
-            if record.what == ASKS_DELETE:
+        if record.what == ASKS_DELETE and self._under_way:
+            for backup in (self._backed, *self._under_way.values()):
                 backup.stored.difference_update(record.ids)
-            elif record.what == ASKS_APPEND:
+        elif record.what == ASKS_APPEND:
+            for backup in (self._backed, *self._under_way.values()):
                 backup.deleted.difference_update(record.ids)
 
     def judge(self) -> list[str]:
-        """Judge the store and what lies at the backup's names; the next backup holds all."""
+        """Judge what lies at the backup's names, and what is restored from it; the next backup holds all."""
+        self._under_way.clear()
         partly = self.target.with_name(f"{self.target.name}.partial")
-        wrong = self._backed.losses(self.target) if self.target.exists() else []
-        if self._backed.stored and not self.target.exists():
+        wrong = Expectation().losses(partly, unfinished=True) if partly.exists() else []
+        if self.target.exists():
+            wrong += self._backed.losses(self.target, unfinished=True)
+            restore_store(self.target, restored := self.target.with_name("restored.hdf5"))
+            wrong += [f"{loss}, in what is restored" for loss in self._backed.losses(restored)]
+            restored.unlink()
+        elif self._backed.stored:
             wrong.append("a backup is not there")
-        wrong += Expectation().losses(partly) if partly.exists() else []
         backup_store(self.path, self.target)
+        self._backed = self._all_of_store()
         if partly.exists():
             wrong.append("a backup leaves a partial one behind")
         return wrong + self.expectation.losses(self.target) + super().judge()
+
+    def _all_of_store(self) -> Expectation:
+        return Expectation({*self.expectation.stored}, {*self.expectation.deleted})
 
     def strangers(self, *also: str) -> list[str]:
         """Return the files that nobody should have made."""

@@ -36,8 +36,8 @@ class Mutant:
     why_harmless: str = ""
 
 
-def _no_sync_after(written: str) -> Callable[[], AbstractContextManager[None]]:
-    """Leave out the sync that follows the writing of `content`, `ids` or a `deletion`."""
+def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextManager[None]]:
+    """Leave out the sync after the writing of `content`, `ids` or a `deletion`, in files whose names begin so."""
 
     @contextmanager
     def applied() -> Iterator[None]:
@@ -50,10 +50,10 @@ def _no_sync_after(written: str) -> Callable[[], AbstractContextManager[None]]:
 
         def write_ids(file: StoreFile, first: int, slots: NDArray[np.int64]) -> None:
             ids(file, first, slots)
-            last[file] = "deletion" if (slots < 0).any() else "ids"
+            last[file] = "deletion" if (slots < 0).all() else "ids"
 
         def sync_some(file: StoreFile) -> None:
-            if last.pop(file, "") != written:
+            if last.pop(file, "") != written or not file.path.name.startswith(of):
                 sync(file)
 
         with mock.patch.multiple(StoreFile, write_content=write_content, write_ids=write_ids, sync=sync_some):
@@ -142,6 +142,8 @@ RECORDED = {
         "repair", lambda: _no_sync_of_directory_in("successor")
     ),
     "back up ids before rows": Mutant("back_up", lambda: _ids_first("backup")),
+    "delete in a backup before its new rows are synced": Mutant("back_up", _no_sync_after("ids", "backup")),
+    "delete in a backup without a sync": Mutant("back_up", _no_sync_after("deletion", "backup")),
     "rename a backup before it is synced": Mutant("back_up", lambda: _no_sync_of_files(".partial")),
     "rewrite without a sync of the directory": Mutant(
         "rewrite",

@@ -30,7 +30,7 @@ class Promises:
         of_store: what it must hold.
         of_backup: what the backup must hold.
         backed_up: the backup is there.
-        backing_up: what the backup under way must hold when it is acknowledged.
+        backing_up: what the backup under way must hold when it is acknowledged; None if none is, or was stopped.
         appending: ids of the batch under way.
         deleting: ids of the deletion under way.
         damaged: ids of rows that the writer has spoilt, until they are repaired.
@@ -41,7 +41,7 @@ class Promises:
     of_store: Expectation = field(default_factory=Expectation)
     of_backup: Expectation = field(default_factory=Expectation)
     backed_up: bool = False
-    backing_up: Expectation = field(default_factory=Expectation)
+    backing_up: Expectation | None = None
     appending: list[int] = field(default_factory=list)
     deleting: list[int] = field(default_factory=list)
     damaged: set[int] = field(default_factory=set)
@@ -56,14 +56,12 @@ class Promises:
             case "appending":
                 self.appending = ids
                 self.of_store.deleted.difference_update(ids)
-                self.backing_up.deleted.difference_update(ids)
             case "appended":
                 self.appending = []
                 self.of_store.stored.update(ids)
             case "deleting":
                 self.deleting = ids
                 self.of_store.stored.difference_update(ids)
-                self.backing_up.stored.difference_update(ids)
             case "deleted":
                 self.deleting = []
                 self.of_store.deleted.update(ids)
@@ -74,10 +72,11 @@ class Promises:
                 self.of_store.stored.update(self.damaged)
                 self.damaged = set()
             case "backing up":
-                self.of_backup = Expectation(self.of_backup.stored - self.of_store.deleted)
+                self.of_backup = Expectation(self.of_backup.stored - self.of_store.deleted - {*self.deleting})
                 self.backing_up = Expectation({*self.of_store.stored}, {*self.of_store.deleted})
             case "backed up":
-                self.backed_up, self.of_backup = True, self.backing_up
+                assert self.backing_up is not None
+                self.backed_up, self.of_backup, self.backing_up = True, self.backing_up, None
             case "lost":
                 self.made, self.of_store = False, Expectation()
             case "restoring":
@@ -131,8 +130,11 @@ def losses_of_migration(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_backup(root: Path, promises: Promises) -> list[str]:
-    """Judge a backup and its store; the next backup must hold everything."""
+    """Judge a backup, what is restored from it, and its store; the next backup must hold everything."""
     losses = _backup_losses(root, promises)
+    if backup_path(root).exists():
+        restore_store(backup_path(root), restored := root / "restored.hdf5")
+        losses += [f"{loss}, in what is restored from the backup" for loss in promises.of_backup.losses(restored)]
     losses += store_losses(root, promises)
     backup_store(store_path(root), backup_path(root))
     return losses + [f"{loss}, in the next backup" for loss in promises.of_store.losses(backup_path(root))]
@@ -250,4 +252,5 @@ def _backup_losses(root: Path, promises: Promises) -> list[str]:
     """Judge the backup: it is there if one was acknowledged, and whole if it is there."""
     if not promises.backed_up and not backup_path(root).exists():
         return []
-    return [f"{loss}, in the backup" for loss in promises.of_backup.losses(backup_path(root))]
+    losses = promises.of_backup.losses(backup_path(root), unfinished=promises.backing_up is not None)
+    return [f"{loss}, in the backup" for loss in losses]

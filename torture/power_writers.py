@@ -113,7 +113,10 @@ def _lay_out_original(writer: Writer) -> None:
 
 
 def back_up(writer: Writer) -> None:
-    """A first backup is stopped and continued, then others on top of it, while a service goes on."""
+    """A first backup is stopped and continued, then others on top of it, while a service goes on.
+
+    Before each, logos are deleted, some of which come again.
+    """
     writer.backup.parent.mkdir()
     with writer.make() as store:
         writer.append(store, writer.new(60, least=2 * _BLOCK + 1))
@@ -125,9 +128,9 @@ def back_up(writer: Writer) -> None:
             writer.back_up(writer.once_meanwhile(store))
             writer.append(store, writer.new())
             writer.delete(store, gone := store.ids().tolist()[::9])
-            writer.append(store, gone[:1])
+            writer.append(store, gone[:3])
             if turn % 2 == 0:
-                with killed_before_sync(2):
+                with killed_before_sync(writer.chance.choice((2, 3, 4))):
                     writer.back_up()
 
 

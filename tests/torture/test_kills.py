@@ -103,6 +103,18 @@ def back_up_ids_before_content() -> None:
     patch(embeddings.backup, "StoreFile", IdsFirst)
 
 
+def back_up_deletions_first() -> None:
+    open_copy = embeddings.backup._open_copy
+
+    def open_and_delete(path: Path, source: StoreFile, slots: NDArray[np.int64], *more: Any, **named: Any) -> Any:
+        copy, held = open_copy(path, source, slots, *more, **named)
+        embeddings.backup._delete_rows(copy, slots)
+        time.sleep(0.02)
+        return copy, held
+
+    patch(embeddings.backup, "_open_copy", open_and_delete)
+
+
 class IdsFirst(StoreFile):
     def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
         self.write_ids(first, ids)
@@ -239,6 +251,7 @@ class Impatient(Holding):
         (STAGES["compact"], compact_without_the_lock, "lost|stored|deleted|gone"),
         (STAGES["compact"], forget_what_was_deleted, "forgot"),
         (STAGES["back up"], back_up_ids_before_content, "damaged"),
+        (STAGES["back up"], back_up_deletions_first, "lost"),
         (STAGES["restore"], unlink_before_renaming, "cannot open|is gone"),
         (STAGES["repair"], overwrite_without_a_copy, "not put aside"),
     ],
