@@ -1,8 +1,8 @@
 """Hostile index files: refused, or answered from rightly; the process lives, and what was loaded goes on answering.
 
 Of a generation whose digests are checked, every changed byte is seen. At a start, that of `index.bin` is not checked: a
-changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold. The original's
-pair has no digests: there, only crashes, hangs, memory and other exceptions count.
+changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold. The
+original's pair has no digests: there, only crashes, hangs, memory and other exceptions count.
 """
 
 from __future__ import annotations
