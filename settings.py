@@ -209,7 +209,7 @@ class Settings:
         12,
         _whole(1, 1023),
         "a whole number below `ANN_THREADS`",
-        "How many of them may be adds, so that slow images leave threads to the queries; more are told 503.",
+        "How many of them may be adds or deletions, so that threads are left to the queries; more are told 503.",
     )
     embed_concurrency: int = _setting(
         "ANN_EMBED_CONCURRENCY",

@@ -21,6 +21,7 @@ from api.body_limit import BodyLimit
 from api.logo_adder import LogoAdder
 from api.neighbour_search import NeighbourSearch
 from api.startup import prepare
+from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
 from embeddings.fetch import ImageFetcher
 from embeddings.metered_http import FetchLimits
@@ -120,19 +121,22 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         allowed_hosts=settings.image_hosts,
         allow_private=settings.allow_private_image_hosts,
     )
+    limit = WriteLimit(settings.add_concurrency)
     adder = LogoAdder(
         parts.store,
         fetcher,
         parts.embedder,
-        concurrency=settings.add_concurrency,
+        limit=limit,
         embed_concurrency=settings.embed_concurrency,
         max_pixels=settings.image_max_pixels,
     )
     search = NeighbourSearch(parts.store, parts.catalog)
-    logo = resources.DeletableLogoResource if settings.allow_delete else resources.LogoNeighboursResource
+    logo = resources.LogoNeighboursResource(search)
+    if settings.allow_delete:
+        logo = resources.DeletableLogoResource(search, limit)
     routes: dict[str, Any] = {
         "": resources.RandomNeighboursResource(search),
-        "/{logo_id:int}": logo(search),
+        "/{logo_id:int}": logo,
         "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
         "/from_embedding": resources.EmbeddingNeighboursResource(search),
         "/add": resources.AddResource(adder, settings.max_add_logos),

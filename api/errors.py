@@ -13,14 +13,22 @@ from typing import Any, NoReturn
 
 import falcon
 
-from embeddings.errors import EmbeddingsError, ExhaustedError, ImageError, StoreFullError, StoreUnavailableError
+from embeddings.errors import (
+    EmbeddingsError,
+    ExhaustedError,
+    ImageError,
+    StoreFullError,
+    StoreLayoutError,
+    StoreModelError,
+    StoreUnavailableError,
+)
 from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError, UnusableVectorError
 
 logger = logging.getLogger(__name__)
 
 
-class TooManyAddsError(Exception):
-    """As many adds as this process takes at once are under way."""
+class TooManyWritesError(Exception):
+    """As many adds and deletions as this process takes at once are under way."""
 
 
 # The error of a room, the HTTP error it is answered with, and the title; no title: the error's own words.
@@ -29,10 +37,12 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
-    (TooManyAddsError, falcon.HTTPServiceUnavailable, "too many adds at once"),
+    (TooManyWritesError, falcon.HTTPServiceUnavailable, "too many changes at once"),
     (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),
     (StoreUnavailableError, falcon.HTTPServiceUnavailable, "store unavailable"),
+    (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file was put in its place
+    (StoreModelError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),

@@ -7,11 +7,10 @@ for others, so many adds may do it at once; decoding and embedding hold an image
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.errors import TooManyAddsError
+from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
 from embeddings.fetch import ImageFetcher
 from embeddings.images import BoundingBox, check_box, crop_logo, decode_rgb
@@ -30,7 +29,7 @@ class LogoAdder:
     """Adds logos to the store, within limits.
 
     Args:
-        concurrency: adds that may be under way at once; more are refused, so that queries find a thread.
+        limit: of what may be changing the store at once.
         embed_concurrency: adds that may hold a decoded image at once; more wait in turn.
         max_pixels: the largest image, or crop of it, that is taken.
     """
@@ -41,7 +40,7 @@ class LogoAdder:
         fetcher: ImageFetcher,
         embedder: Embedder,
         *,
-        concurrency: int,
+        limit: WriteLimit,
         embed_concurrency: int,
         max_pixels: int,
     ) -> None:
@@ -49,8 +48,7 @@ class LogoAdder:
         self._fetcher = fetcher
         self._embedder = embedder
         self._max_pixels = max_pixels
-        self._concurrency = concurrency
-        self._under_way = threading.BoundedSemaphore(concurrency)
+        self._limit = limit
         self._in_memory = threading.BoundedSemaphore(embed_concurrency)
 
     def add(self, image_url: str, logos: Sequence[Logo]) -> int:
@@ -61,7 +59,7 @@ class LogoAdder:
         Raises:
             ImageError: the image cannot be had or a box cannot be used; nothing was stored.
             StoreError: the store cannot take them.
-            TooManyAddsError: as many adds as allowed are under way; to be tried again.
+            TooManyWritesError: as many changes as allowed are under way; to be tried again.
         """
         boxes = {logo.id: logo.bounding_box for logo in reversed(logos)}
         new_ids = self._store.missing([logo.id for logo in logos])
@@ -70,7 +68,7 @@ class LogoAdder:
         new = [Logo(logo_id, boxes[logo_id]) for logo_id in new_ids]
         for logo in new:
             check_box(logo.bounding_box, logo_id=logo.id)
-        with self._turn():
+        with self._limit.turn():
             data = self._fetcher.fetch(image_url)
             with self._in_memory:
                 image = decode_rgb(data, max_pixels=self._max_pixels)
@@ -79,12 +77,3 @@ class LogoAdder:
                 )
                 embeddings = self._embedder.embed(crops)
             return len(self._store.append(new_ids, embeddings))  # it may have to wait for another process
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._under_way.acquire(blocking=False):
-            raise TooManyAddsError(f"{self._concurrency} adds are under way in this process; try again in a moment.")
-        try:
-            yield
-        finally:
-            self._under_way.release()

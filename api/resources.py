@@ -11,6 +11,7 @@ import numpy as np
 from api import schemas
 from api.logo_adder import Logo, LogoAdder
 from api.neighbour_search import NeighbourSearch
+from api.write_limit import WriteLimit
 from embeddings.store import EmbeddingStore
 from index.protocol import Neighbours
 
@@ -36,9 +37,13 @@ class LogoNeighboursResource:
 class DeletableLogoResource(LogoNeighboursResource):
     """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
 
+    limit: WriteLimit
+
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer how many logos were deleted, one, or 404; it is forgotten on disk by then."""
-        if not self.search.store.delete([logo_id]):
+        with self.limit.turn():
+            deleted = self.search.store.delete([logo_id])
+        if not deleted:
             raise _unknown(logo_id)
         resp.media = {"deleted": 1}
 

@@ -39,7 +39,7 @@ class DeletionLog:
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 # A line that a crash cut short must not run into ours.
-                os.write(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
+                _write_all(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
@@ -71,3 +71,10 @@ class DeletionLog:
             lines, newline, _ = file.read().rpartition(b"\n")
             self._ids.update(int(line) for line in lines.split() if line.isdigit() and len(line) <= _MAX_DIGITS)
             self._read_to = (status.st_ino, known + len(lines) + len(newline))
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """Write on where the kernel took a part only, as it may of a disk that is nearly full."""
+    unwritten = memoryview(content)
+    while unwritten:
+        unwritten = unwritten[os.write(fd, unwritten) :]

@@ -29,7 +29,7 @@ _CLOSE_SECONDS = 1.0  # a look at a large index takes longer; its thread ends wi
 class IndexCatalog:
     """The indexes of a data directory, loaded at once and kept up to date between `start` and `close`.
 
-    Loading at once checks the structure of all files, but not their digests: that would take seconds.
+    Loading at once checks all but the digest of `index.bin`: that would take seconds.
 
     Args:
         data_dir: holds a directory for each index; names that begin with a dot are passed over.

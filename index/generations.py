@@ -23,7 +23,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from index.build_lock import build_lock
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 CURRENT = "current"
 
 _NAME = re.compile(r"\d{8}T\d{6}Z(-\d{3})?")
+_TIME = "%Y%m%dT%H%M%SZ"
+_LAST = "999"  # of one second; the next is named after the second behind it
 _LOCK = ".generate.lock"
 _NEW_LINK = ".current.new"
 _BUILDING = ".building-"
@@ -103,11 +105,13 @@ def current_generation(index_dir: Path) -> Path | None:
 
 def _next_name(index_dir: Path) -> str:
     """Answer the time in UTC, or what sorts right behind the newest generation if that is not later."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    now = datetime.now(UTC).strftime(_TIME)
     newest = max((path.name for path in list_generations(index_dir)), default="")
     if now > newest:
         return now
     second, _, number = newest.partition("-")
+    if number == _LAST:
+        return (datetime.strptime(second, _TIME) + timedelta(seconds=1)).strftime(_TIME)
     return f"{second}-{int(number or 1) + 1:03d}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from api.app import AnnApp
 from embeddings.store import EmbeddingStore
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
+from tests.photo_server import PhotoServer, wait_until
 
 Client = falcon.testing.TestClient
 A = "/api/v1/ann"
@@ -64,6 +67,25 @@ def test_deleted_logos_are_nobodys_neighbours_and_others_take_their_place(client
     assert ids(client.simulate_post(f"{A}/from_embedding", json=body)) == left[:3]
     for _ in range(20):
         assert not set(gone) & set(ids(client.simulate_get(A)))
+
+
+def test_waiting_deletions_leave_threads_to_others_and_count_with_adds(
+    open_app: Callable[..., AnnApp], data_dir: Path, photos: PhotoServer
+) -> None:
+    client = Client(open_app(allow_delete=True, add_concurrency=1))
+    add = {"image_url": photos.url("/1.jpg"), "logos": [{"id": 900, "bounding_box": [0, 0, 1, 1]}]}
+    with concurrent.futures.ThreadPoolExecutor() as pool, (data_dir / "efficientnet-b0.hdf5.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        deletions = [pool.submit(client.simulate_delete, f"{A}/{logo_id}") for logo_id in INDEXED[:4]]
+        wait_until(lambda: sum(deletion.done() for deletion in deletions) == 3)  # the other waits for the lock
+        assert client.simulate_get(f"{A}/{INDEXED[5]}?count=1").status_code == 200
+        refused = client.simulate_post(f"{A}/add", json=add)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json["title"] == "too many changes at once"
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert sorted(deletion.result().status_code for deletion in deletions) == [200, 503, 503, 503]
+    assert client.simulate_get(f"{A}/count").json == {"count": 59}
+    assert client.simulate_post(f"{A}/add", json=add).json == {"added": 1}
 
 
 def test_what_another_process_deleted_is_left_out_at_once(client: Client, data_dir: Path) -> None:

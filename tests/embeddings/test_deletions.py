@@ -70,6 +70,13 @@ def test_without_the_log_the_rows_still_tell(tmp_path: Path) -> None:
     assert EmbeddingStore(store.path).deleted_among([1, 2]) == {2}
 
 
+def test_a_write_that_ends_early_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, content: write(fd, content[:3]))
+    DeletionLog(tmp_path / "s.hdf5").write([11, 2**40, 13])
+    assert (tmp_path / "s.hdf5.deleted").read_text() == f"\n11\n{2**40}\n13\n"
+
+
 def test_a_log_that_a_crash_cut_short_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "s.hdf5"
     (tmp_path / "s.hdf5.deleted").write_bytes(b"11\n12\n1")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Service:
             "WEB_CONCURRENCY": str(workers),
             **settings,
         }
+        self._client: Any = requests  # what has its functions
         data_dir.mkdir(exist_ok=True)
         self.log_path = data_dir.parent / f"service-{self.port}.log"
 
@@ -101,13 +103,29 @@ class Service:
         """All that it logged so far."""
         return self.log_path.read_text()
 
+    def url(self, path: str) -> str:
+        """The address of a path under /api/v1/ann."""
+        return f"http://127.0.0.1:{self.port}/api/v1/ann{path}"
+
+    @contextlib.contextmanager
+    def on_one_connection(self) -> Iterator[None]:
+        """Send all requests over one connection, which is open from the start."""
+        with requests.Session() as self._client:
+            try:
+                self.get("/count")
+                yield
+            finally:
+                self._client = requests
+
     def get(self, path: str, **arguments: Any) -> requests.Response:
         """GET a path under /api/v1/ann."""
-        return requests.get(f"http://127.0.0.1:{self.port}/api/v1/ann{path}", timeout=30, **arguments)
+        answer: requests.Response = self._client.get(self.url(path), timeout=30, **arguments)
+        return answer
 
     def post(self, path: str, body: Any) -> requests.Response:
         """POST JSON to a path under /api/v1/ann."""
-        return requests.post(f"http://127.0.0.1:{self.port}/api/v1/ann{path}", json=body, timeout=30)
+        answer: requests.Response = self._client.post(self.url(path), json=body, timeout=30)
+        return answer
 
     def add(self, image_url: str, *logo_ids: int) -> requests.Response:
         """Add logos, each with the same box."""

@@ -6,6 +6,7 @@ import concurrent.futures
 import errno
 import fcntl
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -73,9 +74,9 @@ def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replac
     with moved_away(service.store):
         replace(service.store)
         for _ in range(4):
-            assert service.add_one().status_code >= 500
-            assert service.get("/8").status_code >= 500
-            assert service.get("/count").status_code >= 500
+            assert service.add_one().status_code == 503
+            assert service.get("/8").status_code == 503
+            assert service.get("/count").status_code == 503
             assert service.get("/1?count=2").json()["results"][0]["logo_id"] == 1  # the index needs no store
         assert str(service.store) in service.log
         if service.store.is_dir():
@@ -138,6 +139,21 @@ def test_adds_wait_for_another_process_and_queries_do_not(service: SpoiltService
     service.assert_it_is_whole()
 
 
+def test_used_up_descriptors_refuse_adds_let_new_clients_wait_and_are_survived(service: SpoiltService) -> None:
+    logged = len(service.log)
+    with concurrent.futures.ThreadPoolExecutor() as pool, service.on_one_connection():
+        with service.limited(resource.RLIMIT_NOFILE, 3):  # the standard streams have these: no other can be had
+            for _ in range(4):
+                refused = service.add_one()
+                assert (refused.status_code, refused.json()["title"]) == (503, "too busy"), refused.text
+            service.assert_it_answers()
+            new_client = pool.submit(requests.get, service.url("/count"), timeout=30)
+            wait_until(lambda: "Too many open files, with" in service.log[logged:])
+            assert not new_client.done()
+        assert new_client.result().status_code == 200
+    service.assert_it_is_whole()
+
+
 @pytest.mark.parametrize("days", [400, -400])
 def test_clock_may_jump(service: SpoiltService, faults: InjectedFaults, days: int) -> None:
     with faults.clock_off(days * DAYS):
@@ -149,7 +165,7 @@ def test_clock_may_jump(service: SpoiltService, faults: InjectedFaults, days: in
 def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService) -> None:
     def add_until_refused() -> None:
         with pytest.raises(requests.ConnectionError):
-            while service.add_one().status_code in (200, 503):  # 503: too many adds at once
+            while service.add_one().status_code in (200, 503):  # 503: too many at once
                 pass
 
     known = len(service.acknowledged)

@@ -201,7 +201,7 @@ def test_a_bad_generation_is_named_once_and_the_old_one_goes_on(
 
 
 def test_a_changed_value_is_noticed_in_a_running_service(tmp_path: Path) -> None:
-    """At the start it is not: a digest takes seconds."""
+    """At the start it is not: the digest of all vectors takes seconds."""
     publish_logos(tmp_path / "logos", 10)
     catalog = catalog_of(tmp_path)
     changed = publish_logos(tmp_path / "logos", 20)
@@ -214,6 +214,18 @@ def test_a_changed_value_is_noticed_in_a_running_service(tmp_path: Path) -> None
     assert len(catalog.get(None)) == 10
     assert "SHA-256" in str(catalog.status()[0].error)
     assert len(catalog_of(tmp_path).get(None)) == 20
+
+
+def test_a_changed_id_is_noticed_at_the_start(tmp_path: Path) -> None:
+    good, changed = publish_logos(tmp_path / "logos", 10), publish_logos(tmp_path / "logos", 20)
+    content = (changed / "index.txt").read_bytes()
+    first = content.index(b"\n")
+    (changed / "index.txt").write_bytes(b"9" * first + content[first:])
+
+    (status,) = catalog_of(tmp_path).status()
+
+    assert (status.source, status.items) == (good.name, 10)
+    assert "index.txt: its SHA-256" in str(status.error)
 
 
 def test_a_mended_generation_is_taken_in(tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ def test_a_clock_that_was_set_back_does_not_disturb_the_order(tmp_path: Path) ->
     assert list_generations(tmp_path)[-1] == published
 
 
+def test_behind_the_last_name_of_a_second_comes_the_next_second(tmp_path: Path) -> None:
+    """A clock that is years behind gives every build a name of the same second."""
+    ten_logos(tmp_path / "generations" / "29991231T235959Z-998")
+
+    published = [publish(tmp_path, ten_logos, keep=10) for _ in range(3)]
+
+    assert [path.name for path in published] == ["29991231T235959Z-999", "30000101T000000Z", "30000101T000000Z-002"]
+    assert list_generations(tmp_path)[1:] == published
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_generations_are_kept(tmp_path: Path, keep: int) -> None:
     published = [publish(tmp_path, ten_logos, keep=keep) for _ in range(4)]

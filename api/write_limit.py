@@ -1,0 +1,41 @@
+"""How many requests may be changing the store at once, so that the others find a thread.
+
+An add waits for its image, and both adds and deletions for whoever holds the writer's lock, which may take minutes: in
+any number they would soon have every thread, and no query would be answered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.errors import TooManyWritesError
+
+
+class WriteLimit:
+    """Shared by all that add and delete; it never waits.
+
+    Args:
+        concurrency: changes that may be under way at once; more are refused.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._under_way = threading.BoundedSemaphore(concurrency)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Count as one change for as long as the `with` block runs.
+
+        Raises:
+            TooManyWritesError: as many as allowed are under way; to be tried again.
+        """
+        if not self._under_way.acquire(blocking=False):
+            raise TooManyWritesError(
+                f"{self._concurrency} adds and deletions are under way in this process; try again in a moment."
+            )
+        try:
+            yield
+        finally:
+            self._under_way.release()
