@@ -57,10 +57,21 @@ class Sample:
     logo_ids: NDArray[np.int64]
     vectors: NDArray[np.float32]
 
-    def queries(self) -> Sample:
+    def usable(self) -> Sample:
+        """Leave out those that are going to be left out of the index.
+
+        Raises:
+            IndexBuildError: these are all.
+        """
+        usable = usable_rows(self.vectors)
+        if not usable.any():
+            raise IndexBuildError("nothing to index: no vector of a sample is finite and short enough")
+        return Sample(self.logo_ids[usable], self.vectors[usable])
+
+    def queries(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Take every so-manieth of them, `QUERIES` in all."""
         some = slice(0, None, max(1, len(self.logo_ids) // QUERIES))
-        return Sample(self.logo_ids[some][:QUERIES], self.vectors[some][:QUERIES])
+        return self.logo_ids[some][:QUERIES], self.vectors[some][:QUERIES]
 
 
 def build_index(
@@ -108,9 +119,9 @@ def build_index(
     _check_arguments(rows=rows, trees=trees, seed=seed, jobs=jobs)
     try:
         _check_room(directory, estimated_size(rows, dim, trees, reduced=reduced_for is not None))
-        reduction = None if reduced_for is None or sample is None else _fitted(sample.vectors)
-        queries = None if sample is None else sample.queries()
-        truth = None if queries is None else Truth(queries.logo_ids, queries.vectors)
+        sample = None if sample is None else sample.usable()
+        reduction = None if reduced_for is None or sample is None else Reduction.fit(sample.vectors)
+        truth = None if sample is None else Truth(*sample.queries())
         annoy = AnnoyIndex(dim if reduction is None else reduction.tree_dim, "euclidean")
         if seed is not None:
             annoy.set_seed(seed)
@@ -231,13 +242,6 @@ def _check_room(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise IndexBuildError(f"{directory} has {free / 1e9:.1f} GB left; the index needs about {needed / 1e9:.1f} GB")
-
-
-def _fitted(sample: NDArray[np.float32]) -> Reduction:
-    usable = sample[usable_rows(sample)]
-    if not len(usable):
-        raise IndexBuildError("no vector of the sample can be used: nothing to index")
-    return Reduction.fit(usable)
 
 
 def _measured(directory: Path, dim: int, truth: Truth, vectors: Vectors | None) -> Recall:
