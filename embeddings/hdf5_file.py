@@ -16,6 +16,8 @@ import numpy as np
 from embeddings.errors import StoreLayoutError
 from embeddings.layout import CRC_BYTES, HEADER_BYTES, ID_BYTES, Layout, ModelStamp, Offsets, header_of
 
+_LONGEST_NAME = 128  # characters of a model's name or digest; two of any script fit into a header
+
 
 def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
     """Write an empty store file and sync it; a file at `path` is thrown away.
@@ -52,6 +54,8 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
 def read_description(fd: int, path: Path) -> Layout:
     """Read what HDF5 says of an open file. `offsets` is None: it is to be migrated.
 
+    On damaged metadata it may never return: `description.py` asks for it in another process.
+
     Raises:
         StoreLayoutError: it is neither a file of the original nor a store of ours.
     """
@@ -64,15 +68,19 @@ def read_description(fd: int, path: Path) -> Layout:
                 ids.shape == (layout.capacity,)
                 and ids.dtype.kind == "i"
                 and embeddings.dtype == np.float32
-                and isinstance(stamp.name, str)
-                and isinstance(stamp.digest, str)
+                and min(layout.capacity, layout.dim) > 0
+                and _is_name(stamp.name)
+                and _is_name(stamp.digest)
             )
             # Without them the rows of a store of ours cannot be judged, and damage would pass for the original.
             complete = (checksums is not None) == ("model_digest" in hdf5.attrs)
             if checksums is not None:
                 complete &= checksums.shape == (layout.capacity,) and checksums.dtype.str == "<u4"
-    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise StoreLayoutError(f"{path} is damaged or no store: {error}") from error
+            for dataset in (ids, embeddings, checksums):
+                if dataset is not None and dataset.chunks:
+                    dataset.id.get_num_chunks()  # walks the whole index, as reading the rows will
+    except Exception as error:  # whatever h5py raises of a damaged file
+        raise StoreLayoutError(f"{path} is damaged or no store: {error or type(error).__name__}") from error
     if not usable:
         raise StoreLayoutError(f"{path} is no store: needs external_id (n,) integers and embedding (n, dim) float32")
     if not complete:
@@ -83,3 +91,8 @@ def read_description(fd: int, path: Path) -> Layout:
 def open_hdf5(fd: int) -> Any:
     """Open a file for reading with h5py by its descriptor, which stays open."""
     return h5py.File(os.fdopen(fd, "rb", buffering=0, closefd=False), "r")
+
+
+def _is_name(value: object) -> bool:
+    """Tell whether an attribute is text that a new store's can be; damage makes other text of it."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_NAME

@@ -124,9 +124,9 @@ def read_layout(fd: int, path: Path) -> Layout:
     keep_writers_out(fd, path)
     if has_header(fd):
         return read_header(fd, path)
-    from embeddings.hdf5_file import read_description  # slow to import, and only needed before a migration
+    from embeddings.description import describe  # slow to import, and only needed before a migration
 
-    return read_description(fd, path)
+    return describe(fd, path)
 
 
 def has_header(fd: int) -> bool:

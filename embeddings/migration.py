@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreLayoutError
-from embeddings.hdf5_file import lay_out, open_hdf5, read_description
+from embeddings.hdf5_file import lay_out, open_hdf5
 from embeddings.id_table import WINDOW
-from embeddings.layout import draft_path, keep_writers_out, storage_errors, sync_directory
+from embeddings.layout import Layout, draft_path, keep_writers_out, storage_errors, sync_directory
 from embeddings.store_file import StoreFile, checksums_of
 from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
 
@@ -35,11 +35,12 @@ _BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the origi
 log = logging.getLogger(__name__)
 
 
-def migrate(path: Path, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
+def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
     """Rewrite a file of the original; the caller holds the writer's lock.
 
     Args:
         path: the file.
+        layout: what HDF5 says of it, told since the lock is held (`description.py`: its metadata can be read).
         capacity: rows of the new one; as many as the old one had if None.
         progress: called with the number of rows just copied.
 
@@ -52,7 +53,6 @@ def migrate(path: Path, capacity: int | None, progress: Callable[[int], None]) -
     with storage_errors(f"rewrite {path}"), path.open("rb") as file:
         draft.unlink(missing_ok=True)
         keep_writers_out(file.fileno(), path)
-        layout = read_description(file.fileno(), path)
         with open_hdf5(file.fileno()) as hdf5:
             ids = hdf5["external_id"][:].astype(np.int64)
             checksums = hdf5["crc32"][:] if "crc32" in hdf5 else None

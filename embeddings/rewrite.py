@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embeddings.errors import StoreLayoutError, StoreModelError, StoreUnavailableError
-from embeddings.layout import Layout, ModelStamp, create_store, inspect, read_header, storage_errors
+from embeddings.layout import (
+    Layout,
+    ModelStamp,
+    create_store,
+    inspect,
+    keep_writers_out,
+    read_header,
+    storage_errors,
+)
 from embeddings.successor import RewriteReport, make_directory
 from embeddings.writer_lock import writer_lock
 
@@ -52,7 +60,7 @@ def prepare_store(
             if layout.offsets is None:
                 from embeddings.migration import migrate  # brings h5py along, which most starts do without
 
-                return migrate(path, max(capacity, layout.capacity), progress)
+                return migrate(path, layout, max(capacity, layout.capacity), progress)
     _refuse_other_model(path, layout, dim, stamp)
     return None
 
@@ -80,18 +88,23 @@ def rewrite_store(
     from embeddings.migration import migrate
 
     with writer_lock(path):
-        if not _has_sound_header(path):
-            return migrate(path, capacity, progress)
+        layout = _layout_without_header(path)
+        if layout is not None:
+            return migrate(path, layout, capacity, progress)
     return compact(path, capacity, progress)
 
 
-def _has_sound_header(path: Path) -> bool:
+def _layout_without_header(path: Path) -> Layout | None:
+    """Return what HDF5 says of a file that has no sound header; None if it has one."""
     with storage_errors(f"open {path}"), path.open("rb") as file:
         try:
             read_header(file.fileno(), path)
         except StoreLayoutError:
-            return False
-    return True
+            from embeddings.description import describe  # as above
+
+            keep_writers_out(file.fileno(), path)
+            return describe(file.fileno(), path)
+    return None
 
 
 def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp) -> None:

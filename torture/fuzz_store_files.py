@@ -4,7 +4,8 @@ An error of the embeddings room is always allowed; so is a store that serves no 
 it served. A file of the original has no checksums: there, what a changed byte did to a vector or an id cannot be seen,
 and only crashes, hangs, memory and other exceptions count.
 
-A store without its header, and a file of the original, are read with libhdf5, once, before they are migrated.
+A file of the original, a store of an early build, and one of ours without its header that `manage.py migrate-store` is
+to take over, are read with libhdf5, once, before they are migrated.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
 
-_OURS, _HEADERLESS = "store", "store without its header"
+_OURS, _HEADERLESS, _EARLY = "store", "store without its header", "store of an early build"
 _ORIGINAL, _LATEST = "original's store", "original's store in HDF5's latest format"
 _DIM, _CAPACITY = 8, 32
 _IDS = [*range(1, 13), 2**31 - 1]
@@ -50,9 +51,11 @@ class StoreFiles:
     limits = Limits()
 
     def __init__(self, directory: Path) -> None:
+        ours = _ours(directory / "ours.hdf5")
         self._samples = {
-            _OURS: _ours(directory / "ours.hdf5"),
-            _HEADERLESS: _ours(directory / "headerless.hdf5", with_header=False),
+            _OURS: ours,
+            _HEADERLESS: _without_header(ours),
+            _EARLY: _of_an_early_build(ours),
             _ORIGINAL: _original(directory / "original.hdf5", "i"),
             _LATEST: _original(directory / "latest.hdf5", "i8", libver="latest"),
         }
@@ -64,10 +67,12 @@ class StoreFiles:
         return Case(number, sample, changes, {"s.hdf5": content})
 
     def attempt(self, case: Case, directory: Path) -> list[str]:
-        """Start with a store, read all of it, append to it and compact it."""
+        """Take a store over if its header is gone, start with it, read all of it, append to it and compact it."""
         path = directory / "s.hdf5"
-        trial = _Trial(path, has_checksums=case.sample in (_OURS, _HEADERLESS))
+        trial = _Trial(path, has_checksums=case.sample in (_OURS, _HEADERLESS, _EARLY))
         with suppress(EmbeddingsError):
+            if case.sample == _HEADERLESS:
+                rewrite_store(path)
             inspect(path)
             prepare_store(path, capacity=_CAPACITY, dim=_DIM, stamp=STAMP)
             trial.read_append_and_compact()
@@ -123,7 +128,7 @@ class _Trial:
         return served
 
 
-def _ours(path: Path, *, with_header: bool = True) -> _Sample:
+def _ours(path: Path) -> _Sample:
     create_store(path, capacity=_CAPACITY, dim=_DIM, stamp=STAMP)
     with EmbeddingStore(path) as store:
         store.append(_IDS, vectors_of(_IDS, _DIM))
@@ -135,9 +140,17 @@ def _ours(path: Path, *, with_header: bool = True) -> _Sample:
             for place in range(dataset.id.get_offset(), dataset.id.get_offset() + dataset.nbytes)
         }
     content = path.read_bytes()
-    if not with_header:
-        content = bytes(HEADER_BYTES) + content[HEADER_BYTES:]
     return _Sample(content, [place for place in near_content(content) if place not in data])
+
+
+def _without_header(ours: _Sample) -> _Sample:
+    content = bytes(HEADER_BYTES) + ours.content[HEADER_BYTES:]
+    return _Sample(content, [place for place in ours.spots if place >= HEADER_BYTES])
+
+
+def _of_an_early_build(ours: _Sample) -> _Sample:
+    """Leave out the user block, which early builds did not have."""
+    return _Sample(ours.content[HEADER_BYTES:], [place - HEADER_BYTES for place in ours.spots if place >= HEADER_BYTES])
 
 
 def _original(path: Path, id_type: str, libver: str = "earliest") -> _Sample:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from embeddings.deletions import DeletionLog
 from embeddings.errors import ModelError, StoreError
+from embeddings.hdf5_file import read_description
 from embeddings.layout import ModelStamp, create_store, inspect
 from embeddings.model import PACKAGE_DIR, ModelDescription
 from tests.properties import examples
@@ -118,10 +119,10 @@ def test_any_hdf5_file_is_a_store_or_refused(
             for name, (shape, dtype) in datasets.items():
                 hdf5.create_dataset(name, shape, dtype)
         try:
-            layout = inspect(path)
+            with path.open("rb") as file:
+                layout = read_description(file.fileno(), path)
         except StoreError:
             return
-        assert layout
         assert isinstance(layout.stamp.name, str)
         assert isinstance(layout.stamp.digest, str)
         assert (layout.capacity, layout.dim) == datasets["embedding"][0]

@@ -198,6 +198,18 @@ def test_a_store_that_an_early_version_made_is_migrated_at_the_start(tmp_path: P
     assert EmbeddingStore(store.path).ids().tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["a" * 129, "caf\udce9", "a\nb"])
+def test_a_store_whose_models_name_can_be_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    with h5py.File(tmp_path / "s.hdf5", "w") as hdf5:
+        hdf5.attrs.create("model", name.encode(errors="surrogateescape"), dtype=h5py.string_dtype())
+        hdf5.attrs["model_digest"] = "digest"
+        for part, shape, kind in (("external_id", (3,), "i8"), ("crc32", (3,), "u4"), ("embedding", (3, DIM), "f4")):
+            hdf5.create_dataset(part, shape, kind)
+    for take_over in (prepare, rewrite_store):
+        with pytest.raises(StoreLayoutError, match="no store"):
+            take_over(tmp_path / "s.hdf5")
+
+
 def test_a_store_that_lost_more_than_its_header_is_refused_and_stays(tmp_path: Path) -> None:
     with new_store(tmp_path / "s.hdf5", capacity=10) as store:
         store.append([1, 2, 3], vectors(3))
