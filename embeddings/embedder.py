@@ -93,7 +93,8 @@ def preprocess(crop: Image.Image, description: ModelDescription) -> NDArray[np.f
     `efficientnet` package evaluated its ImageNet weights with a bicubic one.
     """
     size = description.input_size
-    resized = crop.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    rgb = crop if crop.mode == "RGB" else crop.convert("RGB")  # which would copy an RGB image, 4 bytes a pixel
+    resized = rgb.resize((size, size), Image.Resampling.BICUBIC)
     std = np.array(description.std, dtype=np.float32)
     # One row of pixels as one vector: several times faster than a product along an axis of three.
     scale = np.tile(np.float32(1 / 255) / std, size)
