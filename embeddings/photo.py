@@ -6,7 +6,7 @@ large photo loses almost nothing by it. The rule: a logo is cut from the smalles
 `KEPT` times the network's. Its borders stay where they are in the whole photo, to the fraction of a pixel.
 
 The rule looks at one logo alone, so that its vector never depends on what else is in the request. A request whose logos
-call for several decodings pays for each, and saves about as much in resizing the large ones.
+call for several decodings pays for each: it takes up to a fifth longer, where large logos alone take half the time.
 
 Vectors made from the whole photo stay comparable. Of 712 logos of real photos that were enlarged to 12 megapixels, 265
 come from a smaller decoding. Their vectors move by 0.4 % (median) and 1.9 % (at most) of the distance to the nearest
