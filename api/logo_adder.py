@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
 from embeddings.fetch import ImageFetcher
-from embeddings.images import BoundingBox, check_box, crop_logo, decode_rgb
+from embeddings.images import BoundingBox, check_box
+from embeddings.photo import Photo
 from embeddings.store import EmbeddingStore
 
 
@@ -71,9 +72,6 @@ class LogoAdder:
         with self._limit.turn():
             data = self._fetcher.fetch(image_url)
             with self._in_memory:
-                image = decode_rgb(data, max_pixels=self._max_pixels)
-                crops = (
-                    crop_logo(image, logo.bounding_box, logo_id=logo.id, max_pixels=self._max_pixels) for logo in new
-                )
-                embeddings = self._embedder.embed(crops)
+                photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
+                embeddings = self._embedder.embed(photo.crop(logo.bounding_box, logo_id=logo.id) for logo in new)
             return len(self._store.append(new_ids, embeddings))  # it may have to wait for another process

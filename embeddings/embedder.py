@@ -2,7 +2,8 @@
 
 The network takes one crop at a time, so a vector never depends on what else is in the request. One interpreter
 computes with all threads, behind a lock: with as many single-threaded ones side by side, two clients were served
-a few per cent faster, one client at half the speed, in twice the memory.
+a few per cent faster, one client at half the speed, in twice the memory. Several crops at once through a larger input
+tensor give the same vectors no faster, and to prepare the next crop meanwhile, in a thread, gains nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from embeddings.errors import ModelError
 from embeddings.model import ConvertedModel, ModelDescription
 
 logger = logging.getLogger(__name__)
+
+RESAMPLING = Image.Resampling.BICUBIC
+"""How crops come to the network's size: antialiased, as by any filter of Pillow, and bicubic, as in the evaluation of
+the ImageNet weights by the `efficientnet` package.
+"""
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -89,11 +95,11 @@ class Embedder:
 def preprocess(crop: Image.Image, description: ModelDescription) -> NDArray[np.float32]:
     """Return what the network sees of a crop, `(input_size, input_size, 3) float32`.
 
-    The crop is resized without keeping its proportions, with Pillow's bicubic filter: it is antialiased, and the
-    `efficientnet` package evaluated its ImageNet weights with a bicubic one.
+    The crop is resized without keeping its proportions; one that has the size already is taken as it is.
     """
     size = description.input_size
-    resized = crop.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    rgb = crop if crop.mode == "RGB" else crop.convert("RGB")  # which would copy an RGB image, 4 bytes a pixel
+    resized = rgb.resize((size, size), RESAMPLING)
     std = np.array(description.std, dtype=np.float32)
     # One row of pixels as one vector: several times faster than a product along an axis of three.
     scale = np.tile(np.float32(1 / 255) / std, size)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from PIL import ExifTags, Image
 from embeddings.errors import BoundingBoxError, ImageDecodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
@@ -70,13 +73,30 @@ def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
     Raises:
         ImageDecodeError: no image, a damaged or truncated one, or one of more than `max_pixels` pixels.
     """
-    try:
-        with _open(data, max_pixels) as image:
-            return to_rgb(_load_unturned(image))
-    except ImageDecodeError:
-        raise
-    except Exception as error:
-        raise ImageDecodeError(f"The image cannot be decoded: {error}") from error
+    return read_pixels(open_image(data, max_pixels=max_pixels))
+
+
+def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
+    """Read the header of an image file, and refuse what `decode_rgb` refuses without decoding it."""
+    with _decode_errors():
+        return _open(data, max_pixels)
+
+
+def read_pixels(image: ImageFile, *, shrink: int = 1) -> Image.Image:
+    """Decode an opened file, once, to an RGB image.
+
+    Args:
+        image: as `open_image` gave it.
+        shrink: by how much to divide the height and width of a JPEG, rounded up: 1, 2, 4 or 8. Other formats keep
+            theirs.
+
+    Raises:
+        ImageDecodeError: a damaged or truncated image.
+    """
+    with _decode_errors(), image:
+        if shrink > 1:
+            image.draft(None, (image.width // shrink, image.height // shrink))
+        return to_rgb(_load_unturned(image))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -126,24 +146,45 @@ def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int, max_pixels:
         BoundingBoxError: what `check_box` refuses, and a box that holds no pixel of this image or more than
             `max_pixels` pixels in all.
     """
+    left, upper, right, lower = pixel_box(image.size, box, logo_id=logo_id, max_pixels=max_pixels)
+    # Image.crop would apply Pillow's process-wide limit as well.
+    crop = Image.new("RGB", (right - left, lower - upper))
+    crop.paste(image, (-left, -upper))
+    return crop
+
+
+def pixel_box(size: tuple[int, int], box: BoundingBox, *, logo_id: int, max_pixels: int) -> tuple[int, int, int, int]:
+    """Return what `crop_logo` cuts out of an image of this width and height: left, upper, right and lower border.
+
+    Raises:
+        BoundingBoxError: as for `crop_logo`.
+    """
     check_box(box, logo_id=logo_id)
     y_min, x_min, y_max, x_max = box
+    width, height = size
     # A box that reaches this far and still touches the image is refused for its size.
-    reach = max_pixels + image.width + image.height
-    left, right = (_to_pixel(edge, image.width, reach) for edge in (x_min, x_max))
-    upper, lower = (_to_pixel(edge, image.height, reach) for edge in (y_min, y_max))
-    if min(right, image.width) <= max(left, 0) or min(lower, image.height) <= max(upper, 0):
+    reach = max_pixels + width + height
+    left, right = (_to_pixel(edge, width, reach) for edge in (x_min, x_max))
+    upper, lower = (_to_pixel(edge, height, reach) for edge in (y_min, y_max))
+    if min(right, width) <= max(left, 0) or min(lower, height) <= max(upper, 0):
         raise _no_pixel(logo_id)
-    size = right - left, lower - upper
-    if size[0] * size[1] > max_pixels:
+    if (right - left) * (lower - upper) > max_pixels:
         raise BoundingBoxError(
             f"The bounding box of logo {logo_id} selects more than {max_pixels:,} pixels: "
             "give its edges as fractions of height and width, from 0 to 1."
         )
-    # Image.crop would apply Pillow's process-wide limit as well.
-    crop = Image.new("RGB", size)
-    crop.paste(image, (-left, -upper))
-    return crop
+    return left, upper, right, lower
+
+
+@contextmanager
+def _decode_errors() -> Iterator[None]:
+    """Turn whatever a file does to Pillow into an `ImageDecodeError`."""
+    try:
+        yield
+    except ImageDecodeError:
+        raise
+    except Exception as error:
+        raise ImageDecodeError(f"The image cannot be decoded: {error}") from error
 
 
 def _open(data: bytes, max_pixels: int) -> ImageFile:

@@ -16,11 +16,13 @@ from PIL import ExifTags, Image
 
 from embeddings.errors import ImageError
 from embeddings.images import FORMATS, crop_logo, decode_rgb
+from embeddings.photo import Photo
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
 
 _MAX_PIXELS = 1_000_000
+_SIDE = 4  # so small that logos of these images are cut from smaller decodings
 _PNG_SIGNATURE = 8  # bytes
 _FRAMES = {"save_all": True, "duration": 50}
 _ENCODINGS: dict[str, list[dict[str, Any]]] = {
@@ -64,7 +66,9 @@ class ImageFiles:
         warnings.simplefilter("ignore")
         wrong = []
         with suppress(ImageError):
-            image = decode_rgb((directory / "image").read_bytes(), max_pixels=_MAX_PIXELS)
+            content = (directory / "image").read_bytes()
+            image = decode_rgb(content, max_pixels=_MAX_PIXELS)
+            photo = Photo(content, side=_SIDE, max_pixels=_MAX_PIXELS)
             if image.mode != "RGB" or image.width * image.height > _MAX_PIXELS:
                 wrong.append(f"became {image}")
             chance = random.Random(case.number)
@@ -72,8 +76,12 @@ class ImageFiles:
                 box = [chance.choice((0.0, 1.0, chance.uniform(-0.5, 1.5), chance.gauss(0, 1e9))) for _ in range(4)]
                 with suppress(ImageError):
                     crop = crop_logo(image, (box[0], box[1], box[2], box[3]), logo_id=1, max_pixels=_MAX_PIXELS)
-                    if crop.mode != "RGB" or not 0 < crop.width * crop.height <= _MAX_PIXELS:
-                        wrong.append(f"{box} was cut to {crop}")
+                    cuts = crop, photo.crop((box[0], box[1], box[2], box[3]), logo_id=1)
+                    wrong += [
+                        f"{box} was cut to {cut}"
+                        for cut in cuts
+                        if cut.mode != "RGB" or not 0 < cut.width * cut.height <= _MAX_PIXELS
+                    ]
         return wrong
 
 
