@@ -30,7 +30,9 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.command()
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
-@click.option("--tree-count", type=click.IntRange(1), help="More trees find more. [default: by size, at most 100]")
+@click.option(
+    "--tree-count", type=click.IntRange(1), help="More trees find more. [default: 100, or 24 if it is reduced]"
+)
 @click.option(
     "--reduce/--no-reduce",
     default=None,

@@ -25,7 +25,7 @@ QUERIES = 200
 
 _LEAST_EFFORT = 1_000
 _STEP = 1.4  # of the effort, from one try to the next
-_MOST_EFFORT = 400_000
+_MOST_EFFORT = 100_000  # takes Annoy about 12 ms; twice as much finds 0.01 more of the nearest of millions of logos
 
 
 @dataclass(frozen=True, slots=True)
