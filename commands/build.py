@@ -12,13 +12,19 @@ import click
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.convert import export_in_child_process
 from embeddings.layout import inspect
-from index.build import Sample, build_index, build_pair, estimated_size
+from index.build import build_index, build_pair, estimated_size
+from index.build_reduced import build_reduced
+from index.build_reduced import estimated_size as reduced_size
 from index.generations import current_generation, publish
 from index.manifest import Manifest
-from index.plan import SAMPLE, plan_index
+from index.plan import plan_index
+from index.sample import SIZE as SAMPLE_SIZE
+from index.sample import Sample
 from settings import Settings
 
 logger = logging.getLogger("manage")
+
+KEPT_ROWS = ".kept"  # in the directory of an index
 
 
 def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -72,7 +78,7 @@ def generate_index(
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
             return
         plan = plan_index(len(store), trees=tree_count, reduce=False if output is not None else reduce)
-        size = estimated_size(len(store), store.dim, plan.trees, reduced=plan.reduce)
+        size = (reduced_size if plan.reduce else estimated_size)(len(store), store.dim, plan.trees)
         logger.info("%s", plan.reason)
         if dry_run:
             click.echo(
@@ -81,24 +87,31 @@ def generate_index(
             )
             return
 
+        options: dict[str, Any] = {
+            "trees": plan.trees,
+            "seed": seed,
+            "jobs": jobs or (1 if seed is not None else -1),
+            "on_disk": on_disk,
+        }
+        origin = {"model_name": store.stamp.name, "weights_digest": store.stamp.digest}
+
         def build(write: Callable[..., Manifest], directory: Path, **more: Any) -> Manifest:
             nonlocal damaged
             snapshot = store.snapshot()  # only now: it may have waited for another build
             with progress("reading logos", len(snapshot)) as advance:
-                manifest = write(
-                    directory,
-                    snapshot.blocks(),
-                    dim=snapshot.dim,
-                    rows=len(snapshot),
-                    trees=plan.trees,
-                    seed=seed,
-                    jobs=jobs or (1 if seed is not None else -1),
-                    on_disk=on_disk,
-                    progress=advance,
-                    **more,
-                )
+                if write is build_reduced:
+                    manifest = write(directory, snapshot, store.vectors, progress=advance, **options, **more)
+                else:
+                    of_store = {"dim": snapshot.dim, "rows": len(snapshot)}
+                    manifest = write(directory, snapshot.blocks(), progress=advance, **of_store, **options, **more)
             damaged = snapshot.damaged
             return manifest
+
+        def build_generation(directory: Path) -> Manifest:
+            if plan.reduce:
+                return build(build_reduced, directory, kept_in=index_dir / KEPT_ROWS, **origin)
+            sample = Sample(*store.snapshot().sample(SAMPLE_SIZE, seed or 0))
+            return build(build_index, directory, sample=sample, **origin)
 
         if output is not None:
             manifest = build(build_pair, output, wait=wait)
@@ -106,17 +119,6 @@ def generate_index(
             if current_generation(output) is not None:
                 logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
         else:
-
-            def build_generation(directory: Path) -> Manifest:
-                return build(
-                    build_index,
-                    directory,
-                    model_name=store.stamp.name,
-                    weights_digest=store.stamp.digest,
-                    sample=Sample(*store.snapshot().sample(SAMPLE, seed or 0)),
-                    reduced_for=store.vectors if plan.reduce else None,
-                )
-
             publish(index_dir, build_generation, keep=keep, wait=wait)
     if damaged:
         raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")

@@ -41,6 +41,16 @@ class Snapshot:
         intact = np.isfinite(embeddings).all(axis=1)
         return self.ids[drawn[intact]], embeddings[intact]
 
+    def checksums(self) -> NDArray[np.uint32]:
+        """Return the stored checksum of each logo's id and embedding, (n,)."""
+        return self._file.checksums(int(self._rows[-1]) + 1 if len(self) else 0)[self._rows]
+
+    def blocks_of(self, places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield, as `blocks` does, the logos at ascending places of `ids` only."""
+        some = Snapshot(self._file, self._rows[places], self.ids[places])
+        yield from some.blocks()
+        self.damaged = some.damaged
+
     def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
 

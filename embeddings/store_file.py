@@ -104,6 +104,10 @@ class StoreFile:
         except StoreUnavailableError:
             return 0
 
+    def checksums(self, stop: int) -> NDArray[np.uint32]:
+        """Return the stored checksums of the rows before `stop`: (n,), read-only."""
+        return np.frombuffer(self._read(self._offsets.checksums, CRC_BYTES * stop), "<u4")
+
     def checked(self, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read consecutive rows and hold each against its checksum.
 

@@ -25,24 +25,19 @@ from index.annoy_file import check_annoy_file, node_size
 from index.build_lock import build_lock
 from index.durable import sync_directory, sync_file, write_file
 from index.errors import IndexBuildError
-from index.items import Items
 from index.logo_ids import LogoIds
 from index.manifest import (
     BIN_NAME,
-    COMPONENTS_NAME,
-    RECORDS_NAME,
     TXT_NAME,
     FileRecord,
     Manifest,
     ReductionRecord,
     write_manifest,
 )
-from index.protocol import SearchIndex, Vectors
-from index.recall import QUERIES, Recall, Truth, tune
-from index.reduced_engine import ReducedSearchIndex
-from index.reduction import CODE_DIM, TREE_DIM, Reduction, record_bytes
-from index.vectors import usable_rows
-from index.verification import digest_of, verify_files
+from index.recall import Truth, tune
+from index.sample import Sample
+from index.vectors import MAX_LENGTH, usable_rows
+from index.verification import verify_files
 
 logger = logging.getLogger(__name__)
 
@@ -51,27 +46,52 @@ Blocks = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Some of the logos that are going to be indexed, drawn at random: ids (n,) and vectors (n, dim)."""
+class Growth:
+    """How trees are grown; the fields are the arguments of `build_index` of the same names."""
 
-    logo_ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
+    trees: int
+    seed: int | None
+    jobs: int
+    on_disk: bool
 
-    def usable(self) -> Sample:
-        """Leave out those that are going to be left out of the index.
+    def check(self, rows: int) -> None:
+        """Raise `IndexBuildError` if no trees can be grown like that over so many logos."""
+        if rows < 1:
+            raise IndexBuildError("nothing to index")
+        if self.trees < 1:
+            raise IndexBuildError(f"{self.trees} trees cannot be searched; at least 1 is needed")
+        if self.jobs < 1 and self.jobs != -1:
+            raise IndexBuildError(f"{self.jobs} jobs cannot build; give at least 1, or -1 for one per processor")
+        if self.seed is not None and not 0 <= self.seed < 2**31:
+            raise IndexBuildError(f"the seed {self.seed} is not from 0 to {2**31 - 1}")
 
-        Raises:
-            IndexBuildError: these are all.
-        """
-        usable = usable_rows(self.vectors)
-        if not usable.any():
-            raise IndexBuildError("nothing to index: no vector of a sample is finite and short enough")
-        return Sample(self.logo_ids[usable], self.vectors[usable])
+    def begin(self, directory: Path, dim: int) -> AnnoyIndex:
+        """Make an index to which items can be added."""
+        annoy = AnnoyIndex(dim, "euclidean")
+        if self.seed is not None:
+            annoy.set_seed(self.seed)
+        if self.on_disk:
+            annoy.on_disk_build(str(directory / BIN_NAME))
+        return annoy
 
-    def queries(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Take every so-manieth of them, `QUERIES` in all."""
-        some = slice(0, None, max(1, len(self.logo_ids) // QUERIES))
-        return self.logo_ids[some][:QUERIES], self.vectors[some][:QUERIES]
+    def grow(self, annoy: AnnoyIndex, directory: Path, items: int) -> None:
+        """Grow the trees over the items, write `index.bin` and sync it."""
+        logger.info("growing %d trees over %d logos", self.trees, items)
+        annoy.build(self.trees, self.jobs)
+        if not self.on_disk:
+            annoy.save(str(directory / BIN_NAME))
+        annoy.unload()
+        sync_file(directory / BIN_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the manifest says of the vectors: their length, whose they are, and how many were stored."""
+
+    dim: int
+    model_name: str
+    weights_digest: str
+    stored_rows: int
 
 
 def build_index(
@@ -89,9 +109,8 @@ def build_index(
     weights_digest: str = "",
     stored_rows: int | None = None,
     sample: Sample | None = None,
-    reduced_for: Vectors | None = None,
 ) -> Manifest:
-    """Write `index.bin`, `index.txt` and `index.json` into a directory, all synced; and two more if it is reduced.
+    """Write `index.bin`, `index.txt` and `index.json` into a directory, all synced.
 
     A vector that no distance can be computed from is left out, and the log says how many were.
 
@@ -108,53 +127,26 @@ def build_index(
         model_name: the model that made the vectors, for the manifest; empty if unknown.
         weights_digest: of that model's weights, for the manifest; empty if unknown.
         stored_rows: logos in the store, for the manifest; by default `rows`.
-        sample: what recall is measured on, and a reduction is made of; `None` measures nothing.
-        reduced_for: gives the vectors of logos, from where the service will have them, too: then the trees are grown
-            over principal components (see `index.reduced_engine`), for which a `sample` is needed.
+        sample: what recall is measured on; `None` measures nothing.
 
     Raises:
         IndexBuildError: there is nothing to index, an id is not positive or there twice, an argument is out of
             range, or the disk has no room or refuses to write.
     """
-    _check_arguments(rows=rows, trees=trees, seed=seed, jobs=jobs)
+    plan = Growth(trees, seed, jobs, on_disk)
+    plan.check(rows)
+    about = About(dim, model_name, weights_digest, rows if stored_rows is None else stored_rows)
     try:
-        _check_room(directory, estimated_size(rows, dim, trees, reduced=reduced_for is not None))
-        sample = None if sample is None else sample.usable()
-        reduction = None if reduced_for is None or sample is None else Reduction.fit(sample.vectors)
-        truth = None if sample is None else Truth(*sample.queries())
-        annoy = AnnoyIndex(dim if reduction is None else reduction.tree_dim, "euclidean")
-        if seed is not None:
-            annoy.set_seed(seed)
-        if on_disk:
-            annoy.on_disk_build(str(directory / BIN_NAME))
-        with Items(annoy, directory, dim, reduction, truth) as items:
-            for ids, vectors in blocks:
-                items.add(ids, vectors)
-                progress(len(ids))
-        logo_ids = items.logo_ids()
-        logger.info("growing %d trees over %d logos", trees, len(logo_ids))
-        annoy.build(trees, jobs)
-        if not on_disk:
-            annoy.save(str(directory / BIN_NAME))
-        tree_dim = annoy.f
-        annoy.unload()
-        sync_file(directory / BIN_NAME)
-        manifest = Manifest(
-            dim=dim,
-            items=len(logo_ids),
-            trees=trees,
-            seed=seed,
-            index_bin=_checked_bin(directory / BIN_NAME, tree_dim, len(logo_ids)),
-            index_txt=_write_txt(directory / TXT_NAME, logo_ids),
-            model=model_name,
-            weights_digest=weights_digest,
-            built_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            stored_rows=rows if stored_rows is None else stored_rows,
-            reduction=None if reduction is None else _write_reduction(directory, reduction),
-        )
-        write_manifest(directory, manifest)
+        check_room(directory, estimated_size(rows, dim, trees))
+        truth = None if sample is None else sample.usable().truth()
+        annoy = plan.begin(directory, dim)
+        logo_ids = _add_items(annoy, blocks, dim, truth, progress)
+        plan.grow(annoy, directory, len(logo_ids))
+        manifest = describe(directory, plan, about, logo_ids)
         if truth is not None:
-            manifest = replace(manifest, recall=_measured(directory, dim, truth, reduced_for))
+            files = verify_files(directory, dim=dim)
+            recall = tune(truth, lambda effort: AnnoySearchIndex.of(directory, files, Effort(measured=effort)))
+            manifest = replace(manifest, recall=recall)
             write_manifest(directory, manifest)
         sync_directory(directory)
     except OSError as error:
@@ -216,60 +208,80 @@ def build_pair(
     return manifest
 
 
-def estimated_size(rows: int, dim: int, trees: int, *, reduced: bool = False) -> int:
-    """Answer about how many bytes the files of an index will have.
+def estimated_size(rows: int, dim: int, trees: int) -> int:
+    """Answer about how many bytes `index.bin` will have.
 
     A tree over n items has some 2.2 n / (dim + 2) nodes for clustered data, up to 2.8 n / (dim + 2) for noise
     of few dimensions (measured); see `index.annoy_file` for the layout.
     """
-    tree_dim = min(TREE_DIM, dim) if reduced else dim
-    records = rows * record_bytes(min(CODE_DIM, dim)) if reduced else 0
-    return int(node_size(tree_dim) * rows * (1 + 3 * trees / (tree_dim + 2))) + records
+    return int(node_size(dim) * rows * (1 + 3 * trees / (dim + 2)))
 
 
-def _check_arguments(*, rows: int, trees: int, seed: int | None, jobs: int) -> None:
-    if rows < 1:
-        raise IndexBuildError("nothing to index")
-    if trees < 1:
-        raise IndexBuildError(f"{trees} trees cannot be searched; at least 1 is needed")
-    if jobs < 1 and jobs != -1:
-        raise IndexBuildError(f"{jobs} jobs cannot build; give at least 1, or -1 for one per processor")
-    if seed is not None and not 0 <= seed < 2**31:
-        raise IndexBuildError(f"the seed {seed} is not from 0 to {2**31 - 1}")
-
-
-def _check_room(directory: Path, needed: int) -> None:
+def check_room(directory: Path, needed: int) -> None:
+    """Raise `IndexBuildError` unless so many bytes fit on the disk of a directory."""
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise IndexBuildError(f"{directory} has {free / 1e9:.1f} GB left; the index needs about {needed / 1e9:.1f} GB")
 
 
-def _measured(directory: Path, dim: int, truth: Truth, vectors: Vectors | None) -> Recall:
-    files = verify_files(directory, dim=dim)
+def checked_ids(added: list[NDArray[np.int64]], read: int) -> LogoIds:
+    """Answer the ids of all items, out of how many that were read.
 
-    def with_effort(search_k: int) -> SearchIndex:
-        if vectors is None:
-            return AnnoySearchIndex.of(directory, files, Effort(measured=search_k))
-        return ReducedSearchIndex.of(directory, files, Effort(measured=search_k), vectors)
+    Raises:
+        IndexBuildError: there are none, or one is not positive or there twice.
+    """
+    items = sum(map(len, added))
+    if items < read:
+        logger.warning("%d vectors are left out: not finite, or longer than %.2g", read - items, MAX_LENGTH)
+    if not items:
+        raise IndexBuildError("nothing to index")
+    try:
+        return LogoIds(np.concatenate(added))
+    except ValueError as error:
+        raise IndexBuildError(str(error)) from error
 
-    return tune(truth, with_effort)
 
-
-def _write_reduction(directory: Path, reduction: Reduction) -> ReductionRecord:
-    reduction.save(directory / COMPONENTS_NAME)
-    sync_file(directory / RECORDS_NAME)
-    return ReductionRecord(
-        tree_dim=reduction.tree_dim,
-        code_dim=reduction.code_dim,
-        scale=reduction.scale,
-        components=_record_of(directory / COMPONENTS_NAME),
-        records=_record_of(directory / RECORDS_NAME),
+def describe(
+    directory: Path, plan: Growth, about: About, logo_ids: LogoIds, reduction: ReductionRecord | None = None
+) -> Manifest:
+    """Write `index.txt` and `index.json` beside a finished `index.bin`, which is checked."""
+    tree_dim = about.dim if reduction is None else reduction.tree_dim
+    manifest = Manifest(
+        dim=about.dim,
+        items=len(logo_ids),
+        trees=plan.trees,
+        seed=plan.seed,
+        index_bin=_checked_bin(directory / BIN_NAME, tree_dim, len(logo_ids)),
+        index_txt=_write_txt(directory / TXT_NAME, logo_ids),
+        model=about.model_name,
+        weights_digest=about.weights_digest,
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        stored_rows=about.stored_rows,
+        reduction=reduction,
     )
+    write_manifest(directory, manifest)
+    return manifest
 
 
-def _record_of(path: Path) -> FileRecord:
-    with FileIO(path) as file:
-        return FileRecord(path.stat().st_size, digest_of(file))
+def _add_items(
+    annoy: AnnoyIndex, blocks: Blocks, dim: int, truth: Truth | None, progress: Callable[[int], None]
+) -> LogoIds:
+    added: list[NDArray[np.int64]] = []
+    items = read = 0
+    for logo_ids, vectors in blocks:
+        if vectors.shape != (len(logo_ids), dim):
+            raise IndexBuildError(f"{len(logo_ids)} ids do not match vectors of shape {vectors.shape}; dim is {dim}")
+        usable = usable_rows(vectors)
+        added.append(logo_ids[usable])
+        good = np.asarray(vectors[usable], np.float32)
+        if truth is not None and len(good):
+            truth.take_in(added[-1], good)
+        for item, vector in enumerate(good, start=items):
+            annoy.add_item(item, vector.data)  # measured: a memoryview is taken in twice as fast as an array
+        items += len(good)
+        read += len(logo_ids)
+        progress(len(logo_ids))
+    return checked_ids(added, read)
 
 
 def _checked_bin(path: Path, dim: int, items: int) -> FileRecord:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAMPLE = 32_768
-"""Logos that the principal components are found from, and recall is measured on."""
-
 REDUCED_FROM = 10_000
 """Logos from which on an index is reduced: fewer are searched fast enough as they are."""
 

@@ -7,7 +7,7 @@ more effort until it finds what is asked of it; effort and recall go into `index
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -23,6 +23,7 @@ COUNTS = (10, 100)
 TARGETS = {10: 0.99, 100: 0.95}
 QUERIES = 200
 
+_SPARE = 50  # neighbours that are kept beyond the hundred, for those that are deleted before the next build
 _LEAST_EFFORT = 1_000
 _STEP = 1.4  # of the effort, from one try to the next
 _MOST_EFFORT = 100_000  # takes Annoy about 12 ms; twice as much finds 0.01 more of the nearest of millions of logos
@@ -50,20 +51,28 @@ class Truth:
 
     Args:
         logo_ids: (q,) of the logos that are asked for.
-        vectors: (q, dim) float32.
+        queries: (q, dim) float32, their vectors.
+        nearest: (q, m) what was found before, nearest first; nothing by default.
+        squares: (q, m) the squared distances to them.
     """
 
-    def __init__(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        logo_ids: NDArray[np.int64],
+        queries: NDArray[np.float32],
+        nearest: NDArray[np.int64] | None = None,
+        squares: NDArray[np.float32] | None = None,
+    ) -> None:
         self.logo_ids = logo_ids
-        self._queries = np.ascontiguousarray(vectors, np.float32)
-        self._lengths = squared_lengths(self._queries).astype(np.float32)
-        self._ids = np.zeros((len(logo_ids), 0), np.int64)
-        self._squares = np.zeros((len(logo_ids), 0), np.float32)
+        self.queries = np.ascontiguousarray(queries, np.float32)
+        self.nearest = np.zeros((len(logo_ids), 0), np.int64) if nearest is None else nearest
+        self.squares = np.zeros((len(logo_ids), 0), np.float32) if squares is None else squares
+        self._lengths = squared_lengths(self.queries).astype(np.float32)
 
     def take_in(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Look at `(n, dim)` more vectors."""
-        kept = max(COUNTS)
-        squares = squared_lengths(vectors).astype(np.float32) - 2 * (self._queries @ vectors.T)
+        kept = max(COUNTS) + _SPARE
+        squares = squared_lengths(vectors).astype(np.float32) - 2 * (self.queries @ vectors.T)
         squares += self._lengths[:, np.newaxis]
         squares[logo_ids == self.logo_ids[:, np.newaxis]] = np.inf  # itself
         if squares.shape[1] > kept:
@@ -71,20 +80,28 @@ class Truth:
             squares, ids = np.take_along_axis(squares, places, axis=1), logo_ids[places]
         else:
             ids = np.broadcast_to(logo_ids, squares.shape)
-        squares, ids = np.hstack([self._squares, squares]), np.hstack([self._ids, ids])
+        squares, ids = np.hstack([self.squares, squares]), np.hstack([self.nearest, ids])
         order = np.argsort(squares, axis=1, kind="stable")[:, :kept]
-        self._squares, self._ids = np.take_along_axis(squares, order, axis=1), np.take_along_axis(ids, order, axis=1)
+        self.squares, self.nearest = np.take_along_axis(squares, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
-    def recall_of(self, index: SearchIndex) -> dict[int, float]:
-        """Ask for the neighbours of each logo; return the share found, for each of `COUNTS`."""
-        shares: dict[int, list[float]] = {count: [] for count in COUNTS}
-        for logo_id, nearest, squares in zip(self.logo_ids.tolist(), self._ids, self._squares, strict=True):
-            real = nearest[np.isfinite(squares)].tolist()
-            found = index.nearest_to_logo(logo_id, max(COUNTS) + 1).logo_ids[1:]
-            for count in COUNTS:
-                true = real[:count]
-                shares[count].append(len(set(true).intersection(found[:count])) / len(true) if true else 1.0)
-        return {count: fmean(of_count) for count, of_count in shares.items()}
+    def of(self, index: SearchIndex) -> dict[int, list[int]]:
+        """Answer the nearest of each logo, of those that the index holds: some may have been deleted since."""
+        return {
+            logo_id: [other for other in nearest[np.isfinite(squares)].tolist() if other in index][: max(COUNTS)]
+            for logo_id, nearest, squares in zip(self.logo_ids.tolist(), self.nearest, self.squares, strict=True)
+            if logo_id in index
+        }
+
+
+def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[int]]) -> dict[int, float]:
+    """Ask an index for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`."""
+    shares: dict[int, list[float]] = {count: [1.0] if not truth else [] for count in COUNTS}
+    for logo_id, nearest in truth.items():
+        found = index.nearest_to_logo(logo_id, max(COUNTS) + 1).logo_ids[1:]
+        for count in COUNTS:
+            true = nearest[:count]
+            shares[count].append(len(set(true).intersection(found[:count])) / len(true) if true else 1.0)
+    return {count: fmean(of_count) for count, of_count in shares.items()}
 
 
 def tune(truth: Truth, with_effort: Callable[[int], SearchIndex]) -> Recall:
@@ -95,13 +112,14 @@ def tune(truth: Truth, with_effort: Callable[[int], SearchIndex]) -> Recall:
         with_effort: gives the index, searching with a `search_k`.
     """
     effort = float(_LEAST_EFFORT)
+    nearest = truth.of(with_effort(_LEAST_EFFORT))
     while True:
         search_k = round(effort)
         index = with_effort(search_k)
-        found = truth.recall_of(index)
+        found = recall_of(index, nearest)
         enough = all(found[count] >= target for count, target in TARGETS.items())
         if enough or effort * _STEP > _MOST_EFFORT or search_k >= len(index) * 100:
-            recall = Recall(search_k, round(found[10], 4), round(found[100], 4), len(truth.logo_ids))
+            recall = Recall(search_k, round(found[10], 4), round(found[100], 4), len(nearest))
             say = logger.info if enough else logger.warning
             say("recall@10 %.3f, recall@100 %.3f, with search_k %d", recall.at_10, recall.at_100, search_k)
             return recall

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from index.annoy_engine import AnnoySearchIndex
-from index.build import Sample, build_index
+from index.build_reduced import build_reduced
 from index.errors import DimensionError, IndexBuildError, IndexDamagedError, UnusableVectorError, VectorUnavailableError
 from index.exact import ExactIndex
 from index.loading import load_index
@@ -41,20 +44,34 @@ def kept(logos: Logos, *, lost: tuple[int, ...] = ()) -> Vectors:
     return vectors
 
 
-def build_reduced(directory: Path, logos: Logos, trees: int = 10) -> Manifest:
+class SomeLogos:
+    """A source of logos; `read` says which were read."""
+
+    dim = DIM
+
+    def __init__(self, logos: Logos) -> None:
+        self.ids, self.vectors = logos
+        self.read: list[int] = []
+
+    def sample(self, count: int, seed: int) -> Logos:
+        return self.ids[:count], self.vectors[:count]
+
+    def checksums(self) -> NDArray[np.uint32]:
+        return np.array([zlib.crc32(vector.tobytes()) for vector in self.vectors], np.uint32)
+
+    def blocks_of(self, places: NDArray[np.int64]) -> Iterator[Logos]:
+        for first in range(0, len(places), 700):
+            some = places[first : first + 700]
+            self.read += self.ids[some].tolist()
+            yield self.ids[some], self.vectors[some]
+
+
+def build(directory: Path, logos: Logos | SomeLogos, kept_in: Path | None = None, **options: Any) -> Manifest:
     directory.mkdir(parents=True, exist_ok=True)
-    blocks = [(logos[0][:700], logos[1][:700]), (logos[0][700:], logos[1][700:])]
-    return build_index(
-        directory,
-        blocks,
-        dim=logos[1].shape[1],
-        rows=len(logos[0]),
-        trees=trees,
-        jobs=1,
-        seed=1,
-        sample=Sample(*logos),
-        reduced_for=kept(logos),
-    )
+    source = logos if isinstance(logos, SomeLogos) else SomeLogos(logos)
+    options = {"trees": 10, "jobs": 1, **options}
+    vectors = kept((source.ids, source.vectors))
+    return build_reduced(directory, source, vectors, kept_in or directory / "kept", **options)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +82,7 @@ def logos() -> Logos:
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos) -> Path:
     directory = tmp_path_factory.mktemp("reduced")
-    build_reduced(directory, logos)
+    build(directory, logos, seed=1)
     return directory
 
 
@@ -95,7 +112,7 @@ def test_as_many_are_answered_as_were_asked_for(index: SearchIndex, logos: Logos
 
 def test_more_than_there_are_gives_all(tmp_path: Path) -> None:
     logos = logos_of(120)
-    build_reduced(tmp_path, logos)
+    build(tmp_path, logos)
     index = load_index(tmp_path, dim=DIM, vectors=kept(logos))
     assert sorted(index.nearest_to_vector(logos[1][3], 500).logo_ids) == sorted(logos[0].tolist())
     assert sorted(index.nearest_to_logo(int(logos[0][3]), 500).logo_ids) == sorted(logos[0].tolist())
@@ -164,7 +181,7 @@ def test_it_is_not_served_without_the_vectors(directory: Path) -> None:
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer"])
 def test_files_that_are_not_whole_are_refused(tmp_path: Path, name: str, damage: str) -> None:
     logos = logos_of(100)
-    build_reduced(tmp_path, logos)
+    build(tmp_path, logos)
     path = tmp_path / name
     content = path.read_bytes()
     path.unlink()
@@ -176,7 +193,7 @@ def test_files_that_are_not_whole_are_refused(tmp_path: Path, name: str, damage:
 
 def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) -> None:
     logos = logos_of(100)
-    build_reduced(tmp_path, logos)
+    build(tmp_path, logos)
     content = bytearray((tmp_path / RECORDS_NAME).read_bytes())
     content[50] ^= 1
     (tmp_path / RECORDS_NAME).write_bytes(content)
@@ -190,7 +207,7 @@ def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) ->
 )
 def test_a_manifest_with_an_impossible_reduction_is_refused(tmp_path: Path, field: str, value: float) -> None:
     logos = logos_of(100)
-    build_reduced(tmp_path, logos)
+    build(tmp_path, logos)
     manifest = json.loads((tmp_path / "index.json").read_bytes())
     manifest["reduction"][field] = value
     (tmp_path / "index.json").write_text(json.dumps(manifest))
@@ -202,7 +219,7 @@ def test_unusable_vectors_are_left_out(tmp_path: Path) -> None:
     logo_ids, vectors = logos_of(200)
     vectors[7] = np.nan
     vectors[8] = 1e30
-    manifest = build_reduced(tmp_path, (logo_ids, vectors))
+    manifest = build(tmp_path, (logo_ids, vectors))
     assert manifest.items == 198
     index = load_index(tmp_path, dim=DIM, vectors=kept((logo_ids, vectors)))
     assert logo_ids[7] not in index
@@ -213,4 +230,4 @@ def test_a_sample_without_a_usable_vector_cannot_be_reduced(tmp_path: Path) -> N
     logo_ids, vectors = logos_of(20)
     vectors[:] = np.nan
     with pytest.raises(IndexBuildError, match="nothing to index"):
-        build_reduced(tmp_path, (logo_ids, vectors))
+        build(tmp_path, (logo_ids, vectors))

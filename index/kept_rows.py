@@ -1,0 +1,152 @@
+"""What a reduced index needs of each logo, kept from one build to the next: most of a build is to read all vectors.
+
+A row is kept under the logo's id and the checksum of its stored row, so it is used again only for the same vector. A
+build that was killed goes on where it was last on the disk; the nightly one reads what is new since the last.
+
+    state.npz   how the rows were made, what is known of the truth about them, and how many there are
+    rows        one `dtype` a logo, appended to
+
+Rows are synced before a state that counts them takes the old one's place, and what lies behind the counted ones is cut
+off. So after a crash the state and its rows belong together, or, if the state is damaged, all is read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.durable import sync_directory, sync_file
+from index.recall import Truth
+from index.reduction import Reduction, record_bytes
+
+logger = logging.getLogger(__name__)
+
+STATE_NAME, ROWS_NAME = "state.npz", "rows"
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What has to be the same for rows to be used again: the length of a vector, and whose vectors they are."""
+
+    dim: int
+    weights_digest: str
+
+
+class KeptRows:
+    """The rows in a directory. One build at a time may use it.
+
+    Args:
+        directory: exists.
+        reduction: how the rows are made.
+        truth: about the vectors of all rows.
+        fitted_to: how many logos there were when the reduction was made.
+        count: how many rows there are.
+    """
+
+    def __init__(self, directory: Path, reduction: Reduction, truth: Truth, fitted_to: int, count: int = 0) -> None:
+        self.reduction = reduction
+        self.truth = truth
+        self.fitted_to = fitted_to
+        self._directory = directory
+        self._dtype = _row(reduction)
+        self._count = count
+        self._file = (directory / ROWS_NAME).open("ab")
+        self._file.truncate(count * self._dtype.itemsize)
+
+    @classmethod
+    def load(cls, directory: Path, origin: Origin) -> KeptRows | None:
+        """Take up what an earlier build left; `None` if that is nothing, damaged, or of other vectors."""
+        if not (directory / STATE_NAME).exists():
+            return None
+        try:
+            with (directory / STATE_NAME).open("rb") as file, np.load(file, allow_pickle=False) as state:
+                made_of = Origin(int(state["dim"]), str(state["weights"]))
+                if int(state["format"]) != _FORMAT or made_of != origin:
+                    return None
+                reduction = Reduction(state["mean"], state["components"], float(state["scale"]), int(state["tree_dim"]))
+                truth = Truth(state["query_ids"], state["queries"], state["nearest"], state["squares"])
+                count = int(state["count"])
+                if (directory / ROWS_NAME).stat().st_size < count * _row(reduction).itemsize:
+                    raise ValueError(f"{ROWS_NAME} is cut short")
+                return cls(directory, reduction, truth, int(state["fitted_to"]), count)
+        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+            logger.warning("%s cannot be used, all logos are read again: %s", directory, error)
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def rows(self) -> NDArray[np.void]:
+        """All rows, (n,), mapped from the file."""
+        self._file.flush()
+        if not self._count:
+            return np.zeros(0, self._dtype)
+        return np.memmap(self._directory / ROWS_NAME, self._dtype, "r", shape=(self._count,))
+
+    def add(self, ids: NDArray[np.int64], checksums: NDArray[np.uint32], vectors: NDArray[np.float32]) -> None:
+        """Make rows of (n, dim) vectors, which can all be searched for."""
+        self.truth.take_in(ids, vectors)
+        projected = self.reduction.project(vectors)
+        rows = np.empty(len(ids), self._dtype)
+        rows["id"], rows["checksum"] = ids, checksums
+        rows["projected"] = projected[:, : self.reduction.tree_dim]
+        rows["record"] = self.reduction.records(vectors, projected)
+        self._file.write(rows.data.cast("B"))
+        self._count += len(rows)
+
+    def save(self, origin: Origin) -> None:
+        """Make sure that the next build finds the rows, whatever happens."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        draft = self._directory / f".{STATE_NAME}"
+        with draft.open("wb") as file:
+            np.savez(
+                file,
+                format=_FORMAT,
+                dim=origin.dim,
+                weights=origin.weights_digest,
+                mean=self.reduction.mean,
+                components=self.reduction.components,
+                scale=self.reduction.scale,
+                tree_dim=self.reduction.tree_dim,
+                query_ids=self.truth.logo_ids,
+                queries=self.truth.queries,
+                nearest=self.truth.nearest,
+                squares=self.truth.squares,
+                fitted_to=self.fitted_to,
+                count=self._count,
+            )
+        sync_file(draft)
+        draft.replace(self._directory / STATE_NAME)
+        sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Let go of the file; what was not saved is cut off by the next build."""
+        self._file.close()
+
+
+def _row(reduction: Reduction) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("id", "<i8"),
+            ("checksum", "<u4"),
+            ("projected", "<f4", reduction.tree_dim),
+            ("record", "u1", record_bytes(reduction.code_dim)),
+        ]
+    )
