@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.deletions import DeletionLog
 from embeddings.errors import StoreModelError
 from embeddings.id_table import WINDOW
 from embeddings.layout import storage_errors, sync_file
@@ -90,6 +91,7 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
         slots = np.array([file.id_at(row) for row in damaged], np.int64)
         kept_in = _keep_rows(path, file, np.array(damaged), slots)
         check()
+        DeletionLog(path).tell()
         for row in damaged:
             tombstone = np.array([QUARANTINED])
             file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32))
