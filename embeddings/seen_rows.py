@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embeddings.store_file import StoreFile
 
-BLOCK = 1 << 15  # rows: 256 KiB of id slots, which stay in the processor's cache
+BLOCK = 1 << 14  # rows: 128 KiB of id slots, which stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,21 +54,20 @@ class SeenRows:
         """Return how many logos the rows from `first` up to `stop` hold now."""
         return sum(int(np.count_nonzero(slots > 0)) for slots in self.blocks(first, stop))
 
+    def ids(self) -> NDArray[np.int64]:
+        """Return the ids of all logos, (n,), in the order they were stored."""
+        slots = self.slots(0, self.end)
+        return slots[slots > 0]
+
     def added_since(self, before: SeenRows | None) -> NDArray[np.int64]:
         """Return the ids, (n,), in the rows that an earlier look at the file did not see, or believe; all without one.
 
         A logo that was deleted and added again is among them: it has another row.
         """
         if before is None or before.file is not self.file:
-            slots = self.slots(0, self.end)
-        else:
-            late = before.pending[~np.isin(before.pending, self.pending)]
-            slots = np.concatenate(
-                [
-                    *(self.slots(row, row + 1) for row in late.tolist()),
-                    self.slots(before.end, self.end),
-                ]
-            )
+            return self.ids()
+        late = before.pending[~np.isin(before.pending, self.pending)]
+        slots = np.concatenate([self.slots(row, row + 1) for row in late.tolist()] + [self.slots(before.end, self.end)])
         return slots[slots > 0]
 
 

@@ -139,7 +139,7 @@ class EmbeddingStore:
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
-        return self.seen().added_since(None)
+        return self.seen().ids()
 
     def seen(self) -> SeenRows:
         """Look at the file, and return which rows it has now."""
