@@ -88,6 +88,7 @@ def _open_parts(settings: Settings) -> Parts:
         settings.data_dir,
         dim=store.dim,
         default=settings.default_index,
+        vectors=store.vectors,
         search_k=settings.search_k,
         weights_digest=store.stamp.digest,
         reload_seconds=settings.reload_seconds,

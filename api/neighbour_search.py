@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
-from index.errors import UnusableVectorError
+from index.errors import UnusableVectorError, VectorUnavailableError
 from index.protocol import Neighbours, SearchIndex
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class NeighbourSearch:
             if logo_id is None:
                 break
             if not self.store.deleted_among([logo_id]):
-                return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
+                with suppress(VectorUnavailableError):
+                    return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
@@ -83,7 +85,8 @@ class NeighbourSearch:
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
         if logo_id in index and not self.store.deleted_among([logo_id]):
-            return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
+            with suppress(VectorUnavailableError):  # the store says below what is wrong with it
+                return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
         try:
             vector = self.store.get(logo_id)
         except KeyError:

@@ -12,9 +12,10 @@ import click
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.convert import export_in_child_process
 from embeddings.layout import inspect
-from index.build import build_index, build_pair, estimated_size
+from index.build import Sample, build_index, build_pair, estimated_size
 from index.generations import current_generation, publish
 from index.manifest import Manifest
+from index.plan import SAMPLE, plan_index
 from settings import Settings
 
 logger = logging.getLogger("manage")
@@ -29,7 +30,12 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.command()
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
-@click.option("--tree-count", type=click.IntRange(1), default=100, show_default=True, help="More trees find more.")
+@click.option("--tree-count", type=click.IntRange(1), help="More trees find more. [default: by size, at most 100]")
+@click.option(
+    "--reduce/--no-reduce",
+    default=None,
+    help="Grow the trees over principal components, and measure on the store's vectors. [default: by size]",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same bytes for the same logos.")
 @click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
@@ -41,7 +47,8 @@ def generate_index(
     settings: Settings,
     output: Path | None,
     name: str | None,
-    tree_count: int,
+    tree_count: int | None,
+    reduce: bool | None,
     jobs: int | None,
     seed: int | None,
     on_disk: bool,
@@ -62,10 +69,13 @@ def generate_index(
         if not len(store):
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
             return
+        plan = plan_index(len(store), trees=tree_count, reduce=False if output is not None else reduce)
+        size = estimated_size(len(store), store.dim, plan.trees, reduced=plan.reduce)
+        logger.info("%s", plan.reason)
         if dry_run:
             click.echo(
-                f"would index {len(store)} logos of {store.dim} values with {tree_count} trees into"
-                f" {output or index_dir}: about {estimated_size(len(store), store.dim, tree_count) / 1e6:.0f} MB"
+                f"would index {len(store)} logos of {store.dim} values with {plan.trees} trees into"
+                f" {output or index_dir}: about {size / 1e6:.0f} MB ({plan.reason})"
             )
             return
 
@@ -78,7 +88,7 @@ def generate_index(
                     snapshot.blocks(),
                     dim=snapshot.dim,
                     rows=len(snapshot),
-                    trees=tree_count,
+                    trees=plan.trees,
                     seed=seed,
                     jobs=jobs or (1 if seed is not None else -1),
                     on_disk=on_disk,
@@ -94,8 +104,18 @@ def generate_index(
             if current_generation(output) is not None:
                 logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
         else:
-            origin = {"model_name": store.stamp.name, "weights_digest": store.stamp.digest}
-            publish(index_dir, lambda directory: build(build_index, directory, **origin), keep=keep, wait=wait)
+
+            def build_generation(directory: Path) -> Manifest:
+                return build(
+                    build_index,
+                    directory,
+                    model_name=store.stamp.name,
+                    weights_digest=store.stamp.digest,
+                    sample=Sample(*store.snapshot().sample(SAMPLE, seed or 0)),
+                    reduced_for=store.vectors if plan.reduce else None,
+                )
+
+            publish(index_dir, build_generation, keep=keep, wait=wait)
     if damaged:
         raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
 

@@ -23,7 +23,11 @@ def stats(settings: Settings, as_json: bool) -> None:
     """Tell what is stored and indexed, by which model, and how large it is."""
     with open_store(settings) as store:
         catalog = IndexCatalog(
-            settings.data_dir, dim=store.dim, default=settings.default_index, weights_digest=store.stamp.digest
+            settings.data_dir,
+            dim=store.dim,
+            default=settings.default_index,
+            vectors=store.vectors,
+            weights_digest=store.stamp.digest,
         )
         file = settings.store_path.stat()
         logos = len(store)
@@ -44,6 +48,8 @@ def stats(settings: Settings, as_json: bool) -> None:
                     "logos": status.items,
                     "logos_not_indexed": max(0, logos - status.items),
                     "trees": status.trees,
+                    "recall_at_10": None if status.recall is None else status.recall.at_10,
+                    "recall_at_100": None if status.recall is None else status.recall.at_100,
                     "error": status.error,
                     "generations": _generation_names(settings.data_dir / status.name),
                     "bytes_on_disk": _bytes_below(settings.data_dir / status.name),

@@ -56,6 +56,17 @@ class IdTable:
             return int(known.rows[place])
         return None
 
+    def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each of (n,) logo ids, -1 where there is none."""
+        known = self._known
+        places = known.ids.searchsorted(ids)
+        places[places == len(known.ids)] = 0
+        rows = np.where(known.ids[places] == ids, known.rows[places], -1) if len(known.ids) else np.full(len(ids), -1)
+        if known.recent:
+            for place, logo_id in enumerate(ids.tolist()):
+                rows[place] = known.recent.get(logo_id, rows[place])
+        return rows
+
     def add(self, ids: Iterable[int], rows: Iterable[int]) -> None:
         """Add ids and the row of each; one thread at a time."""
         known = self._known
@@ -109,6 +120,10 @@ class KnownRows:
             return None
         row = self._table.row_of(logo_id)
         return row if row is not None and self.file.id_at(row) == logo_id else None
+
+    def find_all(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each of (n,) logos, -1 where none is known. It may have been deleted since."""
+        return self._table.rows_of(logo_ids)
 
     def look(self, *, alone: bool = False) -> None:
         """Take in the rows stored since the last look; `alone` says that the caller holds the writer's lock."""

@@ -33,6 +33,14 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are left out."""
+        drawn = np.random.default_rng(seed).permutation(len(self))[:count]
+        drawn.sort()
+        embeddings = self._file.embeddings(self._rows[drawn], self.ids[drawn])
+        intact = np.isfinite(embeddings).all(axis=1)
+        return self.ids[drawn[intact]], embeddings[intact]
+
     def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
 

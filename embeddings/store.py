@@ -137,6 +137,19 @@ class EmbeddingStore:
             )
         return embedding
 
+    def vectors(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the embeddings of logos, (n, dim); one that is not stored, or damaged, is a row of NaN.
+
+        One that another process has just deleted may still be among them.
+        """
+        known = self._known()
+        rows = known.find_all(logo_ids)
+        if (rows < 0).any():
+            with self._mutex:
+                known.look()
+            rows = known.find_all(logo_ids)
+        return known.file.embeddings(rows, logo_ids)
+
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
         return self.seen().ids()

@@ -71,6 +71,28 @@ class StoreFile:
             return None
         return np.frombuffer(content, "<f4")
 
+    def embeddings(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the embeddings of rows anywhere, (n, dim), with NaN for one that `embedding` would not return.
+
+        A row of -1 is none.
+        """
+        found = np.empty((len(rows), self.dim), "<f4")
+        places = found.data.cast("B")
+        size, id_bytes = self._row_bytes, ids.astype("<i8").tobytes()
+        for place, row in enumerate(rows.tolist()):
+            content = places[place * size : (place + 1) * size]
+            whole, checksum = False, b""
+            try:
+                whole = row >= 0 and os.preadv(self._fd, [content], self._offsets.embeddings + size * row) == size
+                if whole:
+                    checksum = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row)
+            except OSError:
+                whole = False  # a bad sector costs one row
+            id_checksum = zlib.crc32(id_bytes[ID_BYTES * place : ID_BYTES * (place + 1)])
+            if not whole or zlib.crc32(content, id_checksum) != int.from_bytes(checksum, "little"):
+                found[place] = np.nan
+        return found
+
     def checksum(self, row: int) -> int:
         """Return the stored checksum of a row; 0 if it cannot be read."""
         try:

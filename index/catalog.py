@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.annoy_engine import SEARCH_K_FLOOR, AnnoySearchIndex
+from index.annoy_engine import SEARCH_K_FLOOR
 from index.errors import IndexUnavailableError, UnknownIndexError
 from index.exact import ExactIndex
 from index.generations import index_directories
-from index.protocol import SearchIndex
+from index.loading import LoadedIndex, load_index
+from index.protocol import SearchIndex, Vectors
 from index.watched_index import IndexStatus, WatchedIndex
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,11 @@ class IndexCatalog:
         data_dir: holds a directory for each index; names that begin with a dot are passed over.
         dim: the number of values of a vector.
         default: the index that `get(None)` answers; it counts as empty as long as it has no files.
-        search_k: see `AnnoySearchIndex`.
+        vectors: gives the vectors of logos, without which reduced indexes cannot be served.
+        search_k: see `load_index`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: between two looks of the watcher.
-        search_k_floor: see `AnnoySearchIndex`.
+        search_k_floor: see `load_index`.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class IndexCatalog:
         *,
         dim: int,
         default: str,
+        vectors: Vectors | None = None,
         search_k: int | None = None,
         weights_digest: str = "",
         reload_seconds: float = 5.0,
@@ -55,6 +58,7 @@ class IndexCatalog:
         self._data_dir = data_dir
         self._dim = dim
         self._default = default
+        self._vectors = vectors
         self._search_k = search_k
         self._search_k_floor = search_k_floor
         self._weights_digest = weights_digest
@@ -125,10 +129,11 @@ class IndexCatalog:
                 if self._indexes[path.name].is_stray():
                     logger.warning("%s holds no index: it is passed over", path)
 
-    def _load(self, directory: Path, digests: bool) -> AnnoySearchIndex:
-        return AnnoySearchIndex.load(
+    def _load(self, directory: Path, digests: bool) -> LoadedIndex:
+        return load_index(
             directory,
             dim=self._dim,
+            vectors=self._vectors,
             search_k=self._search_k,
             search_k_floor=self._search_k_floor,
             weights_digest=self._weights_digest,

@@ -6,6 +6,7 @@ SearchError
 ├── IndexDamagedError      the files of an index are missing, broken, or do not belong together
 ├── IndexBuildError        an index cannot be built from what was given
 │   └── BuildInProgressError   another build of this index is under way
+├── VectorUnavailableError the vector of an indexed logo cannot be had
 ├── DimensionError         a query vector has another number of values than the index
 └── UnusableVectorError    no distance can be computed from a query vector; a ValueError, too
 """
@@ -38,6 +39,10 @@ class IndexBuildError(SearchError):
 
 class BuildInProgressError(IndexBuildError):
     """Another build of this index is under way."""
+
+
+class VectorUnavailableError(SearchError):
+    """The vector of an indexed logo cannot be had: it is damaged, or no longer stored."""
 
 
 class DimensionError(SearchError):

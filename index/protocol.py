@@ -5,11 +5,15 @@ Every engine answers this protocol, and the tests hold each to `index.exact.Exac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class SearchIndex(Protocol):
 
         Raises:
             KeyError: the logo is not indexed.
+            VectorUnavailableError: the index needs the logo's vector, and it cannot be had.
             ValueError: `count` is below 1.
         """
 

@@ -17,10 +17,23 @@ from pathlib import Path
 from index.annoy_file import check_annoy_file
 from index.errors import IndexDamagedError
 from index.logo_ids import LogoIds
-from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME, FileRecord, Manifest, read_manifest
+from index.manifest import (
+    BIN_NAME,
+    COMPONENTS_NAME,
+    JSON_NAME,
+    RECORDS_NAME,
+    TXT_NAME,
+    FileRecord,
+    Manifest,
+    read_manifest,
+)
+from index.recall import Recall
+from index.reduction import Reduction, record_bytes
 from index.regular_file import open_regular, read_regular
 
 GENERATIONS = "generations"
+
+_READ_BYTES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +45,22 @@ class VerifiedFiles:
         trees: the number of Annoy's trees.
         identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
             verified: device, inode, size and time of the last change.
+        tree_dim: the number of values that the trees are grown over.
+        reduction: how the vectors were shortened; `None` if they were not.
+        recall: what was measured when the index was built, if that was measured.
     """
 
     logo_ids: LogoIds
     trees: int
     identity: tuple[int, ...]
+    tree_dim: int
+    reduction: Reduction | None = None
+    recall: Recall | None = None
+
+    @property
+    def measured_effort(self) -> int | None:
+        """The `search_k` that was found to be enough, if that was measured."""
+        return None if self.recall is None else self.recall.search_k
 
 
 def verify_files(
@@ -64,9 +88,12 @@ def verify_files(
         if manifest is not None:
             _check_origin(directory, manifest, dim, weights_digest)
         logo_ids = _check_txt(directory / TXT_NAME, manifest)
+        reduction = None if manifest is None else _check_reduction(directory, manifest, digests, progress)
+        tree_dim = dim if reduction is None else reduction.tree_dim
         with open_regular(directory / BIN_NAME) as file:
-            trees = _check_bin(file, manifest, dim, len(logo_ids), digests, progress)
-            return VerifiedFiles(logo_ids, trees, identity(os.fstat(file.fileno())))
+            trees = _check_bin(file, manifest, tree_dim, len(logo_ids), digests, progress)
+            recall = None if manifest is None else manifest.recall
+            return VerifiedFiles(logo_ids, trees, identity(os.fstat(file.fileno())), tree_dim, reduction, recall)
     except OSError as error:
         raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
 
@@ -105,6 +132,36 @@ def _check_txt(path: Path, manifest: Manifest | None) -> LogoIds:
         _check_count(path, "bytes", len(content), manifest.index_txt.size)
         _check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
     return logo_ids
+
+
+def _check_reduction(
+    directory: Path, manifest: Manifest, digests: bool, progress: Callable[[int], None]
+) -> Reduction | None:
+    record = manifest.reduction
+    if record is None:
+        return None
+    _check_count(directory / RECORDS_NAME, "bytes", manifest.items * record_bytes(record.code_dim), record.records.size)
+    for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
+        with open_regular(directory / name) as file:
+            _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
+            if digests or name == COMPONENTS_NAME:
+                _check_digest(directory / name, digest_of(file, progress), of_file)
+    return Reduction.load(
+        directory / COMPONENTS_NAME,
+        dim=manifest.dim,
+        code_dim=record.code_dim,
+        scale=record.scale,
+        tree_dim=record.tree_dim,
+    )
+
+
+def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
+    """Answer the SHA-256 of what is left to read of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    while content := file.read(_READ_BYTES):
+        digest.update(content)
+        progress(len(content))
+    return digest.hexdigest()
 
 
 def _check_bin(

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from index.annoy_engine import AnnoySearchIndex
 from index.errors import IndexDamagedError
 from index.generations import current_generation, list_generations
+from index.loading import LoadedIndex
 from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME
 from index.protocol import SearchIndex
+from index.recall import Recall
 from index.verification import GENERATIONS, identity
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class IndexStatus:
         source: the name of the generation that answers, or `ORIGINAL_PAIR`; empty if none does.
         items: logos that it answers from.
         trees: Annoy's trees.
+        recall: what was measured when it was built; `None` if that was not.
         error: why the files that belong there are not what answers; `None` if they are.
     """
 
@@ -35,6 +37,7 @@ class IndexStatus:
     source: str = ""
     items: int = 0
     trees: int = 0
+    recall: Recall | None = None
     error: str | None = None
 
 
@@ -52,7 +55,7 @@ class WatchedIndex:
     """
 
     def __init__(
-        self, directory: Path, load: Callable[[Path, bool], AnnoySearchIndex], *, empty: SearchIndex | None
+        self, directory: Path, load: Callable[[Path, bool], LoadedIndex], *, empty: SearchIndex | None
     ) -> None:
         self.index = empty
         self.status = IndexStatus(directory.name)
@@ -94,13 +97,14 @@ class WatchedIndex:
                 continue
             label = source.name if source.parent.name == GENERATIONS else ORIGINAL_PAIR
             self.index = index
-            self.status = replace(self.status, source=label, items=len(index), trees=index.trees)
-            logger.info("index %s: %d logos from %s", self.status.name, len(index), source)
+            self.status = replace(self.status, source=label, items=len(index), trees=index.trees, recall=index.recall)
+            found = f", recall@10 {index.recall.at_10:.3f} when it was built" if index.recall else ""
+            logger.info("index %s: %d logos from %s%s", self.status.name, len(index), source, found)
             return
         if not self.status.source:
             self.index = None
 
-    def _load_unchanged(self, source: Path, digests: bool) -> AnnoySearchIndex:
+    def _load_unchanged(self, source: Path, digests: bool) -> LoadedIndex:
         before = _fingerprint(source)
         index = self._load(source, digests)
         if _fingerprint(source) != before:

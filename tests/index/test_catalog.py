@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.annoy_engine import AnnoySearchIndex
 from index.catalog import IndexCatalog
 from index.errors import DimensionError, IndexUnavailableError, UnknownIndexError
 from index.generations import publish
+from index.loading import LoadedIndex, load_index
 from tests.index.samples import build, some_logos, without_privileges, write_pair
 
 QUERY = np.zeros(8, np.float32)
@@ -375,14 +375,13 @@ def test_files_that_change_while_they_are_read_are_left_to_the_next_look(
     """A pair cannot be replaced in one step: the ids that were read may belong to another `index.bin`."""
     write_pair(tmp_path / "logos", some_logos(10))
     with monkeypatch.context() as replaced_meanwhile:
-        load = AnnoySearchIndex.load
 
-        def load_slowly(directory: Path, **options: Any) -> AnnoySearchIndex:
-            index = load(directory, **options)
+        def load_slowly(directory: Path, **options: Any) -> LoadedIndex:
+            index = load_index(directory, **options)
             (directory / "index.txt").write_text("".join(f"{logo_id}\n" for logo_id in range(901, 911)))
             return index
 
-        replaced_meanwhile.setattr("index.catalog.AnnoySearchIndex.load", load_slowly)
+        replaced_meanwhile.setattr("index.catalog.load_index", load_slowly)
         catalog = catalog_of(tmp_path)
     assert "changed while it was read" in str(catalog.status()[0].error)
 
@@ -433,7 +432,7 @@ def test_the_watcher_survives_what_nobody_foresaw(
     tmp_path: Path, watched: IndexCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("index.catalog.AnnoySearchIndex", None)
+        broken.setattr("index.catalog.load_index", None)
         publish_logos(tmp_path / "logos", 20)
         while "the next look is in 0.01 s" not in caplog.text:
             time.sleep(0.01)

@@ -1,0 +1,46 @@
+"""The index in a directory, by whichever engine its files were made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from index.annoy_engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
+from index.errors import IndexDamagedError
+from index.protocol import Vectors
+from index.reduced_engine import ReducedSearchIndex
+from index.verification import verify_files
+
+LoadedIndex = AnnoySearchIndex | ReducedSearchIndex
+
+
+def load_index(
+    directory: Path,
+    *,
+    dim: int,
+    vectors: Vectors | None = None,
+    search_k: int | None = None,
+    search_k_floor: int = SEARCH_K_FLOOR,
+    weights_digest: str = "",
+    digests: bool = False,
+) -> LoadedIndex:
+    """Verify the files of a directory (see `index.verification.verify_files`) and map them.
+
+    Args:
+        directory: holds a generation, or the original's pair.
+        dim: the number of values of a vector.
+        vectors: gives the vectors of logos; only reduced indexes need it.
+        search_k: candidates to inspect for every query, instead of what was measured when the index was built.
+        search_k_floor: see `index.annoy_engine.SEARCH_K_FLOOR`.
+        weights_digest: of the model that made the store's vectors; empty if unknown.
+        digests: check the digests of all files, too.
+
+    Raises:
+        IndexDamagedError: the files are missing, broken, or do not belong together.
+    """
+    files = verify_files(directory, dim=dim, weights_digest=weights_digest, digests=digests)
+    effort = Effort(search_k, files.measured_effort, search_k_floor)
+    if files.reduction is None:
+        return AnnoySearchIndex.of(directory, files, effort)
+    if vectors is None:
+        raise IndexDamagedError(f"{directory} holds a reduced index, which is searched with the store at hand")
+    return ReducedSearchIndex.of(directory, files, effort, vectors)
