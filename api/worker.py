@@ -116,7 +116,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         reader = req.body.reader
         if not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
             req.force_close()  # what the app refuses unread, in chunks or too long, has not all been received
-        return super().handle_request(req, conn)
+        conn.sock.begin_answer()
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.end_answer()
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Go on after an answer, as soon as the client has taken it."""

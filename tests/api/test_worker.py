@@ -233,6 +233,23 @@ def test_large_answer_is_whole_read_at_once_or_late(server: Server) -> None:
         assert read_answer(late).isdigit()
 
 
+@pytest.mark.parametrize("body", [b"", b"short", bytes(2**17)], ids=["no", "small", "large"])
+def test_head_of_an_answer_is_sent_with_its_body_but_does_not_wait_for_one(body: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(20)
+    with theirs:
+        client = ClientSocket(ours)
+        client.begin_answer()
+        client.sendall(b"head")
+        assert select.select([theirs], [], [], 0)[0] == []
+        if body:
+            client.sendall(body)
+            assert theirs.recv(4 + len(body)).startswith(b"head" + body[:1])
+        client.end_answer()
+        assert body or theirs.recv(100) == b"head"
+        client.close()
+
+
 def test_answer_in_pieces_is_made_as_the_client_takes_it(server: Server) -> None:
     expected = b"".join(bytes([number]) * PIECE for number in range(PIECES))
 
