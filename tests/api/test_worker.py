@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -477,6 +478,19 @@ def test_request_under_way_at_shutdown_is_answered(tmp_path: Path) -> None:
         assert read_all(client).endswith(b"whole")
         assert idle.recv(1) == b""
         assert server.process.wait(20) == 0
+
+
+def test_signs_of_life_are_given_now_and_then() -> None:
+    given: list[float] = []
+    worker = BufferingWorker.__new__(BufferingWorker)
+    worker._notify_at = 0.0
+    worker.tmp = SimpleNamespace(notify=lambda: given.append(0.0))
+    for _ in range(1000):
+        worker.notify()
+    assert len(given) == 1
+    time.sleep(0.6)
+    worker.notify()
+    assert len(given) == 2
 
 
 @pytest.mark.parametrize(
