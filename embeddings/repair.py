@@ -89,9 +89,9 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
         if not damaged:
             return RepairReport([], None, [])
         slots = np.array([file.id_at(row) for row in damaged], np.int64)
+        DeletionLog(path).tell()
         kept_in = _keep_rows(path, file, np.array(damaged), slots)
         check()
-        DeletionLog(path).tell()
         for row in damaged:
             tombstone = np.array([QUARANTINED])
             file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32))
