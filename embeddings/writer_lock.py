@@ -44,10 +44,13 @@ def writer_lock(path: Path) -> Iterator[Callable[[], None]]:
 
 
 def is_free(path: Path) -> bool:
-    """Tell whether nobody holds the writer's lock of the store at `path`; False also where that cannot be told."""
+    """Tell whether nobody holds the writer's lock of the store at `path`.
+
+    False also where that cannot be told: before there is a side file, which only writers make.
+    """
     side = Path(f"{path}.lock")
     try:
-        fd = os.open(side, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(side, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
