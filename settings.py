@@ -157,6 +157,20 @@ class Settings:
         "a whole number of nodes",
         "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: `max(count, 100)` × trees.",
     )
+    search_unindexed: bool = _setting(
+        "ANN_SEARCH_UNINDEXED",
+        False,
+        _switch,
+        "true or false",
+        "Let queries also search stored logos that the index does not hold yet, exactly: a scan of their vectors.",
+    )
+    search_unindexed_max: int = _setting(
+        "ANN_SEARCH_UNINDEXED_MAX",
+        10_000,
+        _whole(1),
+        "a whole number of logos",
+        "How many of them, at most, the newest: a worker process keeps their vectors, 5 KB each, for each index.",
+    )
     max_batch_logos: int = _setting(
         "ANN_MAX_BATCH_LOGOS", 1000, _whole(1), "a whole number", "Logo ids that one `/batch` request may name."
     )

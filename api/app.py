@@ -21,6 +21,7 @@ from api.body_limit import BodyLimit
 from api.logo_adder import LogoAdder
 from api.neighbour_search import NeighbourSearch
 from api.startup import prepare
+from api.unindexed import UnindexedLogos
 from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
 from embeddings.fetch import ImageFetcher
@@ -131,7 +132,8 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         embed_concurrency=settings.embed_concurrency,
         max_pixels=settings.image_max_pixels,
     )
-    search = NeighbourSearch(parts.store, parts.catalog)
+    unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if settings.search_unindexed else None
+    search = NeighbourSearch(parts.store, parts.catalog, unindexed)
     logo = resources.LogoNeighboursResource(search)
     if settings.allow_delete:
         logo = resources.DeletableLogoResource(search, limit)

@@ -6,9 +6,11 @@ has none to read; the worker's loop fills the one side and empties the other.
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +18,9 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
+logger = logging.getLogger(__name__)
+
+_JOINED_BYTES = 2**16  # a body below this is sent together with its head
 _PART_BYTES = 2**20  # the most that is received before the loop turns to the next connection
 _READ_BYTES = 2**13  # what is received of a head; what a client sends ahead of its turn stays with the kernel
 _HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # the parser refuses a bare line feed as soon as it sees one
@@ -27,33 +32,73 @@ class ClientSocket:
     """A client's socket as gunicorn sees it: sending neither waits nor fails, and there is nothing to read.
 
     Attributes:
-        unsent: what the client has not taken yet, left to the loop.
-        unsent_bytes: how much memory that keeps from being freed.
+        unsent: what the client has not taken yet, left to the loop. It is empty once there is nothing more to send.
+        unsent_bytes: how much memory that, and the pieces still to be made, keep from being freed.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.fileno = sock.fileno
-        self.close = sock.close
         self.unsent: deque[tuple[bytes, int]] = deque()  # and how much of it was taken
         self.unsent_bytes = 0
         self._sock = sock
+        self._holds_next = False
+        self._held = b""
+        self._pieces: Iterator[bytes] | None = None
+        self._pieces_bytes = 0
+
+    def begin_answer(self) -> None:
+        """Hold back what is sent next, the head, until its body follows: one packet is faster than two."""
+        self._holds_next = True
+
+    def end_answer(self) -> None:
+        """Send what is held back, of an answer without a body."""
+        self._holds_next = False
+        self._send_held()
 
     def sendall(self, data: bytes) -> None:
         """Send what the client takes at once, and keep the rest."""
-        sent = 0 if self.unsent else self._send(data)
-        if sent < len(data):
-            self.unsent.append((data, sent))
-            self.unsent_bytes += len(data)
+        if self._holds_next:
+            self._holds_next, self._held = False, data
+        elif len(data) < _JOINED_BYTES:
+            self._held += data
+            self._send_held()
+        else:
+            self._send_held()
+            self._send_or_keep(data)
 
-    def send_some(self) -> None:
-        """Send a part of what was kept."""
+    def send_later(self, pieces: Iterator[bytes], held_bytes: int) -> None:
+        """Send pieces after all that was kept, each made once the client has taken those before it.
+
+        If one cannot be made, the connection is broken off.
+
+        Args:
+            pieces: each takes at most a few milliseconds to make.
+            held_bytes: how much memory they take until the last one is made.
+        """
+        self._pieces, self._pieces_bytes = pieces, held_bytes
+        self.unsent_bytes += held_bytes
+        if not self.unsent:
+            self._make_piece()
+        while self.unsent and self.send_some():
+            pass
+
+    def send_some(self) -> bool:
+        """Send a part of what was kept; tell whether the client took all of the part."""
         data, sent = self.unsent.popleft()
         sent += self._send(memoryview(data)[sent:])
         if sent < len(data):
             self.unsent.appendleft((data, sent))
-        else:
-            self.unsent_bytes -= len(data)
+            return False
+        self.unsent_bytes -= len(data)
+        if not self.unsent:
+            self._make_piece()
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._forget_pieces()
+        self._sock.close()
 
     def receive(self, size: int) -> bytes | None:
         """Return up to `size` bytes: None if nothing has come, and an empty string if nothing will."""
@@ -94,7 +139,39 @@ class ClientSocket:
         except BlockingIOError:
             return 0
         except OSError:
+            self._forget_pieces()
             return len(data)
+
+    def _send_held(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._send_or_keep(held)
+
+    def _send_or_keep(self, data: bytes) -> None:
+        sent = 0 if self.unsent else self._send(data)
+        if sent < len(data):
+            self.unsent.append((data, sent))
+            self.unsent_bytes += len(data)
+
+    def _make_piece(self) -> None:
+        if self._pieces is None:
+            return
+        try:
+            piece = next(self._pieces, None)
+        except Exception:
+            logger.exception("closed on a client: the rest of its answer cannot be made")
+            piece = None
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        if piece is None:
+            self._forget_pieces()
+        else:
+            self.unsent.append((piece, 0))
+            self.unsent_bytes += len(piece)
+
+    def _forget_pieces(self) -> None:
+        self.unsent_bytes -= self._pieces_bytes
+        self._pieces, self._pieces_bytes = None, 0
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types

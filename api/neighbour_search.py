@@ -1,7 +1,8 @@
 """The query journey: a logo id, or a vector, to its nearest logos.
 
 A logo that the index holds is looked up there; one that is only stored is looked up by its stored
-vector, so it is found as soon as it was added, and is not among its own neighbours. A deleted logo is in no
+vector, so it is found as soon as it was added, and is not among its own neighbours. Nor is it among those of others
+until the index holds it, unless stored logos are searched beside the index (`unindexed.py`). A deleted logo is in no
 answer, although the index holds it until it is built again.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from api.unindexed import UnindexedLogos
 from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
@@ -37,6 +39,7 @@ class NeighbourSearch:
 
     store: EmbeddingStore
     catalog: IndexCatalog
+    unindexed: UnindexedLogos | None = None
 
     def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
         """Answer the nearest logos to a known one; `None` if neither index nor store know it.
@@ -71,7 +74,7 @@ class NeighbourSearch:
                 break
             if not self.store.deleted_among([logo_id]):
                 with suppress(VectorUnavailableError):
-                    return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
+                    return self._nearest_to_logo(index, logo_id, count)
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
@@ -81,20 +84,34 @@ class NeighbourSearch:
             DimensionError: the vector has another number of values than the index.
             UnusableVectorError: no distance can be computed from it.
         """
-        return self._stored(functools.partial(self.catalog.get(index_name).nearest_to_vector, vector), count)
+        return self._nearest_to_vector(self.catalog.get(index_name), vector, count)
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
         if logo_id in index and not self.store.deleted_among([logo_id]):
             with suppress(VectorUnavailableError):  # the store says below what is wrong with it
-                return self._stored(functools.partial(index.nearest_to_logo, logo_id), count)
+                return self._nearest_to_logo(index, logo_id, count)
         try:
             vector = self.store.get(logo_id)
         except KeyError:
             return None
         try:
-            return self._stored(functools.partial(index.nearest_to_vector, vector), count)
+            return self._nearest_to_vector(index, vector, count, logo_id=logo_id)
         except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error
+
+    def _nearest_to_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours:
+        ask: Callable[[int], Neighbours] = functools.partial(index.nearest_to_logo, logo_id)
+        if self.unindexed is not None:
+            ask = self.unindexed.beside(index, ask, lambda: self.store.vectors(np.array([logo_id]))[0])
+        return self._stored(ask, count)
+
+    def _nearest_to_vector(
+        self, index: SearchIndex, vector: NDArray[np.floating], count: int, *, logo_id: int | None = None
+    ) -> Neighbours:
+        ask: Callable[[int], Neighbours] = functools.partial(index.nearest_to_vector, vector)
+        if self.unindexed is not None:
+            ask = self.unindexed.beside(index, ask, lambda: vector, logo_id=logo_id)
+        return self._stored(ask, count)
 
     def _stored(self, ask: Callable[[int], Neighbours], count: int) -> Neighbours:
         """Ask an index for neighbours, and for more where some of them are deleted."""

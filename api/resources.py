@@ -8,11 +8,14 @@ from typing import Any
 import falcon
 import numpy as np
 
-from api import schemas
+from api import schemas, stored_answer
+from api.lazy_body import lazily
 from api.logo_adder import Logo, LogoAdder
 from api.neighbour_search import NeighbourSearch
 from api.write_limit import WriteLimit
+from embeddings.seen_rows import BLOCK
 from embeddings.store import EmbeddingStore
+from embeddings.stored_ids import StoredIds
 from index.protocol import Neighbours
 
 DEFAULT_COUNT = 100
@@ -154,7 +157,14 @@ class StoredResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the ids in the order they were stored."""
-        resp.media = {"stored": self.store.ids()}
+        seen = self.store.seen()
+        if seen.end <= BLOCK:
+            resp.media = {"stored": seen.ids()}
+            return
+        ids = StoredIds(seen)
+        resp.content_type = falcon.MEDIA_JSON
+        pieces = lazily(stored_answer.pieces(ids), req.env, held_bytes=ids.nbytes)
+        resp.set_stream(pieces, stored_answer.length(ids))
 
 
 def _unknown(logo_id: int) -> falcon.HTTPNotFound:

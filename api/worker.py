@@ -33,6 +33,7 @@ from api.connection import ClientSocket, Connection
 _HEAD_BYTES = 2**16  # a head that goes on beyond this is refused
 _LINGER_SECONDS = 2.0  # for a client to read the last answer although it is still sending; RFC 9112, section 9.6
 _LOOK_SECONDS = 0.1  # between looks at what was waited for too long
+_NOTIFY_SECONDS = 0.5  # between signs of life; gunicorn's `timeout` for them counts in whole seconds
 _RETRY_SECONDS = 1.0  # before descriptors that had run out are tried again
 _CALM_SECONDS = 5.0  # between two warnings
 _SPARE_DESCRIPTORS = 32  # are left to the app once they have run out
@@ -69,7 +70,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         # What a connection is waited for to do: begin a request, end it, take its answer, close after the last one.
         self._idle, self._receiving, self._sending, self._closing = Waiting(), Waiting(), Waiting(), Waiting()
         self._held_bytes = 0  # of all that are waited for
-        self._look_at = self._calm_until = self._retry_at = self._idle_until = 0.0  # all by the monotonic clock
+        self._notify_at = self._look_at = self._calm_until = self._retry_at = self._idle_until = (
+            0.0  # all by the monotonic clock
+        )
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -95,6 +98,13 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         server = listener.getsockname()
         self.enqueue_req(Connection(self.cfg, sock, client, server, body_bytes=self.limits.body_bytes))
 
+    def notify(self) -> None:
+        """Give a sign of life, but not in each round of the loop, which then waits for the interpreter's lock."""
+        now = time.monotonic()
+        if now >= self._notify_at:
+            self._notify_at = now + _NOTIFY_SECONDS
+            super().notify()
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """Begin or cease to take new connections; they wait in the listener's backlog."""
         if self.alive and self._accepting and not enabled:
@@ -116,7 +126,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         reader = req.body.reader
         if not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
             req.force_close()  # what the app refuses unread, in chunks or too long, has not all been received
-        return super().handle_request(req, conn)
+        conn.sock.begin_answer()
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.end_answer()
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Go on after an answer, as soon as the client has taken it."""

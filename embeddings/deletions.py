@@ -3,6 +3,9 @@
 An index holds a deleted logo until it is built again. The file tells every process at once, and still knows after a
 compaction, when the store has forgotten. It only names *candidates*: an id is written here, and synced, before the
 store forgets it, and stays when the logo is added again. The store has the last word.
+
+The file also grows, if only by an empty line, before rows go for any other reason: those who count rows
+(`live_count.py`) need not count again while it stays as it is.
 """
 
 from __future__ import annotations
@@ -12,12 +15,21 @@ import os
 import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from embeddings.layout import storage_errors, sync_directory
 
 _MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
 
 log = logging.getLogger(__name__)
+
+
+class LogPlace(NamedTuple):
+    """What the file is, and how much of it there is: another whenever something was written; zeros without a file."""
+
+    inode: int
+    size: int
+    changed_ns: int
 
 
 class DeletionLog:
@@ -44,6 +56,24 @@ class DeletionLog:
             finally:
                 os.close(fd)
             sync_directory(self._path.parent)  # whoever made the file may have been killed before that
+
+    def tell(self) -> None:
+        """Tell that rows are about to go although no logo is deleted, durably: damaged ones, which are put aside.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: it could not be written.
+        """
+        self.write([])
+
+    def place(self) -> LogPlace | None:
+        """Return where the file ends now; None if that cannot be told."""
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - as below
+        except FileNotFoundError:
+            return LogPlace(0, 0, 0)
+        except OSError:
+            return None
+        return LogPlace(status.st_ino, status.st_size, status.st_mtime_ns)
 
     def among(self, logo_ids: Collection[int]) -> set[int]:
         """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""

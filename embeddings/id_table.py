@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.seen_rows import SeenRows
 from embeddings.store_file import StoreFile
 
 WINDOW = 4096  # rows: the largest batch, and so how far behind the last known row a new one may appear
@@ -144,6 +145,11 @@ class KnownRows:
                 if ids[0] > 0 and (whole or self._table.row_of(int(ids[0])) is None):
                     self._take_in(int(ids[0]), row)
                     self.synced = min(self.synced, row)
+
+    def seen(self) -> SeenRows:
+        """Return what the last look saw."""
+        pending, superseded = (np.array(sorted(rows), np.int64) for rows in (self.pending, self.superseded))
+        return SeenRows(self.file, self.end, pending, superseded)
 
     def take_own(self, first: int, ids: list[int]) -> None:
         """Take in rows that the caller, who still holds the writer's lock, stored and synced."""

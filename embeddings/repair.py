@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.deletions import DeletionLog
 from embeddings.errors import StoreModelError
 from embeddings.id_table import WINDOW
 from embeddings.layout import storage_errors, sync_file
@@ -88,6 +89,7 @@ def _quarantine(path: Path, store: EmbeddingStore, progress: Callable[[int], Non
         if not damaged:
             return RepairReport([], None, [])
         slots = np.array([file.id_at(row) for row in damaged], np.int64)
+        DeletionLog(path).tell()
         kept_in = _keep_rows(path, file, np.array(damaged), slots)
         check()
         for row in damaged:

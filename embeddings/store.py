@@ -56,6 +56,8 @@ from embeddings.deletions import DeletionLog
 from embeddings.errors import DamagedRowError, StoreError, StoreFullError, StoreModelError, StoreUnavailableError
 from embeddings.id_table import WINDOW, KnownRows
 from embeddings.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.live_count import LiveCount
+from embeddings.seen_rows import SeenRows
 from embeddings.snapshot import Snapshot
 from embeddings.store_file import StoreFile
 from embeddings.writer_lock import writer_lock
@@ -92,6 +94,7 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._deletions = DeletionLog(self.path)
+        self._count = LiveCount(self.path, self._deletions)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
 
@@ -111,7 +114,7 @@ class EmbeddingStore:
         return self._known().file.stamp
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._slots()[1] > 0))
+        return self._count.count(self.seen)
 
     def __contains__(self, logo_id: int) -> bool:
         return self._find(logo_id)[1] is not None
@@ -149,8 +152,11 @@ class EmbeddingStore:
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
-        slots = self._slots()[1]
-        return slots[slots > 0]
+        return self.seen().ids()
+
+    def seen(self) -> SeenRows:
+        """Look at the file, and return which rows it has now."""
+        return self._look()[1]
 
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
         """Return those of the ids that are not stored, in order, each once. The others are safely on the disk."""
@@ -219,20 +225,21 @@ class EmbeddingStore:
 
         The slots of rows that are being written right now are 0.
         """
-        known, slots = self._slots()
+        known, seen = self._look()
         if known.pending:
             self._settle(known)
-            known, slots = self._slots()
+            known, seen = self._look()
+        slots = seen.slots(0, seen.end)
         with self._mutex:
             known.make_durable()
         return known.file, slots
 
     def verify(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[DamagedRow]:
         """Read every used row, deleted ones too, and yield those that are damaged."""
-        known, slots = self._slots()
-        for first in range(0, len(slots), WINDOW):
-            ids = known.file.ids(first, min(first + WINDOW, len(slots)))
-            _, good = known.file.checked(first, ids)
+        seen = self.seen()
+        for first in range(0, seen.end, WINDOW):
+            ids = seen.file.ids(first, min(first + WINDOW, seen.end))
+            _, good = seen.file.checked(first, ids)
             for row in np.flatnonzero(~good & (ids != 0)).tolist():
                 yield DamagedRow(first + row, int(ids[row]))
             progress(len(ids))
@@ -287,19 +294,11 @@ class EmbeddingStore:
             row = known.find(logo_id)
         return known, row
 
-    def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
-        """Return the id slots of all known rows, (rows,).
-
-        They are 0 for those that cannot be believed yet, and negative also for those whose logo a later row holds.
-        """
+    def _look(self) -> tuple[KnownRows, SeenRows]:
         known = self._known()
         with self._mutex:
             known.look()
-            end, pending, superseded = known.end, [*known.pending], [*known.superseded]
-        slots = known.file.ids(0, end).copy()
-        slots[pending] = 0
-        slots[superseded] = -np.abs(slots[superseded])
-        return known, slots
+            return known, known.seen()
 
     def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
         with self._writing() as (known, check):
@@ -342,6 +341,7 @@ class EmbeddingStore:
                     known.look(alone=True)
                 if known.superseded:
                     check()
+                    self._deletions.tell()
                     _finish_deletions(known)
                 yield known, check
         finally:

@@ -43,6 +43,26 @@ def writer_lock(path: Path) -> Iterator[Callable[[], None]]:
             os.close(fd)
 
 
+def is_free(path: Path) -> bool:
+    """Tell whether nobody holds the writer's lock of the store at `path`.
+
+    False also where that cannot be told: before there is a side file, which only writers make.
+    """
+    side = Path(f"{path}.lock")
+    try:
+        fd = os.open(side, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _is_at(fd, side)
+    except OSError:
+        return False
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # as above
+        os.close(fd)
+
+
 def _is_at(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())

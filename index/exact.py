@@ -49,6 +49,10 @@ class ExactIndex:
     def __contains__(self, logo_id: int) -> bool:
         return logo_id in self._logo_ids
 
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Answer those of some ids that are not indexed."""
+        return self._logo_ids.absent(logo_ids)
+
     def random_logo(self) -> int | None:
         """Answer the id of any indexed logo; `None` if the index is empty."""
         return self._logo_ids.random()

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MAX_LOGO_ID = 2**63 - 1
+_FEW = 1000  # ids that are sooner looked up one by one
 
 
 class LogoIds:
@@ -58,6 +59,12 @@ class LogoIds:
 
     def __contains__(self, logo_id: int) -> bool:
         return self._find(logo_id) is not None
+
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Answer those of some ids, `(n,)`, that are no item, in their order."""
+        if len(logo_ids) <= _FEW:
+            return np.array([logo_id for logo_id in logo_ids.tolist() if logo_id not in self], np.int64)
+        return logo_ids[~np.isin(logo_ids, self._ids)]
 
     def item_of(self, logo_id: int) -> int:
         """Answer the item that a logo is; `KeyError` if it is none."""

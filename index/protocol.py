@@ -42,6 +42,9 @@ class SearchIndex(Protocol):
 
     def __contains__(self, logo_id: int) -> bool: ...
 
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Answer those of some ids, `(n,)`, that are not indexed, in their order."""
+
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0.
 

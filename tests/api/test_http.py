@@ -92,7 +92,7 @@ def test_unexpected_error_is_a_500_in_the_envelope_and_logged(
     open_app: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = open_app()
-    monkeypatch.setattr(type(app.parts.store), "ids", lambda self: 1 / 0)
+    monkeypatch.setattr(type(app.parts.store), "seen", lambda self: 1 / 0)
     answer = Client(app).simulate_get("/api/v1/ann/stored")
     assert (answer.status_code, answer.json["title"]) == (500, "internal error")
     assert "ZeroDivisionError" in caplog.text
@@ -127,7 +127,7 @@ def test_unexpected_error_is_reported_where_a_dsn_says_and_nowhere_else(
 ) -> None:
     dsn, reports = sentry
     app = open_app(sentry_dsn=dsn, instance="test-instance")
-    monkeypatch.setattr(type(app.parts.store), "ids", lambda self: 1 / 0)
+    monkeypatch.setattr(type(app.parts.store), "seen", lambda self: 1 / 0)
     Client(app).simulate_get("/api/v1/ann/stored")
     sentry_sdk.flush(5)
     wait_until(lambda: reports)

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,14 @@ from types import SimpleNamespace
 import pytest
 from gunicorn.config import Config
 
+from api.connection import ClientSocket
 from api.worker import BufferingWorker
 from tests.end_to_end.service import ROOT, free_port
 from tests.photo_server import wait_until
 
 THREADS = 2
 BIG = 8 * 2**20  # bytes: more than the kernel keeps for a client that does not read
+PIECES, PIECE = 64, 2**19  # of an answer that is made while it is sent, and the bytes of each
 CONFIGURATION = f"""
 import sys, threading
 sys.path[:0] = [{str(ROOT)!r}, {{folder!r}}]
@@ -41,7 +44,15 @@ keepalive, worker_connections = 60, {{connections}}
 APP = f"""
 import threading
 
+from api.lazy_body import lazily
+
 go = threading.Event()
+made = []
+
+def in_pieces():
+    for number in range({PIECES}):
+        made.append(number)
+        yield bytes([number]) * {PIECE}
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
@@ -55,11 +66,16 @@ def app(environ, start_response):
         yield bytes({BIG})
         go.wait(20)
         parts = [b"end"]
+    elif path == "/lazy":
+        start_response("200 OK", [("Content-Length", "{PIECES * PIECE}")])
+        yield from lazily(in_pieces(), environ, held_bytes=1000)
+    elif path == "/made":
+        parts = [b"%d" % len(made)]
     elif path == "/go":
         go.set()
     elif path == "/threads":
         parts = [b"%d" % threading.active_count()]
-    if path != "/two-parts":
+    if path not in ("/two-parts", "/lazy"):
         start_response("200 OK", [("Content-Length", str(sum(map(len, parts))))])
     yield from parts
 """
@@ -216,6 +232,87 @@ def test_large_answer_is_whole_read_at_once_or_late(server: Server) -> None:
         assert server.answers()
         assert read_answer(late) == bytes(BIG)
         assert read_answer(late).isdigit()
+
+
+@pytest.mark.parametrize("body", [b"", b"short", bytes(2**17)], ids=["no", "small", "large"])
+def test_head_of_an_answer_is_sent_with_its_body_but_does_not_wait_for_one(body: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(20)
+    with theirs:
+        client = ClientSocket(ours)
+        client.begin_answer()
+        client.sendall(b"head")
+        assert select.select([theirs], [], [], 0)[0] == []
+        if body:
+            client.sendall(body)
+            assert theirs.recv(4 + len(body)).startswith(b"head" + body[:1])
+        client.end_answer()
+        assert body or theirs.recv(100) == b"head"
+        client.close()
+
+
+def test_answer_in_pieces_is_made_as_the_client_takes_it(server: Server) -> None:
+    expected = b"".join(bytes([number]) * PIECE for number in range(PIECES))
+
+    def made() -> int:
+        return int(server.ask(get("/made", close=True)).rpartition(b"\r\n")[2])
+
+    with contextlib.ExitStack() as held:
+        late = [held.enter_context(server.connect(window=2**16)) for _ in range(10)]
+        for client in late:
+            client.sendall(get("/lazy") + get("/threads"))
+        assert server.answers()
+        assert made() < 10 * PIECES / 2  # what the kernel took, and a piece for each
+        with server.connect() as client:
+            client.sendall(get("/lazy"))
+            assert read_answer(client) == expected
+        assert read_answer(late[3]) == expected
+        assert read_answer(late[3]).isdigit()
+        before = made()
+    assert server.answers()
+    assert made() < before + 10  # clients that went away
+
+
+def test_answer_in_pieces_that_is_not_read_is_given_up(strict: Server) -> None:
+    with strict.connect(window=2**16) as client:
+        client.sendall(get("/lazy"))
+        name = "{}:{}".format(*client.getsockname())
+        wait_until(lambda: f"closed on {name}, who did not take all of an answer" in strict.log)
+        assert len(read_all(client)) < PIECES * PIECE
+
+
+def test_connection_is_broken_off_when_a_piece_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"first"
+        raise OSError("the disk is gone")
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = ClientSocket(ours)
+        client.send_later(broken(), held_bytes=100)
+        assert read_all(theirs) == b"first"
+        assert (client.unsent_bytes, len(client.unsent)) == (0, 0)
+        assert "the disk is gone" in caplog.text
+        client.close()
+
+
+def test_pieces_come_after_what_was_sent_before() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = ClientSocket(ours)
+        client.sendall(bytes(BIG))
+        client.send_later(iter([b"", b"the ", b"end"]), held_bytes=100)
+        assert client.unsent_bytes == BIG + 100
+        received = b""
+        theirs.setblocking(False)
+        while client.unsent:
+            client.send_some()
+            with contextlib.suppress(BlockingIOError):
+                received += theirs.recv(2**20)
+        client.close()
+        theirs.setblocking(True)
+        assert received + read_all(theirs) == bytes(BIG) + b"the end"
+        assert client.unsent_bytes == 0
 
 
 def test_parts_of_an_answer_keep_their_order_though_the_client_catches_up(server: Server) -> None:
@@ -381,6 +478,19 @@ def test_request_under_way_at_shutdown_is_answered(tmp_path: Path) -> None:
         assert read_all(client).endswith(b"whole")
         assert idle.recv(1) == b""
         assert server.process.wait(20) == 0
+
+
+def test_signs_of_life_are_given_now_and_then() -> None:
+    given: list[float] = []
+    worker = BufferingWorker.__new__(BufferingWorker)
+    worker._notify_at = 0.0
+    worker.tmp = SimpleNamespace(notify=lambda: given.append(0.0))
+    for _ in range(1000):
+        worker.notify()
+    assert len(given) == 1
+    time.sleep(0.6)
+    worker.notify()
+    assert len(given) == 2
 
 
 @pytest.mark.parametrize(

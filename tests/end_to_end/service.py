@@ -103,6 +103,11 @@ class Service:
         """All that it logged so far."""
         return self.log_path.read_text()
 
+    @property
+    def worker_pid(self) -> int:
+        """The process of its first worker."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
     def url(self, path: str) -> str:
         """The address of a path under /api/v1/ann."""
         return f"http://127.0.0.1:{self.port}/api/v1/ann{path}"

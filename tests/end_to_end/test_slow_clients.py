@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 
@@ -88,3 +89,25 @@ def test_what_cannot_work_stops_the_start_in_one_line(tmp_path: Path, variables:
 def test_few_descriptors_mean_fewer_connections_and_a_warning(tmp_path: Path) -> None:
     lines = start_in_vain("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # it says it before it stops for that
     assert any("each worker can hold 872 connections, not the 4096 of ANN_MAX_CONNECTIONS" in line for line in lines)
+
+
+def test_slow_readers_of_all_ids_cost_little_memory(data_dir: Path) -> None:
+    def resident_bytes() -> int:
+        pages = int(Path(f"/proc/{service.worker_pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    with Service(data_dir) as service, contextlib.ExitStack() as crowd:
+        whole = service.get("/stored").content
+        before = resident_bytes()
+        clients = []
+        for _ in range(CROWD):
+            client = crowd.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+            client.connect(("127.0.0.1", service.port))
+            client.sendall(b"GET /api/v1/ann/stored HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            clients.append(crowd.enter_context(client.makefile("rb")))
+        heads = [client.readline() for client in clients]
+        assert heads == [b"HTTP/1.1 200 OK\r\n"] * CROWD
+        assert service.get("/stored").content == whole
+        assert resident_bytes() - before < CROWD * len(whole) / 2
+        assert clients[-1].read().endswith(whole)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from index.logo_ids import MAX_LOGO_ID, LogoIds
 
@@ -89,3 +91,12 @@ def test_empty_text_has_no_ids() -> None:
 def test_garbage_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"it was cut|one logo id a line|64 bits|positive|twice"):
         LogoIds.parse(text)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@given(items=st.sets(st.integers(1, 50)), asked=st.lists(st.integers(1, 60)))
+def test_absent_ids_are_those_of_no_item(few: int, items: set[int], asked: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index.logo_ids._FEW", few)
+        absent = LogoIds([*items]).absent(np.array(asked, np.int64))
+    assert absent.tolist() == [logo_id for logo_id in asked if logo_id not in items]
