@@ -50,6 +50,9 @@ class KeptRows:
         truth: about the vectors of all rows.
         fitted_to: how many logos there were when the reduction was made.
         count: how many rows there are.
+
+    Raises:
+        ValueError: there are fewer.
     """
 
     def __init__(self, directory: Path, reduction: Reduction, truth: Truth, fitted_to: int, count: int = 0) -> None:
@@ -60,6 +63,9 @@ class KeptRows:
         self._dtype = _row(reduction)
         self._count = count
         self._file = (directory / ROWS_NAME).open("ab")
+        if self._file.tell() < count * self._dtype.itemsize:
+            self._file.close()
+            raise ValueError(f"{ROWS_NAME} holds fewer than {count} rows")
         self._file.truncate(count * self._dtype.itemsize)
 
     @classmethod
@@ -74,10 +80,7 @@ class KeptRows:
                     return None
                 reduction = Reduction(state["mean"], state["components"], float(state["scale"]), int(state["tree_dim"]))
                 truth = Truth(state["query_ids"], state["queries"], state["nearest"], state["squares"])
-                count = int(state["count"])
-                if (directory / ROWS_NAME).stat().st_size < count * _row(reduction).itemsize:
-                    raise ValueError(f"{ROWS_NAME} is cut short")
-                return cls(directory, reduction, truth, int(state["fitted_to"]), count)
+                return cls(directory, reduction, truth, int(state["fitted_to"]), int(state["count"]))
         except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
             logger.warning("%s cannot be used, all logos are read again: %s", directory, error)
             return None
