@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from benchmarks.likeness import describe, local_dimension
+from benchmarks.likeness import describe, local_dimension, main
 from benchmarks.logo_statistics import COMPONENTS, STATISTICS, LogoStatistics
 from benchmarks.logos import DIM, LogoSource, class_sizes, draw_logos
+from benchmarks.results import read
 
 DRAWN = np.concatenate([vectors for _, vectors in draw_logos(4000, 1)])
 
@@ -96,3 +98,14 @@ def test_vectors_are_described_in_figures() -> None:
     assert 0 < first < last < 1
     assert described["distance of neighbour 1"][1] < described["distance of neighbour 100"][1]
     assert described["local intrinsic dimension"][1] > 1
+
+
+def test_real_logos_are_compared_with_as_many_drawn_ones(tmp_path: Path) -> None:
+    np.savez(tmp_path / "embeddings.npz", vectors=DRAWN[:400], classes=np.zeros(400))
+    output = tmp_path / "likeness.jsonl"
+    arguments = [str(tmp_path / "embeddings.npz"), "--output", str(output)]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    real, drawn = read(output)
+    assert (real["data"], drawn["data"]) == ("real", "drawn")
+    assert real["logos"] == drawn["logos"] == 400
+    assert real.keys() == drawn.keys()
