@@ -8,7 +8,7 @@ DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo bench train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
+.PHONY: help run test torture soak demo bench bench-rivals bench-full train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ $(VENV)/.train: $(VENV)/.run requirements-train.txt
 
 $(VENV)/.dev: $(VENV)/.run requirements-train.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
 run: $(VENV)/.run ## Install what is needed and start the service on port 5501
@@ -52,7 +56,16 @@ demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and d
 	$(BIN)/python -m demo
 
 bench: $(VENV)/.dev ## Measure what the README claims, beside its rivals
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --output docs/benchmarks/rows.md
+	$(BIN)/python -m benchmarks.page --no-plots
+
+bench-rivals: $(VENV)/.bench ## Measure every engine on LOGOS drawn logos, and make the tables and plots of docs/benchmarks
+	$(BIN)/python -m benchmarks.rivals --require-all --logos $(or $(LOGOS),62400)
+	$(BIN)/python -m benchmarks.page
+
+bench-full: $(VENV)/.bench ## Measure every engine that fits at growing sizes up to LARGEST (Robotoff's own 4371343): hours
+	$(BIN)/python -m benchmarks.rivals --require-all --up-to $(or $(LARGEST),4371343)
+	$(BIN)/python -m benchmarks.page
 
 train: $(VENV)/.train ## Make the bundled weights again from nothing; run it again to go on where it stopped
 	$(BIN)/python -m training

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cold_start, embedding, memory, query, recall, store_append, store_read
+from benchmarks import cold_start, embedding, memory, original, query, recall, store_append, store_read
 from benchmarks.fixture import Fixture, Scale
 from benchmarks.table import Row, machine, render
 
@@ -25,6 +25,7 @@ ROWS: dict[str, Callable[[Fixture], list[Row]]] = {
     "memory": memory.measure,
     "append": store_append.measure,
     "read": store_read.measure,
+    "original": original.measure,
 }
 SCALE = Scale()
 

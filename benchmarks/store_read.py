@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks.fixture import Fixture, settle
 from benchmarks.logos import DIM, draw_logos
+from benchmarks.original_service import CHUNK, create_store
 from benchmarks.table import Ratio, Row, interleaved
 from embeddings.layout import ModelStamp
 from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 
-CHUNK = (19_532, 5)  # rows and values: what the original's file has
 READS = 5000
 RIVAL_READS = 20
 REACH = 10.0
@@ -60,14 +60,12 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def _fill(store: EmbeddingStore, original: Path, count: int, seed: int) -> None:
-    with h5py.File(original, "w") as file:
-        embedding = file.create_dataset("embedding", (count, DIM), "f4", chunks=(min(CHUNK[0], count), CHUNK[1]))
-        external_id = file.create_dataset("external_id", (count,), "i4")
+    with create_store(original, count) as file:
         start = 0
         for logo_ids, vectors in draw_logos(count, seed, block=CHUNK[0]):
             store.append(logo_ids, vectors)
-            embedding[start : start + len(vectors)] = vectors
-            external_id[start : start + len(vectors)] = logo_ids
+            file["embedding"][start : start + len(vectors)] = vectors
+            file["external_id"][start : start + len(vectors)] = logo_ids
             start += len(vectors)
 
 

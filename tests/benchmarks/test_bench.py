@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import original
 from benchmarks.__main__ import ROWS, main
 from benchmarks.cold_start import seconds_to_answer
 from benchmarks.embedding import rate
@@ -16,7 +17,7 @@ from benchmarks.logos import draw_crops, draw_logos
 from benchmarks.table import Ratio, Row, interleaved, render
 
 TINY = ["--logos", "300", "--trees", "3", "--stored-logos", "200", "--repetitions", "1", "--seconds", "0.3"]
-WITHOUT_TENSORFLOW = [name for name in ROWS if name not in ("embedding", "cold-start")]
+WITHOUT_TENSORFLOW = [name for name in ROWS if name not in ("embedding", "cold-start", "original")]
 
 
 def test_every_row_comes_out_with_a_finite_ratio(tmp_path: Path) -> None:
@@ -40,6 +41,13 @@ def test_every_row_comes_out_with_a_finite_ratio(tmp_path: Path) -> None:
         assert met in ("yes", "**no**")
     assert "recall@100" in rows[2]
     assert cells[2][1] == "1.0000"  # three trees over 300 logos are searched whole
+
+
+def test_the_original_is_measured_beside_the_service(tmp_path: Path) -> None:
+    fixture = Fixture(Scale(stored_logos=300, repetitions=1, seconds=0.2), tmp_path, lambda _what: None)
+    rows = original.measure(fixture, adds=False)
+    assert [row.reach for row in rows] == ["2 ×", "10 ×", "3 ×"]
+    assert all(row.ratio.median > 0 for row in rows)
 
 
 def test_an_unknown_row_is_refused() -> None:

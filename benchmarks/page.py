@@ -1,0 +1,150 @@
+"""`python -m benchmarks.page`: fill docs/benchmarks/README.md with the tables and plots of the result files beside it.
+
+A table stands between two comments that name it, `<!-- table: NAME -->` and `<!-- end -->`; the rest is written by
+hand. So no figure is typed, and nothing is measured again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from benchmarks.plots import COUNTS, cost_against_size, good_enough, recall_against_speed
+from benchmarks.results import RESULTS, Record, read
+
+KEY = ("data", "logos", "engine", "effort", "count")
+NOTHING = "*Not measured yet.*"
+_TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=RESULTS,
+    help="That holds README.md and the results.  [default: docs/benchmarks]",
+)
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw them anew; it takes matplotlib.")
+@click.option("--curves-at", type=int, help="Logos that recall is plotted for.  [default: the most, with most engines]")
+def main(folder: Path, plots: bool, curves_at: int | None) -> None:
+    """Make the tables and plots of the page from the files of results."""
+    measured = read(folder / "rivals.jsonl", KEY)
+    drawn = [record for record in measured if record["data"] == "drawn"]
+    curves = at_size(drawn, curves_at)
+    tables: dict[str, Callable[[], str]] = {
+        "rows": lambda: _text(folder / "rows.md"),
+        "likeness": lambda: likeness_table(read(folder / "likeness.jsonl", ("data", "logos"))),
+        "same-engines": lambda: same_engines_table(measured),
+        "rivals": lambda: rivals_table(curves),
+        "sizes": lambda: sizes_table(good_enough(drawn)),
+        "machines": lambda: "\n".join(sorted({f"- {record['machine']}" for record in measured})) or NOTHING,
+    }
+    page = folder / "README.md"
+    page.write_text(fill(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    if plots and curves:
+        recall_against_speed(curves, folder / "recall.svg")
+    if plots and good_enough(drawn):
+        cost_against_size(drawn, folder / "cost.svg")
+
+
+def fill(page: str, tables: dict[str, Callable[[], str]]) -> str:
+    """Put every table into its place.
+
+    Raises:
+        KeyError: the page has a place for a table that is not known.
+    """
+    return _TABLE.sub(lambda match: f"{match[1]}{tables[match[2]]()}\n{match[3]}", page)
+
+
+def at_size(records: Sequence[Record], logos: int | None) -> list[Record]:
+    """The records of one size: the given one, or the largest of those that most engines were measured at."""
+    engines = {
+        size: len({r["engine"] for r in records if r["logos"] == size}) for size in {r["logos"] for r in records}
+    }
+    if logos is None and engines:
+        logos = max(engines, key=lambda size: (engines[size], size))
+    return [record for record in records if record["logos"] == logos]
+
+
+def likeness_table(records: Sequence[Record]) -> str:
+    """What real and drawn logos have in common, side by side; the last of each that were measured."""
+    by_data = {record["data"]: record for record in records}
+    if set(by_data) != {"real", "drawn"}:
+        return NOTHING
+    names = [name for name in by_data["real"] if name not in ("data", "logos")]
+    rows = [[name, *(_several(by_data[data].get(name, "")) for data in ("real", "drawn"))] for name in names]
+    return markdown([f"of {by_data['real']['logos']:,} logos", "real", "drawn"], rows)
+
+
+def same_engines_table(records: Sequence[Record]) -> str:
+    """The recall of the same engines with the same effort on real logos and on as many drawn ones."""
+    recalls: dict[tuple[int, str, str], dict[tuple[str, int], float]] = {}
+    for r in records:
+        recalls.setdefault((r["logos"], r["title"], r["effort"]), {})[r["data"], r["count"]] = r["recall"]
+    wanted = [(data, count) for count in COUNTS for data in ("real", "drawn")]
+    rows = [
+        [f"{logos:,}", title, effort, *(f"{of_both[place]:.3f}" for place in wanted)]
+        for (logos, title, effort), of_both in recalls.items()
+        if all(place in of_both for place in wanted)
+    ]
+    if not rows:
+        return NOTHING
+    return markdown(["logos", "engine", "effort", *(f"recall@{count}, {data}" for data, count in wanted)], rows)
+
+
+def rivals_table(records: Sequence[Record]) -> str:
+    """Every engine with every effort, at one size."""
+    of_counts: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in records:
+        of_counts.setdefault((record["title"], record["effort"]), {})[record["count"]] = record
+    rows = []
+    for (title, effort), by_count in of_counts.items():
+        cells = [title, effort]
+        for count in COUNTS:
+            found = by_count.get(count)
+            cells += ["", ""] if found is None else [f"{found['recall']:.3f}", f"{found['queries_a_second']:,.0f}"]
+        rows.append(cells + _costs(next(iter(by_count.values()))))
+    if not rows:
+        return NOTHING
+    figures = [name for count in COUNTS for name in (f"recall@{count}", f"queries/s, {count}")]
+    table = markdown(["engine", "effort", *figures, "build, s", "disk, MB", "memory, MB"], rows)
+    return f"{records[0]['logos']:,} drawn logos.\n\n{table}"
+
+
+def sizes_table(records: Sequence[Record]) -> str:
+    """What each engine costs at each size, at the quickest effort that is good enough."""
+    rows = [
+        [f"{r['logos']:,}", r["title"], r["effort"], f"{r['recall']:.3f}", f"{r['median_ms']:.2f}", *_costs(r)]
+        for r in sorted(records, key=lambda record: record["logos"])
+    ]
+    if not rows:
+        return NOTHING
+    return markdown(["logos", "engine", "effort", "recall@10", "ms", "build, s", "disk, MB", "memory, MB"], rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _costs(record: Record) -> list[str]:
+    megabytes = (f"{record[name] / 1e6:,.0f}" for name in ("disk_bytes", "memory_bytes"))
+    return [f"{record['build_seconds']:,.1f}", *megabytes]
+
+
+def _several(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{part} in {name}" for name, part in value.items())
+    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").rstrip("\n") if path.exists() else NOTHING
+
+
+if __name__ == "__main__":
+    main()

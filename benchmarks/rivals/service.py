@@ -1,0 +1,59 @@
+"""The service's own index: stored, built by `manage.py generate-index`, and loaded as the app loads it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from api.app import AnnApp, create_app
+from api.startup import prepare
+from benchmarks.rivals.engine import Engine, FloatArray, Items, blocks
+from embeddings.store import EmbeddingStore
+from settings import Settings
+from tests.end_to_end.service import ROOT, environment
+
+
+class Service(Engine):
+    """What the service answers from, without HTTP; item `i` is logo `i + 1`. The store counts in time and bytes."""
+
+    title = "robotoff-ann"
+    packages = ("annoy", "numpy")
+    effort = "search_k"
+    efforts = (1_000, 5_000, None, 20_000, 60_000)
+    numpy_in_queries = True
+
+    _app: AnnApp | None = None
+
+    def fit(self, vectors: FloatArray, folder: Path) -> None:
+        self._settings = settings = Settings(data_dir=folder, store_capacity=len(vectors))
+        prepare(settings)
+        with EmbeddingStore(settings.store_path) as store:
+            for start, block in blocks(vectors):
+                store.append(np.arange(start + 1, start + 1 + len(block)), block)
+        variables = environment(folder, TMPDIR=str(folder))
+        variables.pop("OPENBLAS_NUM_THREADS", None)
+        subprocess.run(
+            [sys.executable, "manage.py", "generate-index"],
+            cwd=ROOT,
+            env=variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def set_effort(self, effort: int | None, count: int) -> None:
+        self.close()
+        self._app = create_app(replace(self._settings, search_k=effort))
+        self._index = self._app.parts.catalog.get(None)
+
+    def query(self, vector: FloatArray, count: int) -> Items:
+        return np.asarray(self._index.nearest_to_vector(vector, count).logo_ids, np.int64) - 1
+
+    def close(self) -> None:
+        if self._app is not None:
+            self._app.parts.close()
+            self._app = None
