@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cold_start, embedding, memory, original, query, recall, store_append, store_read
+from benchmarks import add, cold_start, embedding, memory, original, query, recall, store_append, store_read
 from benchmarks.fixture import Fixture, Scale
 from benchmarks.table import Row, machine, render
 
@@ -21,6 +21,7 @@ ROWS: dict[str, Callable[[Fixture], list[Row]]] = {
     "query": query.measure,
     "recall": recall.measure,
     "embedding": embedding.measure,
+    "add": add.measure,
     "cold-start": cold_start.measure,
     "memory": memory.measure,
     "append": store_append.measure,

@@ -73,12 +73,6 @@ class IndexedLogos:
         """The directory of the index's files."""
         return self.data_dir / Settings().default_index / "current"
 
-    def bare_annoy(self) -> AnnoyIndex:
-        """Load the index with Annoy alone."""
-        annoy = AnnoyIndex(DIM, "euclidean")
-        annoy.load(str(self.index_dir / "index.bin"))
-        return annoy
-
 
 class Fixture:
     """Hands the rows what they are measured on.
@@ -108,17 +102,30 @@ class Fixture:
             for logo_ids, vectors in draw_logos(scale.logos, scale.seed):
                 store.append(logo_ids, vectors)
             stored = store.ids()
-        self.say(f"generate-index with {scale.trees} trees")
+        self._generate(settings.data_dir)
+        return IndexedLogos(settings.data_dir, stored)
+
+    def bare_annoy(self) -> AnnoyIndex:
+        """Load the same logos' index of Annoy alone, over the vectors as they are."""
+        directory = self.scratch / "bare"
+        if not directory.exists():
+            self._generate(self.indexed.data_dir, str(directory), "--tree-count", str(self.scale.trees))
+        annoy = AnnoyIndex(DIM, "euclidean")
+        annoy.load(str(directory / "index.bin"))
+        return annoy
+
+    def _generate(self, data_dir: Path, *arguments: str) -> None:
+        words = ["generate-index", *(word for word in arguments if not word.startswith("/"))]
+        self.say(" ".join(words))
         started = time.monotonic()
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index", "--tree-count", str(scale.trees)],
+            [sys.executable, "manage.py", "generate-index", "--nice", "0", *arguments],
             cwd=ROOT,
-            env=environment(settings.data_dir),
+            env=environment(data_dir),
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        self.notes.append(f"`generate-index` took {time.monotonic() - started:.1f} s.")
-        return IndexedLogos(settings.data_dir, stored)
+        self.notes.append(f"`{' '.join(words)}` took {time.monotonic() - started:.1f} s.")
 
     def sample(self, count: int) -> NDArray[np.int64]:
         """Draw at most `count` items of the index, each once."""

@@ -67,7 +67,7 @@ def _beyond_index_mb(smaps: str) -> tuple[float, float]:
     is_index = False
     for line in smaps.splitlines():
         if mapping := _MAPPING.match(line):
-            is_index = mapping[1].endswith("/index.bin")
+            is_index = mapping[1].endswith(("/index.bin", "/index.records"))
         elif not is_index:
             field, kilobytes = line.split()[:2]
             proportional += int(kilobytes) if field == "Pss:" else 0

@@ -1,4 +1,4 @@
-"""`GET /ann/{id}?count=100` through HTTP, beside Annoy alone on the same index.
+"""`GET /ann/{id}?count=100` through HTTP, beside Annoy alone on the same logos.
 
 Two connections are served faster by two workers than by one, and which worker takes a connection is up to the
 kernel. So the clients connect anew after some queries, and a repetition sees many such draws.
@@ -33,7 +33,7 @@ def measure(fixture: Fixture) -> list[Row]:
     items = fixture.sample(CLIENTS * QUERIES)
     shares = [items[client::CLIENTS].tolist() for client in range(CLIENTS)]
     requests = [[neighbours_request(int(indexed.logo_ids[item]), COUNT) for item in share] for share in shares]
-    annoy = indexed.bare_annoy()
+    annoy = fixture.bare_annoy()
     search_k = COUNT * scale.trees
     with (
         Service(indexed.data_dir, workers=2, **RELOAD) as service,
@@ -55,7 +55,7 @@ def measure(fixture: Fixture) -> list[Row]:
             return sum(loop.result() for loop in loops) / seconds
 
         list(processes.map(time.sleep, [1] * CLIENTS))  # each process starts, and is busy while the other does
-        _check_same_answers(service.port, requests[0][:20], annoy, shares[0][:20], search_k, indexed.logo_ids.tolist())
+        _check_answers(service.port, requests[0][:20], annoy, shares[0][:20], search_k, indexed.logo_ids.tolist())
         for warm_up in (ours, rival):
             warm_up(2 * scale.seconds)
         fixture.say("queries: service and bare Annoy in turns")
@@ -63,10 +63,10 @@ def measure(fixture: Fixture) -> list[Row]:
     ratio = Ratio.of(served, searched)
     return [
         Row(
-            f"`GET /ann/{{id}}?count={COUNT}` of {scale.logos:,} logos, {scale.trees} trees: two clients, two workers,"
+            f"`GET /ann/{{id}}?count={COUNT}` of {scale.logos:,} logos: two clients, two workers,"
             f" connections kept for {QUERIES_A_CONNECTION} queries",
             f"{median(served):,.0f}/s",
-            f"{median(searched):,.0f}/s, bare Annoy loop in two threads, no HTTP, same index and search_k",
+            f"{median(searched):,.0f}/s, bare Annoy loop in two threads, no HTTP, {scale.trees} trees",
             ratio,
             f"{REACH} of it",
             ratio.median >= REACH,
@@ -82,10 +82,13 @@ def _search_in_turn(annoy: AnnoyIndex, items: Sequence[int], search_k: int, star
     return 0
 
 
-def _check_same_answers(
+def _check_answers(
     port: int, requests: Sequence[bytes], annoy: AnnoyIndex, items: Sequence[int], search_k: int, logo_ids: list[int]
 ) -> None:
+    """Make sure that both search the same logos: each finds some that the other misses, but most are the same."""
+    same = 0
     with HttpClient(port) as client:
         for request, item in zip(requests, items, strict=True):
             served = {row["logo_id"] for row in json.loads(client.ask(request))["results"]}
-            assert served == {logo_ids[found] for found in annoy.get_nns_by_item(item, COUNT, search_k)}
+            same += len(served & {logo_ids[found] for found in annoy.get_nns_by_item(item, COUNT, search_k)})
+    assert same > 0.8 * len(requests) * min(COUNT, len(logo_ids))

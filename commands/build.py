@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Generations that are kept.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help=f"Wait for another build, or exit with {BUSY}.")
+@click.option("--nice", type=click.IntRange(0, 19), default=10, show_default=True, help="0 takes no step back.")
+@click.option("--fresh", is_flag=True, help="Read all logos again, also those that an earlier build has read.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
 def generate_index(
@@ -62,6 +65,8 @@ def generate_index(
     on_disk: bool,
     keep: int,
     wait: bool,
+    nice: int,
+    fresh: bool,
     dry_run: bool,
 ) -> None:
     """Build an index of all stored logos.
@@ -71,6 +76,8 @@ def generate_index(
     """
     index_dir = settings.data_dir / (name or settings.default_index)
     damaged = 0
+    if nice > os.getpriority(os.PRIO_PROCESS, 0):  # queries go first
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
     if _is_original(settings) and not dry_run:
         rewrite(settings)
     with open_store(settings) as store:
@@ -109,7 +116,7 @@ def generate_index(
 
         def build_generation(directory: Path) -> Manifest:
             if plan.reduce:
-                return build(build_reduced, directory, kept_in=index_dir / KEPT_ROWS, **origin)
+                return build(build_reduced, directory, kept_in=index_dir / KEPT_ROWS, fresh=fresh, **origin)
             sample = Sample(*store.snapshot().sample(SAMPLE_SIZE, seed or 0))
             return build(build_index, directory, sample=sample, **origin)
 

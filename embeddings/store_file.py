@@ -81,7 +81,7 @@ class StoreFile:
         for row in rows.tolist():  # one after the other they would wait for the disk at each: this halves a cold query
             os.posix_fadvise(self._fd, self._offsets.embeddings + self._row_bytes * max(row, 0), self._row_bytes, _SOON)
         found = np.empty((len(rows), self.dim), "<f4")
-        places = found.data.cast("B")
+        places = found.reshape(-1).view(np.uint8).data
         size, id_bytes = self._row_bytes, ids.astype("<i8").tobytes()
         for place, row in enumerate(rows.tolist()):
             content = places[place * size : (place + 1) * size]

@@ -84,6 +84,7 @@ def build_reduced(
     progress: Callable[[int], None] = lambda _rows: None,
     model_name: str = "",
     weights_digest: str = "",
+    fresh: bool = False,
 ) -> Manifest:
     """Write `index.bin`, `index.txt`, `index.records`, `index.components.npy` and `index.json`, all synced.
 
@@ -99,6 +100,7 @@ def build_reduced(
         progress: is told the number of logos just read, or found among the rows that were kept.
         model_name: as for `build_index`.
         weights_digest: as for `build_index`; rows of other weights are not used again.
+        fresh: use nothing of earlier builds, whatever the seed.
 
     Raises:
         IndexBuildError: as for `build_index`.
@@ -108,7 +110,7 @@ def build_reduced(
     about = About(source.dim, model_name, weights_digest, len(source.ids))
     try:
         check_room(directory, estimated_size(len(source.ids), source.dim, trees))
-        with _taken_up(kept_in, source, Origin(source.dim, weights_digest), seed) as kept:
+        with _taken_up(kept_in, source, Origin(source.dim, weights_digest), seed, fresh=fresh) as kept:
             places = _read_missing(kept, source, Origin(source.dim, weights_digest), progress)
             annoy = plan.begin(directory, kept.reduction.tree_dim)
             logo_ids = _add_items(annoy, directory / RECORDS_NAME, kept, places)
@@ -133,8 +135,8 @@ def estimated_size(rows: int, dim: int, trees: int) -> int:
     return tree_size(rows, tree_dim, trees) + rows * (2 * record + node_size(tree_dim))
 
 
-def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None) -> KeptRows:
-    kept = None if seed is not None else KeptRows.load(directory, origin)
+def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None, *, fresh: bool) -> KeptRows:
+    kept = None if fresh or seed is not None else KeptRows.load(directory, origin)
     logos = len(source.ids)
     if kept is not None and logos <= 2 * kept.fitted_to and len(kept) <= 1.5 * logos:
         return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.generations import list_generations
+from index.loading import load_index
+from index.manifest import read_manifest
 from manage import cli
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
@@ -36,6 +39,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
@@ -360,3 +364,53 @@ def test_damaged_rows_make_a_backup_and_a_restore_exit_with_1(run: Run, store_pa
 
 def test_repair_without_damage_and_backup_says_so(run: Run, store_path: Path) -> None:
     assert run("repair").stdout == "nothing is damaged\n"
+
+
+def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(os, "setpriority", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(os, "getpriority", lambda *_: 5)
+    assert run("generate-index", "--dry-run").exit_code == 0
+    assert run("generate-index", "--dry-run", "--nice", "3").exit_code == 0
+    assert asked == [(os.PRIO_PROCESS, 0, 10)]
+
+
+def test_a_large_store_gets_a_reduced_index(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.plan.REDUCED_FROM", 30)
+    with EmbeddingStore(store_path) as store:
+        store.append([31, 32], random_vectors(2))
+
+    told = run("generate-index", "--dry-run")
+    assert "a reduced index: 32 logos are at least 30; 24 trees" in told.output
+    assert run("generate-index").exit_code == 0
+
+    manifest = read_manifest(tmp_path / INDEX / "current")
+    assert (manifest.items, manifest.trees) == (32, 24)
+    assert manifest.reduction is not None
+    stats = json.loads(run("stats", "--json").stdout)["indexes"][INDEX]
+    assert (stats["logos"], stats["error"]) == (32, None)
+    assert stats["recall_at_10"] == 1.0
+    assert "good" in run("verify").output
+    with EmbeddingStore(store_path) as store:
+        index = load_index(tmp_path / INDEX / "current", dim=1280, vectors=store.vectors, digests=True)
+        assert index.nearest_to_logo(31, 5).logo_ids[0] == 31
+
+
+@pytest.mark.parametrize(("option", "reduced"), [("--reduce", True), ("--no-reduce", False)])
+def test_the_operator_chooses_the_index(run: Run, store_path: Path, tmp_path: Path, option: str, reduced: bool) -> None:
+    assert run("generate-index", option, "--tree-count", "7").exit_code == 0
+    manifest = read_manifest(tmp_path / INDEX / "current")
+    assert (manifest.reduction is not None) == reduced
+    assert manifest.trees == 7
+    assert manifest.recall is not None
+
+
+def test_damaged_rows_are_left_out_of_a_reduced_index_and_told(run: Run, store_path: Path, tmp_path: Path) -> None:
+    damage_row(store_path, 3)
+    for _ in range(2):  # the second uses what the first kept
+        result = run("generate-index", "--reduce")
+        assert result.exit_code == 1
+        assert "1 damaged rows were left out" in result.output
+        assert read_manifest(tmp_path / INDEX / "current").items == 29

@@ -91,6 +91,14 @@ def test_a_seed_uses_nothing_of_earlier_builds(tmp_path: Path) -> None:
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)
 
 
+def test_a_fresh_build_reads_all(tmp_path: Path) -> None:
+    logos = logos_of(500)
+    build(tmp_path / "first", part(logos, 500), tmp_path / "kept")
+    second = part(logos, 500)
+    build(tmp_path / "second", second, tmp_path / "kept", fresh=True)
+    assert len(second.read) == 500
+
+
 def test_rows_of_other_weights_are_not_used(tmp_path: Path) -> None:
     logos = logos_of(500)
     build(tmp_path / "first", part(logos, 500), tmp_path / "kept", weights_digest="a")

@@ -1,0 +1,137 @@
+"""`python -m benchmarks.full_size`: the service at the size at which Robotoff left for Elasticsearch.
+
+A store is drawn, once; then the index is built from nothing, and again with what the first build kept; a service is
+started on it, and asked for neighbours by one client: while the machine is otherwise idle, right after the page cache
+was dropped (as root), and while an index is built. The result is a line of docs/benchmarks/full_size.jsonl.
+
+What it is held against was published by Open Food Facts for Elasticsearch on the same number of logos (dense vectors,
+HNSW): 80 ms a query, under 5 GB, recall@10 0.953.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import quantiles
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from api.startup import prepare
+from benchmarks.http_client import HttpClient, neighbours_request
+from benchmarks.logos import draw_logos
+from benchmarks.results import RESULTS, Record, append
+from benchmarks.table import machine
+from embeddings.store import EmbeddingStore
+from index.manifest import read_manifest
+from settings import Settings
+from tests.end_to_end.service import ROOT, Service, environment
+
+LOGOS = 4_371_343
+ROOM = 10_000
+QUERIES = 1000
+COLD_QUERIES = 200
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="27 GB at full size.")
+@click.option("--logos", type=click.IntRange(1000), default=LOGOS, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="That the logos are drawn by.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "full_size.jsonl")
+def main(folder: Path, logos: int, seed: int, output: Path) -> None:
+    """Measure the service on a store in FOLDER, which is drawn if it is not there."""
+    settings = Settings(data_dir=folder, store_capacity=logos + ROOM)
+    if not settings.store_path.exists():
+        _say(f"drawing {logos:,} logos")
+        prepare(settings)
+        with EmbeddingStore(settings.store_path) as store:
+            for logo_ids, vectors in draw_logos(logos, seed):
+                store.append(logo_ids, vectors)
+    with EmbeddingStore(settings.store_path, writable=False) as store:
+        logo_ids = store.ids()
+    record: Record = {"machine": machine(), "logos": len(logo_ids)}
+    for name, arguments in (("from nothing", ("--fresh",)), ("again", ())):
+        _say(f"generate-index, {name}")
+        record[f"build {name}, s"], record[f"build {name}, MB"] = _build(folder, *arguments)
+    index_dir = folder / settings.default_index / "current"
+    recall = read_manifest(index_dir).recall
+    assert recall is not None
+    record |= {"recall@10": recall.at_10, "recall@100": recall.at_100, "search_k": recall.search_k}
+    record["index, MB"] = round(sum(path.stat().st_size for path in index_dir.iterdir()) / 1e6)
+    rng = np.random.default_rng(2)
+    with Service(folder, ANN_RELOAD_SECONDS="3600", ANN_STORE_CAPACITY=str(logos + ROOM)) as service:
+        if os.geteuid() == 0:
+            _say("queries, nothing of the store in the page cache")
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("1")
+            record |= _latency("cold", service, rng.choice(logo_ids, COLD_QUERIES))
+        some = rng.choice(logo_ids, QUERIES)
+        _latency("", service, some)
+        for count in (100, 10):
+            _say(f"queries for {count}")
+            record |= _latency(f"count={count}", service, some, count)
+        record["resident, MB"] = _resident_mb(service.worker_pid)
+        _say("queries during a build")
+        with _building(folder):
+            record |= _latency("during a build", service, rng.choice(logo_ids, 2 * QUERIES))
+    append(output, [record])
+    for what, value in record.items():
+        click.echo(f"{what}: {value}")
+
+
+def _build(folder: Path, *arguments: str) -> tuple[float, int]:
+    """Return the seconds that a build takes, and the most memory that a build has taken so far, in MB."""
+    started = time.monotonic()
+    with _building(folder, *arguments) as process:
+        assert process.wait() == 0
+    return round(time.monotonic() - started, 1), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1000
+
+
+@contextmanager
+def _building(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "generate-index", *arguments],
+        cwd=ROOT,
+        env=environment(folder),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _latency(name: str, service: Service, logo_ids: NDArray[np.int64], count: int = 100) -> Record:
+    """Return the median and the 95th percentile of the time that an answer takes, in milliseconds."""
+    milliseconds = []
+    with HttpClient(service.port) as client:
+        for logo_id in logo_ids.tolist():
+            started = time.perf_counter()
+            client.ask(neighbours_request(logo_id, count))
+            milliseconds.append(1000 * (time.perf_counter() - started))
+    shares = quantiles(milliseconds, n=20)
+    return {f"{name}: p50, ms": round(shares[9], 2), f"{name}: p95, ms": round(shares[18], 2)}
+
+
+def _resident_mb(pid: int) -> int:
+    """Return what a process holds in memory, the mapped index included; see proc_pid_status(5)."""
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024 // 10**6
+
+
+def _say(what: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')}  {what}", err=True)
+
+
+if __name__ == "__main__":
+    main()
