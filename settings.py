@@ -155,7 +155,8 @@ class Settings:
         None,
         _whole(1),
         "a whole number of nodes",
-        "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: `max(count, 100)` × trees.",
+        "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: what was measured when the index "
+        "was built; else `max(count, 100)` × trees.",
     )
     search_unindexed: bool = _setting(
         "ANN_SEARCH_UNINDEXED",

@@ -1,8 +1,9 @@
 """Hostile index files: refused, or answered from rightly; the process lives, and what was loaded goes on answering.
 
 Of a generation whose digests are checked, every changed byte is seen. At a start, that of `index.bin` is not checked: a
-changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold. The
-original's pair has no digests: there, only crashes, hangs, memory and other exceptions count.
+changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold, and what a
+reduced index answers is measured. The original's pair has no digests: there, only crashes, hangs, memory and other
+exceptions count.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from index.build import build_index
+from index.build import Blocks, build_index
+from index.build_reduced import build_reduced
 from index.catalog import IndexCatalog
 from index.generations import CURRENT, publish
-from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME, Manifest
+from index.manifest import JSON_NAME, Manifest
 from index.protocol import Neighbours, SearchIndex
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
@@ -26,6 +29,8 @@ from torture.fuzz_mutation import mutate
 
 _NAME, _DIM, _LOGOS, _TREES = "index", 6, 60, 3
 _NEW, _AT_START, _PAIR = "new generation of an index", "generation of an index at a start", "original's index"
+_NEW_REDUCED, _REDUCED_AT_START = "new generation of a reduced index", "generation of a reduced index at a start"
+_REDUCED = (_NEW_REDUCED, _REDUCED_AT_START)
 _IDS = np.arange(1, _LOGOS + 1) * 7
 _VECTORS = np.random.default_rng(0).normal(size=(_LOGOS, _DIM)).astype(np.float32)
 
@@ -40,18 +45,23 @@ class IndexFiles:
     limits = Limits()
 
     def __init__(self, directory: Path) -> None:
-        self.samples = [_NEW, _AT_START, _PAIR]
+        self.samples = [_NEW, _AT_START, _PAIR, *_REDUCED]
         self._good = directory / "good"
         for _ in range(2):
             publish(self._good / _NAME, _build)
         current = self._good / _NAME / CURRENT
         self._link = str(current.readlink())
-        self._files = {name: (current / name).read_bytes() for name in (BIN_NAME, TXT_NAME, JSON_NAME)}
+        self._files = {path.name: path.read_bytes() for path in sorted(current.iterdir())}
+        reduced = directory / "reduced"
+        reduced.mkdir()
+        build_reduced(reduced, _Logos(), _vectors_of, directory / "kept", trees=_TREES, jobs=1, seed=1)
+        self._reduced_files = {path.name: path.read_bytes() for path in sorted(reduced.iterdir())}
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
         """Change one of the files, or the link."""
         place = _NAME if sample == _PAIR else f"{_NAME}/generations/20991231T000000Z"
-        files = {f"{place}/{name}": content for name, content in self._files.items()}
+        good = self._reduced_files if sample in _REDUCED else self._files
+        files = {f"{place}/{name}": content for name, content in good.items()}
         if sample == _PAIR:
             del files[f"{place}/{JSON_NAME}"]
         links = {} if sample == _PAIR else {f"{_NAME}/{CURRENT}": "generations/20991231T000000Z"}
@@ -69,8 +79,8 @@ class IndexFiles:
     def attempt(self, case: Case, directory: Path) -> list[str]:
         """Start on the files, or take them in at a look; then search."""
         logging.disable()
-        if case.sample != _NEW:
-            return _wrong_answers(_open(directory), _is_known if case.sample == _AT_START else _is_anything)
+        if case.sample in _ALLOWED_AT_START:
+            return _wrong_answers(_open(directory), _ALLOWED_AT_START[case.sample])
         data = directory / "data"
         shutil.copytree(self._good, data, symlinks=True)
         catalog = _open(data)
@@ -83,12 +93,31 @@ class IndexFiles:
         return wrong
 
 
+class _Logos:
+    """What an index is made of."""
+
+    ids, dim = _IDS, _DIM
+
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return _IDS[:count], _VECTORS[:count]
+
+    def checksums(self) -> NDArray[np.uint32]:
+        return np.arange(_LOGOS, dtype=np.uint32)
+
+    def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
+        return [(_IDS[places], _VECTORS[places])]
+
+
+def _vectors_of(logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    return _VECTORS[logo_ids // 7 - 1]
+
+
 def _build(directory: Path) -> Manifest:
     return build_index(directory, [(_IDS, _VECTORS)], dim=_DIM, rows=_LOGOS, trees=_TREES, jobs=1, seed=1)
 
 
 def _open(data: Path) -> IndexCatalog:
-    return IndexCatalog(data, dim=_DIM, default=_NAME)
+    return IndexCatalog(data, dim=_DIM, default=_NAME, vectors=_vectors_of)
 
 
 def _wrong_answers(catalog: IndexCatalog, is_allowed: Callable[[Neighbours, int], bool]) -> list[str]:
@@ -116,13 +145,22 @@ def _is_known(answer: Neighbours, place: int) -> bool:
     return bool(np.isin(answer.logo_ids, _IDS).all())
 
 
+def _is_measured(answer: Neighbours, place: int) -> bool:
+    return _is_known(answer, place) and _has_right_distances(answer, place)
+
+
 def _is_right(answer: Neighbours, place: int) -> bool:
     """Tell whether the logo itself is first, and the others are at their distance; Annoy may miss some."""
-    if not _is_known(answer, place) or answer.logo_ids[0] != _IDS[place]:
-        return False
+    return _is_measured(answer, place) and answer.logo_ids[0] == _IDS[place]
+
+
+def _has_right_distances(answer: Neighbours, place: int) -> bool:
     places = np.array(answer.logo_ids) // 7 - 1
     distances = np.linalg.norm(_VECTORS[places] - _VECTORS[place], axis=1)
     return bool(np.allclose(answer.distances, distances, atol=1e-4))
+
+
+_ALLOWED_AT_START = {_AT_START: _is_known, _PAIR: _is_anything, _REDUCED_AT_START: _is_measured}
 
 
 def _another_target(chance: random.Random, older: str) -> tuple[str, str]:
