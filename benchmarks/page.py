@@ -39,6 +39,7 @@ def main(folder: Path, plots: bool, curves_at: int | None) -> None:
         "likeness": lambda: likeness_table(read(folder / "likeness.jsonl", ("data", "logos"))),
         "same-engines": lambda: same_engines_table(measured),
         "rivals": lambda: rivals_table(curves),
+        "full-size": lambda: full_size_table(read(folder / "full_size.jsonl")),
         "sizes": lambda: sizes_table(good_enough(drawn)),
         "machines": lambda: "\n".join(sorted({f"- {record['machine']}" for record in measured})) or NOTHING,
     }
@@ -123,6 +124,20 @@ def sizes_table(records: Sequence[Record]) -> str:
     if not rows:
         return NOTHING
     return markdown(["logos", "engine", "effort", "recall@10", "ms", "build, s", "disk, MB", "memory, MB"], rows)
+
+
+def full_size_table(records: Sequence[Record]) -> str:
+    """What the last run of `benchmarks.full_size` measured, beside what was published of Elasticsearch."""
+    if not records:
+        return NOTHING
+    last = records[-1]
+    published = {"count=100: p50, ms": "80", "resident, MB": "under 5,000", "recall@10": "0.953"}
+    rows = [
+        [name, f"{value:,}" if isinstance(value, int) else str(value), published.get(name, "")]
+        for name, value in last.items()
+        if name != "machine"
+    ]
+    return f"{last['machine']}.\n\n{markdown(['what', 'measured', 'Elasticsearch, published'], rows)}"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
