@@ -56,7 +56,9 @@ class UnindexedLogos:
             logo_id: of the vector; it is not among its neighbours, unless the index says so.
         """
         with self._mutex:
-            waiting = self._of_index.setdefault(index, _Waiting(self._store, self._max_logos))
+            waiting = self._of_index.get(index)
+            if waiting is None:
+                waiting = self._of_index[index] = _Waiting(self._store, self._max_logos)
         parts = [part for part in waiting.of(index) if len(part.ids)]
         if not parts:
             return ask

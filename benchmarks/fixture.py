@@ -93,7 +93,13 @@ class Fixture:
 
     @cached_property
     def indexed(self) -> IndexedLogos:
-        """The data directory that the service is started on."""
+        """The data directory that the service is started on, with an index as operators have it."""
+        self._generate(self.stored.data_dir)
+        return self.stored
+
+    @cached_property
+    def stored(self) -> IndexedLogos:
+        """The same without an index."""
         scale = self.scale
         self.say(f"storing {scale.logos} logos")
         settings = Settings(data_dir=self.scratch / "data", store_capacity=scale.logos + ROOM_FOR_ADDS)
@@ -102,7 +108,6 @@ class Fixture:
             for logo_ids, vectors in draw_logos(scale.logos, scale.seed):
                 store.append(logo_ids, vectors)
             stored = store.ids()
-        self._generate(settings.data_dir)
         return IndexedLogos(settings.data_dir, stored)
 
     def bare_annoy(self) -> AnnoyIndex:

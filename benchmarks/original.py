@@ -1,4 +1,4 @@
-"""The service beside the original's way of serving, `benchmarks.original_service`, on the same logos and trees.
+"""The service beside the original's way of serving, `benchmarks.original_service`, on the same logos and index files.
 
 Both are asked by two clients at once, but for adds, which follow each other. The original's one worker closes every
 connection after its answer; ours keeps them for some queries.
@@ -57,7 +57,7 @@ def measure(fixture: Fixture, *, adds: bool = True) -> list[Row]:
     """Measure answers a second; without adds, which need TensorFlow, if told so."""
     scale = replace(fixture.scale, logos=fixture.scale.stored_logos, trees=TREES)
     own = Fixture(scale, fixture.scratch / "beside-original", fixture.say)
-    indexed = own.indexed
+    indexed = own.stored
     original, stored_only = _prepare(own, indexed)
     rng = np.random.default_rng(scale.seed)
     logo_ids = rng.choice(indexed.logo_ids, QUERIES)
@@ -121,7 +121,10 @@ def _prepare(fixture: Fixture, indexed: IndexedLogos) -> tuple[Path, list[int]]:
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    assert (folder / INDEX).exists() and (folder / KEYS).exists()
+    served = indexed.data_dir / Settings().default_index
+    served.mkdir(exist_ok=True)
+    for name in (INDEX, KEYS):  # the service answers from the very same files, which say nothing of recall
+        (served / name).hardlink_to(folder / name)
     count = fixture.scale.logos
     highest = int(indexed.logo_ids.max())
     with EmbeddingStore(Settings(data_dir=indexed.data_dir).store_path) as store:

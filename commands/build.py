@@ -76,10 +76,10 @@ def generate_index(
     """
     index_dir = settings.data_dir / (name or settings.default_index)
     damaged = 0
+    if _is_original(settings) and not dry_run:
+        rewrite(settings)  # at full speed, for services wait for it
     if nice > os.getpriority(os.PRIO_PROCESS, 0):  # queries go first
         os.setpriority(os.PRIO_PROCESS, 0, nice)
-    if _is_original(settings) and not dry_run:
-        rewrite(settings)
     with open_store(settings) as store:
         if not len(store):
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)

@@ -43,7 +43,7 @@ class Snapshot:
 
     def checksums(self) -> NDArray[np.uint32]:
         """Return the stored checksum of each logo's id and embedding, (n,)."""
-        return self._file.checksums(int(self._rows[-1]) + 1 if len(self) else 0)[self._rows]
+        return self._file.checksums(self._rows)
 
     def blocks_of(self, places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield, as `blocks` does, the logos at ascending places of `ids` only."""

@@ -104,9 +104,13 @@ class StoreFile:
         except StoreUnavailableError:
             return 0
 
-    def checksums(self, stop: int) -> NDArray[np.uint32]:
-        """Return the stored checksums of the rows before `stop`: (n,), read-only."""
-        return np.frombuffer(self._read(self._offsets.checksums, CRC_BYTES * stop), "<u4")
+    def checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the stored checksums of ascending rows, (n,); 0 for those that cannot be read."""
+        try:
+            stop = int(rows[-1]) + 1 if len(rows) else 0
+            return np.frombuffer(self._read(self._offsets.checksums, CRC_BYTES * stop), "<u4")[rows]
+        except StoreUnavailableError:  # a bad sector costs the rows that it touches
+            return np.array([self.checksum(row) for row in rows.tolist()], np.uint32)
 
     def checked(self, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read consecutive rows and hold each against its checksum.

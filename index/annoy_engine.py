@@ -38,20 +38,22 @@ class Effort:
         search_k: for every query (but at least `count`), whatever else is said here; `None` leaves it to the others.
         measured: what was found to be enough for a hundred neighbours when the index was built, if that was measured;
             more neighbours take more in proportion.
-        floor: see `SEARCH_K_FLOOR`; without `measured`, each tree gets `max(count, floor)`.
+        floor: see `SEARCH_K_FLOOR`; each tree of a full index gets at least `max(count, floor)`.
+        reduced: whether the index is a reduced one, for which only `measured` counts.
     """
 
     search_k: int | None = None
     measured: int | None = None
     floor: int = SEARCH_K_FLOOR
+    reduced: bool = False
 
     def candidates(self, count: int, trees: int) -> int:
         """Answer the `search_k` for `count` neighbours."""
         if self.search_k is not None:
             return max(count, self.search_k)
-        if self.measured is not None:
-            return max(count, self.measured, self.measured * count // SEARCH_K_FLOOR)
-        return max(count, self.floor) * trees
+        least = count if self.reduced and self.measured is not None else max(count, self.floor) * trees
+        measured = self.measured or 0
+        return max(least, measured, measured * count // SEARCH_K_FLOOR)
 
 
 class AnnoyTrees:

@@ -20,7 +20,7 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from index.annoy_engine import AnnoySearchIndex, Effort
+from index.annoy_engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
 from index.annoy_file import check_annoy_file, node_size
 from index.build_lock import build_lock
 from index.durable import sync_directory, sync_file, write_file
@@ -145,7 +145,8 @@ def build_index(
         manifest = describe(directory, plan, about, logo_ids)
         if truth is not None:
             files = verify_files(directory, dim=dim)
-            recall = tune(truth, lambda effort: AnnoySearchIndex.of(directory, files, Effort(measured=effort)))
+            least = trees * SEARCH_K_FLOOR
+            recall = tune(truth, lambda effort: AnnoySearchIndex.of(directory, files, Effort(measured=effort)), least)
             manifest = replace(manifest, recall=recall)
             write_manifest(directory, manifest)
         sync_directory(directory)

@@ -6,14 +6,13 @@
 3.  Give the rows, in stored order, to Annoy and to `index.records`; grow the trees.
 4.  Measure recall, and the effort that it takes.
 
-The components are found anew when there are twice as many logos as they were found from, the rows when a third of them
-are of logos that are gone.
+All is begun anew when there are twice as many logos as the components were found from, when a third of the rows are of
+logos that are gone, or when a quarter of those that recall is measured on are gone or changed.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from io import FileIO
@@ -39,7 +38,7 @@ from index.recall import tune
 from index.reduced_engine import ReducedSearchIndex
 from index.reduction import CODE_DIM, TREE_DIM, Reduction, record_bytes
 from index.sample import Sample
-from index.vectors import usable_rows
+from index.vectors import MAX_LENGTH, usable_rows
 from index.verification import digest_of, verify_files
 
 logger = logging.getLogger(__name__)
@@ -118,9 +117,11 @@ def build_reduced(
         reduction = _write_reduction(directory, kept.reduction)
         manifest = describe(directory, plan, about, logo_ids, reduction)
         files = verify_files(directory, dim=source.dim)
-        recall = tune(
-            kept.truth, lambda effort: ReducedSearchIndex.of(directory, files, Effort(measured=effort), vectors)
-        )
+
+        def with_effort(effort: int) -> ReducedSearchIndex:
+            return ReducedSearchIndex.of(directory, files, Effort(measured=effort, reduced=True), vectors)
+
+        recall = tune(kept.truth, with_effort)
         manifest = replace(manifest, recall=recall)
         write_manifest(directory, manifest)
         sync_directory(directory)
@@ -138,28 +139,32 @@ def estimated_size(rows: int, dim: int, trees: int) -> int:
 def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None, *, fresh: bool) -> KeptRows:
     kept = None if fresh or seed is not None else KeptRows.load(directory, origin)
     logos = len(source.ids)
-    if kept is not None and logos <= 2 * kept.fitted_to and len(kept) <= 1.5 * logos:
-        return kept
     if kept is not None:
+        asked = kept.truth.logo_ids
+        lost = np.union1d(np.setdiff1d(asked, source.ids), np.intersect1d(asked, _changed(kept, source)))
+        if logos <= 2 * kept.fitted_to and len(kept) <= 1.5 * logos and len(lost) <= len(asked) / 4:
+            return kept
         kept.close()
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    KeptRows.discard(directory)
     sample = Sample(*source.sample(samples.SIZE, seed or 0)).usable()
     return KeptRows(directory, Reduction.fit(sample.vectors), sample.truth(), logos)
 
 
 def _read_missing(kept: KeptRows, source: Source, origin: Origin, progress: Callable[[int], None]) -> NDArray[np.int64]:
-    """Make rows of the logos that have none, and answer which row each logo has, (n,); those left out have none."""
+    """Make rows of the logos that have none, and answer the row of each logo that can be indexed, (m,)."""
     checksums = source.checksums()
     places = _places(kept, source.ids, checksums)
     missing = np.flatnonzero(places < 0)
     if len(missing) < len(places):
         logger.info("%d of %d logos were read by an earlier build", len(places) - len(missing), len(places))
         progress(len(places) - len(missing))
-    saved = len(kept)
+        kept.truth.forget(_changed(kept, source))
+    saved, unusable = len(kept), 0
     order = np.argsort(source.ids)
     for ids, vectors in source.blocks_of(missing):
         usable = usable_rows(vectors)
+        unusable += int(np.count_nonzero(~usable))
         if usable.any():
             at = order[np.searchsorted(source.ids, ids[usable], sorter=order)]
             kept.add(ids[usable], checksums[at], np.asarray(vectors[usable], np.float32))
@@ -168,7 +173,16 @@ def _read_missing(kept: KeptRows, source: Source, origin: Origin, progress: Call
             kept.save(origin)
             saved = len(kept)
     kept.save(origin)
-    return _places(kept, source.ids, checksums)
+    if unusable:
+        logger.warning("%d vectors are left out: not finite, or longer than %.2g", unusable, MAX_LENGTH)
+    places = _places(kept, source.ids, checksums)
+    return places[places >= 0]
+
+
+def _changed(kept: KeptRows, source: Source) -> NDArray[np.int64]:
+    """Answer the logos whose row was made of another vector, (m,)."""
+    without = source.ids[_places(kept, source.ids, source.checksums()) < 0]
+    return without[np.isin(without, np.array(kept.rows["id"]))]
 
 
 def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
@@ -185,8 +199,6 @@ def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32
 
 
 def _add_items(annoy: AnnoyIndex, records: Path, kept: KeptRows, places: NDArray[np.int64]) -> LogoIds:
-    read = len(places)
-    places = places[places >= 0]
     added = []
     rows = kept.rows
     with records.open("wb") as file:
@@ -196,7 +208,7 @@ def _add_items(annoy: AnnoyIndex, records: Path, kept: KeptRows, places: NDArray
             for item, vector in enumerate(np.ascontiguousarray(of_block["projected"]), start=first):
                 annoy.add_item(item, vector.data)
             added.append(np.array(of_block["id"], np.int64))
-    return checked_ids(added, read)
+    return checked_ids(added, len(places))
 
 
 def _write_reduction(directory: Path, reduction: Reduction) -> ReductionRecord:

@@ -1,6 +1,6 @@
 """Generations of an index: each built aside, whole and synced before the `current` link points at it.
 
-    <index>/generations/20250131T030000Z/{index.bin, index.txt, index.json}
+    <index>/generations/20250131T030000Z/{index.bin, index.txt, index.json, ...}
     <index>/generations/20250201T030000Z/…
     <index>/current -> generations/20250201T030000Z
 

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,6 +34,10 @@ logger = logging.getLogger(__name__)
 STATE_NAME, ROWS_NAME = "state.npz", "rows"
 
 _FORMAT = 1
+_DAMAGE = (  # what a spoilt archive can let out
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
+    *(BadZipFile, zlib.error, struct.error),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +85,20 @@ class KeptRows:
                 made_of = Origin(int(state["dim"]), str(state["weights"]))
                 if int(state["format"]) != _FORMAT or made_of != origin:
                     return None
+                _check_shapes(state, made_of.dim)
                 reduction = Reduction(state["mean"], state["components"], float(state["scale"]), int(state["tree_dim"]))
                 truth = Truth(state["query_ids"], state["queries"], state["nearest"], state["squares"])
                 return cls(directory, reduction, truth, int(state["fitted_to"]), int(state["count"]))
-        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        except _DAMAGE as error:
             logger.warning("%s cannot be used, all logos are read again: %s", directory, error)
             return None
+
+    @staticmethod
+    def discard(directory: Path) -> None:
+        """Remove what an earlier build left, the state durably before the rows that it counts."""
+        (directory / STATE_NAME).unlink(missing_ok=True)
+        sync_directory(directory)
+        (directory / ROWS_NAME).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +157,16 @@ class KeptRows:
     def close(self) -> None:
         """Let go of the file; what was not saved is cut off by the next build."""
         self._file.close()
+
+
+def _check_shapes(state: Mapping[str, NDArray[np.generic]], dim: int) -> None:
+    queries, codes = len(state["query_ids"]), len(state["components"])
+    nearest = (queries, state["nearest"].shape[-1])
+    shapes = {"mean": (dim,), "components": (codes, dim), "queries": (queries, dim), "nearest": nearest}
+    shapes |= {"query_ids": (queries,), "squares": nearest}
+    for name, shape in shapes.items():
+        if state[name].shape != shape or not np.isfinite(state[name][state[name] != np.inf]).all():
+            raise ValueError(f"{name} is not of shape {shape}, or not finite")
 
 
 def _row(reduction: Reduction) -> np.dtype[np.void]:

@@ -38,7 +38,7 @@ def load_index(
         IndexDamagedError: the files are missing, broken, or do not belong together.
     """
     files = verify_files(directory, dim=dim, weights_digest=weights_digest, digests=digests)
-    effort = Effort(search_k, files.measured_effort, search_k_floor)
+    effort = Effort(search_k, files.measured_effort, search_k_floor, files.reduction is not None)
     if files.reduction is None:
         return AnnoySearchIndex.of(directory, files, effort)
     if vectors is None:

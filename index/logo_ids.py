@@ -64,7 +64,9 @@ class LogoIds:
         """Answer those of some ids, `(n,)`, that are no item, in their order."""
         if len(logo_ids) <= _FEW:
             return np.array([logo_id for logo_id in logo_ids.tolist() if logo_id not in self], np.int64)
-        return logo_ids[~np.isin(logo_ids, self._ids)]
+        places = np.searchsorted(self._ids, logo_ids, sorter=self._order)
+        places[places == len(self)] = 0
+        return logo_ids[self._ids[self._order[places]] != logo_ids] if len(self) else logo_ids
 
     def item_of(self, logo_id: int) -> int:
         """Answer the item that a logo is; `KeyError` if it is none."""

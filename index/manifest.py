@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from index.durable import write_file
 from index.errors import IndexDamagedError
 from index.recall import Recall
+from index.reduction import SMALLEST_SCALE
 from index.regular_file import read_regular
 
 BIN_NAME = "index.bin"
@@ -63,7 +64,7 @@ class ReductionRecord:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if not 1 <= self.tree_dim <= self.code_dim or not 0 < self.scale < math.inf:
+        if not 1 <= self.tree_dim <= self.code_dim or not SMALLEST_SCALE <= self.scale < math.inf:
             raise ValueError("a reduction has no components, or no scale")
 
     @classmethod

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had."""
+"""Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had.
+
+The array is the caller's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import VectorUnavailableError
 from index.protocol import SearchIndex
 from index.vectors import squared_lengths
 
@@ -47,7 +48,7 @@ class Recall:
 
 
 class Truth:
-    """The exact nearest neighbours of a few logos, found block by block.
+    """The exact nearest neighbours of a few logos (but for rounding in 32 bits), found block by block.
 
     Args:
         logo_ids: (q,) of the logos that are asked for.
@@ -84,6 +85,15 @@ class Truth:
         order = np.argsort(squares, axis=1, kind="stable")[:, :kept]
         self.squares, self.nearest = np.take_along_axis(squares, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
+    def forget(self, logo_ids: NDArray[np.int64]) -> None:
+        """Leave out logos whose vectors have changed."""
+        self.squares = np.where(np.isin(self.nearest, logo_ids), np.inf, self.squares).astype(np.float32)
+        order = np.argsort(self.squares, axis=1, kind="stable")
+        left = ~np.isin(self.logo_ids, logo_ids)
+        self.squares = np.take_along_axis(self.squares, order, axis=1)[left]
+        self.nearest = np.take_along_axis(self.nearest, order, axis=1)[left]
+        self.logo_ids, self.queries, self._lengths = self.logo_ids[left], self.queries[left], self._lengths[left]
+
     def of(self, index: SearchIndex) -> dict[int, list[int]]:
         """Answer the nearest of each logo, of those that the index holds: some may have been deleted since."""
         return {
@@ -94,31 +104,44 @@ class Truth:
 
 
 def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[int]]) -> dict[int, float]:
-    """Ask an index for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`."""
-    shares: dict[int, list[float]] = {count: [1.0] if not truth else [] for count in COUNTS}
+    """Ask an index for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`.
+
+    A logo whose vector cannot be had is passed over.
+    """
+    shares: dict[int, list[float]] = {count: [] for count in COUNTS}
     for logo_id, nearest in truth.items():
-        found = index.nearest_to_logo(logo_id, max(COUNTS) + 1).logo_ids[1:]
+        try:
+            found = index.nearest_to_logo(logo_id, max(COUNTS) + 1).logo_ids[1:]
+        except VectorUnavailableError:
+            continue
         for count in COUNTS:
             true = nearest[:count]
             shares[count].append(len(set(true).intersection(found[:count])) / len(true) if true else 1.0)
-    return {count: fmean(of_count) for count, of_count in shares.items()}
+    return {count: fmean(of_count) for count, of_count in shares.items() if of_count}
 
 
-def tune(truth: Truth, with_effort: Callable[[int], SearchIndex]) -> Recall:
+def tune(truth: Truth, with_effort: Callable[[int], SearchIndex], least: int = _LEAST_EFFORT) -> Recall | None:
     """Find the least effort, `search_k`, with which an index reaches `TARGETS`, and say what it finds with it.
 
     Args:
         truth: of logos that are indexed.
         with_effort: gives the index, searching with a `search_k`.
+        least: the effort to begin with.
+
+    Returns:
+        What was measured; `None` if no logo could be asked for.
     """
-    effort = float(_LEAST_EFFORT)
-    nearest = truth.of(with_effort(_LEAST_EFFORT))
+    effort = float(least)
+    nearest = truth.of(with_effort(least))
     while True:
         search_k = round(effort)
         index = with_effort(search_k)
         found = recall_of(index, nearest)
+        if not found:
+            logger.warning("recall was not measured: no logo that it was to be measured on can be asked for")
+            return None
         enough = all(found[count] >= target for count, target in TARGETS.items())
-        if enough or effort * _STEP > _MOST_EFFORT or search_k >= len(index) * 100:
+        if enough or effort * _STEP > _MOST_EFFORT:
             recall = Recall(search_k, round(found[10], 4), round(found[100], 4), len(nearest))
             say = logger.info if enough else logger.warning
             say("recall@10 %.3f, recall@100 %.3f, with search_k %d", recall.at_10, recall.at_100, search_k)

@@ -2,7 +2,7 @@
 
 A query goes through three sieves, each finer and dearer than the one before:
 
-1.  Annoy, over the first components, gives `COARSE` candidates or more;
+1.  Annoy, over the first components, gives `COARSE` candidates or more, as far as it inspects so many;
 2.  the 8-bit records of the candidates rank them by an estimate of the distance;
 3.  the vectors of the best few are had from wherever they are kept, and measured.
 
@@ -23,7 +23,7 @@ from index.errors import IndexDamagedError, VectorUnavailableError
 from index.manifest import BIN_NAME, RECORDS_NAME
 from index.protocol import Neighbours, Vectors
 from index.reduction import Reduction, record_bytes
-from index.vectors import as_query
+from index.vectors import as_query, usable_rows
 from index.verification import VerifiedFiles
 
 COARSE = 1000
@@ -32,8 +32,9 @@ COARSE = 1000
 With 62,400 logos, 300 lose six of the nearest hundred, and 2,000 or 4,000 find no more; with 4.4 million, 1,000 lose
 one or two of them that 4,000 find, and none of the nearest ten."""
 
-_COARSE_A_NEIGHBOUR = 20
-_MEASURED = 50, 1.5  # vectors that are measured: so many, and so many a neighbour
+_COARSE_A_NEIGHBOUR = 10
+_MEASURED = 40, 1.3  # vectors that are measured: so many, and so many a neighbour
+_WIDENED = 3  # times that a search is made four times as wide, if too many of the vectors cannot be had
 
 
 class ReducedSearchIndex:
@@ -99,7 +100,7 @@ class ReducedSearchIndex:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
         item = self._logo_ids.item_of(logo_id)
         vector = self._vectors(np.array([logo_id]))[0]
-        if not np.isfinite(vector).all():
+        if not usable_rows(vector[np.newaxis])[0]:
             raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is not stored any more")
         items, distances = self._search(vector, count)
         # Duplicates of its vector may stand before it, and an approximate search may have missed it.
@@ -117,38 +118,37 @@ class ReducedSearchIndex:
     def _search(self, query: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Answer items and their distances, in order: `count` or more, unless fewer can be had."""
         reduced = self._reduction.project(query)
-        items, _ = self._trees.search(
-            self._trees.annoy.get_nns_by_vector,
-            reduced[: self._reduction.tree_dim].tolist(),
-            count,
-            max(COARSE, _COARSE_A_NEIGHBOUR * count),
-        )
-        measured = int(_MEASURED[0] + _MEASURED[1] * count)
-        if measured < len(items):
-            estimates = self._reduction.estimates(reduced, self._records[items])
-            items = items[np.argpartition(estimates, measured)]  # the best ones first
-        nearest = self._measure(query, items[:measured])
-        if len(nearest[0]) < count and measured < len(items):  # many vectors cannot be had
+        coarse, measured = max(COARSE, _COARSE_A_NEIGHBOUR * count), int(_MEASURED[0] + _MEASURED[1] * count)
+        for _ in range(1 + _WIDENED):
+            items, _distances = self._trees.search(
+                self._trees.annoy.get_nns_by_vector, reduced[: self._reduction.tree_dim].tolist(), count, coarse
+            )
+            if measured < len(items):
+                estimates = self._reduction.estimates(reduced, self._records.take(items, axis=0))
+                items = items[np.argpartition(estimates, measured)[:measured]]
             nearest = self._measure(query, items)
+            if len(nearest[0]) >= count or len(items) >= len(self):
+                break
+            coarse, measured = 4 * coarse, 4 * measured
         return nearest
 
     def _measure(
         self, query: NDArray[np.float32], items: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        differences = self._vectors(np.array(self._logo_ids.of_items(items), np.int64)) - query
+        differences = self._vectors(np.array(self._logo_ids.of_items(items), np.int64))
+        differences -= query
         squares = np.einsum("ij,ij->i", differences, differences)
         return in_order(items, np.sqrt(squares).astype(np.float64))
 
 
 def _mapped(path: Path, rows: int, row_bytes: int) -> NDArray[np.uint8]:
-    """Map a file, and have it read ahead: later on it is looked at in single rows."""
+    """Map a file that was just read through; what is looked at now are single rows."""
     try:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        content.madvise(mmap.MADV_RANDOM)
     except (OSError, ValueError) as error:
         raise IndexDamagedError(f"{path} cannot be loaded: {error}") from error
     if len(content) != rows * row_bytes:
         raise IndexDamagedError(f"{path} was replaced while it was read")
-    content.madvise(mmap.MADV_WILLNEED)
-    content.madvise(mmap.MADV_RANDOM)
     return np.frombuffer(content, np.uint8).reshape(rows, row_bytes)

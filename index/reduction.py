@@ -6,15 +6,19 @@ each, by which candidates are ranked. Neither gives a distance that is answered:
 themselves.
 
 The directions are those of a sample (Pearson 1901; the eigenvectors of its covariance). What the components leave of
-the squared distance to the mean is kept as one number, because of two vectors those leftovers are nearly orthogonal:
+the squared distance to the mean counts, too, because those leftovers of two vectors are nearly orthogonal. With c for
+the codes of x, s for their scale and y for the components of a query:
 
-    |x - y|^2  is about  sum_i (x_i - y_i)^2 + leftover_x + leftover_y
+    |x - y|^2  is about  (|s c|^2 + leftover of x) - 2 s c.y  and what all x have in common
+
+What stands in brackets is kept with the codes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +33,10 @@ With 62,400 logos, 100 trees and the same effort, 64, 96 and 128 find as many of
 ten), and 64 take the least memory."""
 
 CODE_DIM = 252
-"""Components that candidates are ranked by: with the leftover 256 bytes a logo, four lines of the cache."""
+"""Components that candidates are ranked by: with the bracket 256 bytes a logo, four lines of the cache."""
+
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+"""What one step of a code stands for at least: it has to be a number in 32 bits."""
 
 _LARGEST_CODE = 127
 _CLIPPED = 1e-4  # of the sample's values are beyond the largest code
@@ -37,7 +44,7 @@ _OUTLYING = 10.0  # times the median distance to the mean; such rows would turn 
 
 
 def record_bytes(code_dim: int) -> int:
-    """Answer the bytes of a logo's record: the leftover as a float32, then a code of 8 bits for each component."""
+    """Answer the bytes of a logo's record: the bracket as a float32, then a code of 8 bits for each component."""
     return 4 + code_dim
 
 
@@ -62,7 +69,8 @@ class Reduction:
         """Find the principal components of `(n, dim)` vectors; fewer where the vectors have fewer values."""
         dim = sample.shape[1]
         distances = np.linalg.norm(sample.astype(np.float64) - np.median(sample, axis=0), axis=1)
-        centred = sample[distances <= _OUTLYING * np.median(distances)].astype(np.float64)
+        usual = np.median(distances[distances > 0]) if distances.any() else 0.0  # most of them may be alike
+        centred = sample[distances <= _OUTLYING * usual].astype(np.float64)
         mean = centred.mean(axis=0)
         centred -= mean
         _, directions = np.linalg.eigh(centred.T @ centred)  # of rising variance
@@ -71,7 +79,7 @@ class Reduction:
         return cls(
             mean.astype(np.float32),
             np.ascontiguousarray(components, np.float32),
-            float(largest) / _LARGEST_CODE or 1.0,
+            max(float(largest) / _LARGEST_CODE, SMALLEST_SCALE),
             min(tree_dim, dim),
         )
 
@@ -92,19 +100,17 @@ class Reduction:
 
     def records(self, vectors: NDArray[np.float32], projected: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return what is kept of `(n, dim)` vectors, projected to `(n, codes)`, for `estimates`: `(n, bytes)`."""
-        kept = np.einsum("ij,ij->i", projected, projected)
         centred = vectors - self.mean
-        leftovers = np.maximum(np.einsum("ij,ij->i", centred, centred) - kept, 0).astype("<f4")
-        codes = np.clip(np.rint(projected / self.scale), -_LARGEST_CODE, _LARGEST_CODE).astype(np.int8)
-        return np.hstack([leftovers[:, np.newaxis].view(np.uint8), codes.view(np.uint8)])
+        leftovers = _squares(centred) - _squares(projected)
+        codes = np.clip(np.rint(projected / self.scale), -_LARGEST_CODE, _LARGEST_CODE)
+        brackets = (_squares(codes * np.float32(self.scale)) + np.maximum(leftovers, 0)).astype("<f4")
+        return np.hstack([brackets[:, np.newaxis].view(np.uint8), codes.astype(np.int8).view(np.uint8)])
 
     def estimates(self, query: NDArray[np.float32], records: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Estimate squared distances, `(n,)`, less a constant, from a query's components to `(n, bytes)` records."""
-        differences = records[:, 4:].view(np.int8).astype(np.float32)
-        differences *= np.float32(self.scale)
-        differences -= query
-        leftovers = np.ascontiguousarray(records[:, :4]).view("<f4")[:, 0]
-        estimates: NDArray[np.float32] = np.einsum("ij,ij->i", differences, differences) + leftovers
+        brackets = np.ascontiguousarray(records[:, :4]).view("<f4")[:, 0]
+        products = records[:, 4:].view(np.int8).astype(np.float32) @ (query * np.float32(2 * self.scale))
+        estimates: NDArray[np.float32] = brackets - products
         return estimates
 
     def save(self, path: Path) -> None:
@@ -123,10 +129,15 @@ class Reduction:
         """
         try:
             rows = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, BadZipFile) as error:
             raise IndexDamagedError(f"{path}: {error}") from error
         if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != (1 + code_dim, dim):
             raise IndexDamagedError(f"{path}: it does not hold {code_dim} components of {dim} values")
         if not np.isfinite(rows).all():
             raise IndexDamagedError(f"{path}: a value in it is not finite")
         return cls(rows[0], rows[1:], scale, tree_dim)
+
+
+def _squares(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    squares: NDArray[np.float32] = np.einsum("ij,ij->i", rows, rows)
+    return squares

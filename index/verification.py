@@ -144,8 +144,11 @@ def _check_reduction(
     for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
         with open_regular(directory / name) as file:
             _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
+            # Read through in any case: a bad block is an error here, but ends a process that has it mapped.
             if digests or name == COMPONENTS_NAME:
                 _check_digest(directory / name, digest_of(file, progress), of_file)
+            else:
+                _read_through(file, progress)
     return Reduction.load(
         directory / COMPONENTS_NAME,
         dim=manifest.dim,
@@ -162,6 +165,11 @@ def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: Non
         digest.update(content)
         progress(len(content))
     return digest.hexdigest()
+
+
+def _read_through(file: FileIO, progress: Callable[[int], None]) -> None:
+    while content := file.read(_READ_BYTES):
+        progress(len(content))
 
 
 def _check_bin(

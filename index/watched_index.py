@@ -10,7 +10,7 @@ from pathlib import Path
 from index.errors import IndexDamagedError
 from index.generations import current_generation, list_generations
 from index.loading import LoadedIndex
-from index.manifest import BIN_NAME, JSON_NAME, TXT_NAME
+from index.manifest import BIN_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME
 from index.protocol import SearchIndex
 from index.recall import Recall
 from index.verification import GENERATIONS, identity
@@ -18,6 +18,8 @@ from index.verification import GENERATIONS, identity
 logger = logging.getLogger(__name__)
 
 ORIGINAL_PAIR = "original pair"
+
+_NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _sources(directory: Path) -> list[Path]:
 
 
 def _fingerprint(source: Path) -> object:
-    return source, [_file_identity(source / name) for name in (BIN_NAME, TXT_NAME, JSON_NAME)]
+    return source, [_file_identity(source / name) for name in _NAMES]
 
 
 def _file_identity(path: Path) -> tuple[int, ...] | None:
