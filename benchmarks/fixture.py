@@ -25,6 +25,7 @@ from embeddings.store import EmbeddingStore
 from settings import Settings
 from tests.end_to_end.service import ROOT, environment
 
+BARE = "bare"
 COUNT = 100  # neighbours of a query, the service's default
 ROOM_FOR_ADDS = 1000
 RELOAD = {"ANN_RELOAD_SECONDS": f"{Settings().reload_seconds:g}"}  # what operators have; tests look more often
@@ -111,8 +112,8 @@ class Fixture:
         return IndexedLogos(settings.data_dir, stored)
 
     def bare_annoy(self) -> AnnoyIndex:
-        """Load the same logos' index of Annoy alone, over the vectors as they are."""
-        directory = self.scratch / "bare"
+        """Load the same logos' index of Annoy alone, over the vectors as they are; the service has it as `BARE`."""
+        directory = self.indexed.data_dir / BARE
         if not directory.exists():
             self._generate(self.indexed.data_dir, str(directory), "--tree-count", str(self.scale.trees))
         annoy = AnnoyIndex(DIM, "euclidean")

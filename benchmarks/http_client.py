@@ -66,9 +66,10 @@ class HttpClient:
         return part
 
 
-def neighbours_request(logo_id: int, count: int) -> bytes:
-    """Return the bytes of `GET /api/v1/ann/{logo_id}?count={count}`."""
-    return f"GET /api/v1/ann/{logo_id}?count={count} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+def neighbours_request(logo_id: int, count: int, index: str | None = None) -> bytes:
+    """Return the bytes of `GET /api/v1/ann/{logo_id}?count={count}`, of the default index or a named one."""
+    named = "" if index is None else f"&index={index}"
+    return f"GET /api/v1/ann/{logo_id}?count={count}{named} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def ask_in_turn(port: int, requests: Sequence[bytes], requests_a_connection: int, start: float, seconds: float) -> int:

@@ -60,6 +60,7 @@ from embeddings.live_count import LiveCount
 from embeddings.seen_rows import SeenRows
 from embeddings.snapshot import Snapshot
 from embeddings.store_file import StoreFile
+from embeddings.successor import some
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._deletions = DeletionLog(self.path)
+        self._told: set[int] = set()  # logos whose rows were found damaged
         self._count = LiveCount(self.path, self._deletions)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
@@ -140,7 +142,7 @@ class EmbeddingStore:
     def vectors(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of logos, (n, dim); one that is not stored, or damaged, is a row of NaN.
 
-        One that another process has just deleted may still be among them.
+        One that another process has just deleted may still be among them. A damaged one is logged, once.
         """
         known = self._known()
         rows = known.find_all(logo_ids)
@@ -148,7 +150,12 @@ class EmbeddingStore:
             with self._mutex:
                 known.look()
             rows = known.find_all(logo_ids)
-        return known.file.embeddings(rows, logo_ids)
+        found = known.file.embeddings(rows, logo_ids)
+        damaged = logo_ids[np.isnan(found[:, 0]) & (rows >= 0)]
+        if len(damaged) and (new := set(damaged.tolist()) - self._told):
+            self._told |= new
+            log.error("Damaged rows of %s are left out of answers, of logos %s: see `verify`", self.path, some([*new]))
+        return found
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""

@@ -44,11 +44,14 @@ def test_vectors_come_in_the_order_asked_for(path: Path) -> None:
         assert store.vectors(np.array([], np.int64)).shape == (0, 3)
 
 
-def test_what_is_not_stored_or_damaged_is_a_row_of_nan(path: Path) -> None:
+def test_what_is_not_stored_or_damaged_is_a_row_of_nan(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     damage(path, 6)
     with EmbeddingStore(path) as store:
-        found = store.vectors(np.array([6, 7, 999_999, 8]))
+        for _ in range(2):
+            found = store.vectors(np.array([6, 7, 999_999, 8]))
         assert np.isnan(found).all(axis=1).tolist() == [False, True, True, False]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "of logos 7: see `verify`" in told
 
 
 def test_logos_of_other_processes_and_new_files_are_found(path: Path) -> None:
