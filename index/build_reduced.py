@@ -182,15 +182,14 @@ def _read_missing(kept: KeptRows, source: Source, origin: Origin, progress: Call
 def _changed(kept: KeptRows, source: Source) -> NDArray[np.int64]:
     """Answer the logos whose row was made of another vector, (m,)."""
     without = source.ids[_places(kept, source.ids, source.checksums()) < 0]
-    return without[np.isin(without, np.array(kept.rows["id"]))]
+    return without[np.isin(without, kept.keys()[0])]
 
 
 def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Answer the last row of each logo, (n,), or -1 where it has none or one of another vector."""
     if not len(kept):
         return np.full(len(ids), -1)
-    rows = kept.rows
-    kept_ids, kept_checksums = np.array(rows["id"]), np.array(rows["checksum"])
+    kept_ids, kept_checksums = kept.keys()
     order = np.argsort(kept_ids, kind="stable")
     last = np.searchsorted(kept_ids, ids, side="right", sorter=order) - 1
     found = order[np.maximum(last, 0)]

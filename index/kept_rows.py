@@ -69,6 +69,7 @@ class KeptRows:
         self._directory = directory
         self._dtype = _row(reduction)
         self._count = count
+        self._ids, self._checksums = np.zeros(0, np.int64), np.zeros(0, np.uint32)
         self._file = (directory / ROWS_NAME).open("ab")
         if self._file.tell() < count * self._dtype.itemsize:
             self._file.close()
@@ -116,6 +117,14 @@ class KeptRows:
         if not self._count:
             return np.zeros(0, self._dtype)
         return np.memmap(self._directory / ROWS_NAME, self._dtype, "r", shape=(self._count,))
+
+    def keys(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Return the id and the checksum of each row, (n,) both."""
+        if len(self._ids) < self._count:  # they lie far apart in the file: it is read once for them
+            unread = self.rows[len(self._ids) :]
+            self._ids = np.concatenate([self._ids, unread["id"]])
+            self._checksums = np.concatenate([self._checksums, unread["checksum"]])
+        return self._ids, self._checksums
 
     def add(self, ids: NDArray[np.int64], checksums: NDArray[np.uint32], vectors: NDArray[np.float32]) -> None:
         """Make rows of (n, dim) vectors, which can all be searched for."""

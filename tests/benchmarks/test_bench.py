@@ -33,14 +33,14 @@ def test_every_row_comes_out_with_a_finite_ratio(tmp_path: Path) -> None:
     assert head == "| what | ours | rival | ratio | to reach | met |"
     assert rule == "|---|---|---|---|---|---|"
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert len(cells) == len(WITHOUT_TENSORFLOW) + 1  # recall has two
+    assert len(cells) == len(WITHOUT_TENSORFLOW) + 3  # query, recall and add have two each
     for _what, _ours, _rival, ratio, reach, met in cells:
         assert math.isfinite(float(ratio))
         assert float(ratio) > 0
         assert reach
         assert met in ("yes", "**no**")
-    assert "recall@100" in rows[2]
-    assert cells[2][1] == "1.0000"  # three trees over 300 logos are searched whole
+    assert "recall@100" in rows[3]
+    assert cells[3][1] == "1.0000"  # three trees over 300 logos are searched whole
 
 
 def test_the_original_is_measured_beside_the_service(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def record(**changes: object) -> Record:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     shutil.copy(RESULTS / "README.md", tmp_path)
+    append(tmp_path / "full_size.jsonl", [{"machine": "2 cores", "logos": 5, "recall@10": 0.97}])
     append(
         tmp_path / "rivals.jsonl",
         [
@@ -60,6 +61,7 @@ def test_the_page_is_filled_from_results_and_filled_again_alike(folder: Path) ->
         assert page.count("| length | 1 / 2 / 3 | 1 / 2 / 3 |") == 1
         assert page.count("| 2,000 | Annoy, 100 trees | search_k 5 | 0.960 | 0.960 | 0.960 | 0.960 |") == 1
         assert page.count("- 2 cores") == 1
+        assert "| recall@10 | 0.97 | 0.953 |" in page
         assert NOTHING not in page
 
 
@@ -100,5 +102,7 @@ def test_costs_are_those_of_the_quickest_effort_that_is_good_enough() -> None:
 
 def test_every_result_of_the_page_is_in_a_file_beside_it() -> None:
     committed = (RESULTS / "README.md").read_text()
-    shown = fill(committed, dict.fromkeys(("rows", "likeness", "same-engines", "rivals", "sizes", "machines"), str))
+    shown = fill(
+        committed, dict.fromkeys(("rows", "full-size", "likeness", "same-engines", "rivals", "sizes", "machines"), str)
+    )
     assert "| engine | effort |" not in shown
