@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 Ask = Callable[[int], Neighbours]
 
 _RECENT = 256  # logos that are taken in without those before them being prepared anew
-_NAMED = 20  # ids that one line of the log names
 
 
 class UnindexedLogos:
@@ -137,12 +136,9 @@ class _Waiting:
         return len(self._older.ids) + recent <= self._max_logos
 
     def _readable(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Read vectors, and leave out those that are damaged, or that no distance can be computed from."""
+        """Read vectors, and leave out those that are damaged (the store logs them), or that are too long to search."""
         vectors = self._store.vectors(ids)
         good = usable_rows(vectors)
-        if not good.all():
-            bad = ids[~good].tolist()
-            logger.error("%d logos are left out of searches, their vectors are damaged: %s", len(bad), bad[:_NAMED])
         return ids[good], vectors[good]
 
 
