@@ -16,6 +16,7 @@ from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
+from index.logo_ids import IndexedLogos
 from index.manifest import BIN_NAME
 from index.protocol import Neighbours
 from index.vectors import as_query, check_count
@@ -107,7 +108,7 @@ class AnnoyTrees:
         return np.array(items, np.int64), np.array(distances, np.float64)
 
 
-class AnnoySearchIndex:
+class AnnoySearchIndex(IndexedLogos):
     """An index whose trees are grown over the vectors themselves; `load` makes one.
 
     Args:
@@ -155,20 +156,6 @@ class AnnoySearchIndex:
     def dim(self) -> int:
         """The number of values of a vector."""
         return self._trees.annoy.f
-
-    def __len__(self) -> int:
-        return len(self._logo_ids)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self._logo_ids
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids that are not indexed."""
-        return self._logo_ids.absent(logo_ids)
-
-    def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
-        return self._logo_ids.random()
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.logo_ids import LogoIds
+from index.logo_ids import IndexedLogos, LogoIds
 from index.protocol import Neighbours
 from index.vectors import as_query, check_count, squared_lengths, usable_rows
 
 _BLOCK_VALUES = 2**20
 
 
-class ExactIndex:
+class ExactIndex(IndexedLogos):
     """Logos `(n,)` with their vectors `(n, dim)` float32, searched exactly.
 
     The vectors are not copied: they may be a memory map larger than the memory. Beyond them the index takes
@@ -42,20 +42,6 @@ class ExactIndex:
     def dim(self) -> int:
         """The number of values of a vector."""
         return int(self._vectors.shape[1])
-
-    def __len__(self) -> int:
-        return len(self._logo_ids)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self._logo_ids
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids that are not indexed."""
-        return self._logo_ids.absent(logo_ids)
-
-    def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
-        return self._logo_ids.random()
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""

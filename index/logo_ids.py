@@ -89,3 +89,23 @@ class LogoIds:
         if place == len(self) or self._ids[self._order[place]] != logo_id:
             return None
         return int(self._order[place])
+
+
+class IndexedLogos:
+    """What engines have in common: they know which logos they hold, in `_logo_ids`."""
+
+    _logo_ids: LogoIds
+
+    def __len__(self) -> int:
+        return len(self._logo_ids)
+
+    def __contains__(self, logo_id: int) -> bool:
+        return logo_id in self._logo_ids
+
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Answer those of some ids that are not indexed."""
+        return self._logo_ids.absent(logo_ids)
+
+    def random_logo(self) -> int | None:
+        """Answer the id of any indexed logo; `None` if the index is empty."""
+        return self._logo_ids.random()

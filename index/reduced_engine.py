@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from index.annoy_engine import AnnoyTrees, Effort, in_order
 from index.errors import IndexDamagedError, VectorUnavailableError
+from index.logo_ids import IndexedLogos
 from index.manifest import BIN_NAME, RECORDS_NAME
 from index.protocol import Neighbours, Vectors
 from index.reduction import Reduction, record_bytes
@@ -37,7 +38,7 @@ _MEASURED = 40, 1.3  # vectors that are measured: so many, and so many a neighbo
 _WIDENED = 3  # times that a search is made four times as wide, if too many of the vectors cannot be had
 
 
-class ReducedSearchIndex:
+class ReducedSearchIndex(IndexedLogos):
     """An index whose trees are grown over principal components; `of` makes one.
 
     Args:
@@ -81,20 +82,6 @@ class ReducedSearchIndex:
     def dim(self) -> int:
         """The number of values of a vector."""
         return self._reduction.dim
-
-    def __len__(self) -> int:
-        return len(self._logo_ids)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self._logo_ids
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids that are not indexed."""
-        return self._logo_ids.absent(logo_ids)
-
-    def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
-        return self._logo_ids.random()
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
