@@ -8,7 +8,7 @@ DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo bench bench-rivals bench-full train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
+.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ soak: $(VENV)/.dev ## Load the service for an hour, or MINUTES, while workers ar
 
 demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and draw the neighbours (no network)
 	$(BIN)/python -m demo
+
+explore: $(VENV)/.run ## The same, and go on serving on port PORT (5501), to look around with a browser
+	$(BIN)/python -m demo --serve --port $(or $(PORT),5501)
 
 bench: $(VENV)/.dev ## Measure what the README claims, beside its rivals
 	$(BIN)/python -m benchmarks --output docs/benchmarks/rows.md

@@ -1,7 +1,8 @@
 """`python -m demo`: photos with logos go in, nearest neighbours come out, and a picture shows them.
 
 It walks the three journeys of the service with real processes and no network: add, rebuild, query. All that
-it makes lies in a temporary directory, except the picture.
+it makes lies in a temporary directory, except the picture. With `--serve`, the service and the server of the photos go
+on until they are stopped, so that a browser can look around.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import io
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +40,14 @@ SHOWN = 5  # neighbours in a row of the picture
 )
 @click.option("--photos", "count", type=click.IntRange(6, 500), default=36, show_default=True, help="Photos to make.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same photos.")
-def main(output: Path, count: int, seed: int) -> None:
+@click.option("--serve", is_flag=True, help="Go on serving until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the service. [default: a free one]")
+def main(output: Path, count: int, seed: int, serve: bool, port: int) -> None:
     """Make photos with logos, add them, rebuild the index, and draw each brand's nearest neighbours."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: leave through the `with` blocks
         signal.signal(ending, signal.default_int_handler)
     try:
-        _run(output, count, seed)
+        _run(output, count, seed, serve=serve, port=port)
     except (ServiceError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -55,7 +60,7 @@ class CroppedLogo:
     crop: Image.Image
 
 
-def _run(output: Path, count: int, seed: int) -> None:
+def _run(output: Path, count: int, seed: int, *, serve: bool, port: int) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     watch = _Stopwatch()
     photos = list(make_photos(count, seed))
@@ -68,7 +73,7 @@ def _run(output: Path, count: int, seed: int) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="robotoff-ann-demo-") as directory,
         PhotoServer(jpegs) as server,
-        Service(Path(directory)) as service,
+        Service(Path(directory), port=port) as service,
     ):
         _say("service", f"{service.url} answers after {watch.lap()}")
         added = sum(service.add(server.url(photo.name), photo.logos) for photo in photos)
@@ -80,17 +85,21 @@ def _run(output: Path, count: int, seed: int) -> None:
         shown = {brand: service.neighbours(logo_id, 1 + SHOWN)[1:] for brand, logo_id in sorted(queries.items())}
         batch = service.batch(list(logos), 1 + NEAREST)
         _say("query", f"{len(shown)} logos one by one and {len(batch)} in a batch in {watch.lap()}")
-    brands = {logo_id: logo.brand for logo_id, logo in logos.items()}
-    share = brand_agreement({key: [n.logo_id for n in found] for key, found in batch.items()}, brands, NEAREST)
-    summary = (
-        f"{share.found:.1%} of each logo's {NEAREST} nearest carry its brand"
-        f" (by chance {share.chance:.1%}, at best {share.best:.1%})"
-    )
-    _say("result", summary)
-    _print_table(shown, brands)
-    rows = [_row(logos, queries[brand], found) for brand, found in shown.items()]
-    draw_contact_sheet("Which known logos look most like this one?", summary, rows).save(output)
-    click.echo(f"\nThe picture is {output}")
+        brands = {logo_id: logo.brand for logo_id, logo in logos.items()}
+        share = brand_agreement({key: [n.logo_id for n in found] for key, found in batch.items()}, brands, NEAREST)
+        summary = (
+            f"{share.found:.1%} of each logo's {NEAREST} nearest carry its brand"
+            f" (by chance {share.chance:.1%}, at best {share.best:.1%})"
+        )
+        _say("result", summary)
+        _print_table(shown, brands)
+        rows = [_row(logos, queries[brand], found) for brand, found in shown.items()]
+        draw_contact_sheet("Which known logos look most like this one?", summary, rows).save(output)
+        click.echo(f"\nThe picture is {output}")
+        if serve:
+            click.echo(f"The service goes on at {service.root}/ until Ctrl-C")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
 
 class _Stopwatch:

@@ -44,18 +44,27 @@ class Neighbour:
 
 
 class Service:
-    """gunicorn with the project's configuration on a data directory of its own, on a free port of loopback."""
+    """gunicorn with the project's configuration on a data directory of its own, on a port of loopback.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: for the data and the log.
+        port: 0 for a free one.
+
+    Attributes:
+        root: the address under which everything lies.
+    """
+
+    def __init__(self, directory: Path, *, port: int = 0) -> None:
         self._log_path = directory / "service.log"
-        self._base = f"http://127.0.0.1:{(port := _free_port())}"
+        port = port or _free_port()
+        self.root = f"http://127.0.0.1:{port}"
         inherited = ("ANN_", "GUNICORN_", "WEB_CONCURRENCY", "SENTRY_")  # this run has its own settings
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(inherited)} | {
             "ANN_DATA_DIR": str(directory / "data"),
             "ANN_BIND": f"127.0.0.1:{port}",
             "ANN_ALLOW_PRIVATE_IMAGE_HOSTS": "1",
             "ANN_RELOAD_SECONDS": "0.2",
-            "ANN_STORE_CAPACITY": "1000",
+            "ANN_STORE_CAPACITY": "10000",
             "WEB_CONCURRENCY": "1",
             "LOG_LEVEL": "INFO",
         }
@@ -65,7 +74,7 @@ class Service:
     @property
     def url(self) -> str:
         """The address under which all routes lie."""
-        return f"{self._base}/api/v1/ann"
+        return f"{self.root}/api/v1/ann"
 
     def __enter__(self) -> Service:
         with self._log_path.open("wb") as log:

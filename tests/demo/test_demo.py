@@ -73,6 +73,19 @@ def test_a_stopped_demo_leaves_no_service_behind(tmp_path: Path, ending: signal.
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_demo_that_serves_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
+    output = tmp_path / "neighbours.png"
+    with start_demo(output, "--photos", "6", "--serve") as demo:
+        assert demo.stdout
+        goes_on = next(found for line in demo.stdout if (found := re.search(r"goes on at (http://\S+)/", line)))
+        assert requests.get(f"{goes_on[1]}/api/v1/ann?count=3", timeout=10).json()["count"] == 3
+        assert output.exists()
+        demo.send_signal(signal.SIGINT)
+        _, errors = demo.communicate(timeout=60)
+    assert (demo.returncode, errors) == (0, "")
+    assert nobody_listens(goes_on[1])
+
+
 def test_a_service_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a directory belongs")
     with pytest.raises(ServiceError, match=r"stopped by itself \(\d+\)\.\n(  \| .*\n)*  \| .*data"), Service(tmp_path):
