@@ -19,6 +19,7 @@ import orjson
 from api import errors, resources
 from api.body_limit import BodyLimit
 from api.logo_adder import LogoAdder
+from api.logo_embedder import LogoEmbedder
 from api.neighbour_search import NeighbourSearch
 from api.startup import prepare
 from api.unindexed import UnindexedLogos
@@ -124,14 +125,10 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         allow_private=settings.allow_private_image_hosts,
     )
     limit = WriteLimit(settings.add_concurrency)
-    adder = LogoAdder(
-        parts.store,
-        fetcher,
-        parts.embedder,
-        limit=limit,
-        embed_concurrency=settings.embed_concurrency,
-        max_pixels=settings.image_max_pixels,
+    embedder = LogoEmbedder(
+        parts.embedder, concurrency=settings.embed_concurrency, max_pixels=settings.image_max_pixels
     )
+    adder = LogoAdder(parts.store, fetcher, embedder, limit=limit)
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if settings.search_unindexed else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed)
     logo = resources.LogoNeighboursResource(search)

@@ -6,15 +6,13 @@ for others, so many adds may do it at once; decoding and embedding hold an image
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from api.logo_embedder import LogoEmbedder
 from api.write_limit import WriteLimit
-from embeddings.embedder import Embedder
 from embeddings.fetch import ImageFetcher
 from embeddings.images import BoundingBox, check_box
-from embeddings.photo import Photo
 from embeddings.store import EmbeddingStore
 
 
@@ -31,26 +29,15 @@ class LogoAdder:
 
     Args:
         limit: of what may be changing the store at once.
-        embed_concurrency: adds that may hold a decoded image at once; more wait in turn.
-        max_pixels: the largest image, or crop of it, that is taken.
     """
 
     def __init__(
-        self,
-        store: EmbeddingStore,
-        fetcher: ImageFetcher,
-        embedder: Embedder,
-        *,
-        limit: WriteLimit,
-        embed_concurrency: int,
-        max_pixels: int,
+        self, store: EmbeddingStore, fetcher: ImageFetcher, embedder: LogoEmbedder, *, limit: WriteLimit
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._embedder = embedder
-        self._max_pixels = max_pixels
         self._limit = limit
-        self._in_memory = threading.BoundedSemaphore(embed_concurrency)
 
     def add(self, image_url: str, logos: Sequence[Logo]) -> int:
         """Store the logos that are not stored yet and answer how many these were.
@@ -71,7 +58,5 @@ class LogoAdder:
             check_box(logo.bounding_box, logo_id=logo.id)
         with self._limit.turn():
             data = self._fetcher.fetch(image_url)
-            with self._in_memory:
-                photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
-                embeddings = self._embedder.embed(photo.crop(logo.bounding_box, logo_id=logo.id) for logo in new)
+            embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
             return len(self._store.append(new_ids, embeddings))  # it may have to wait for another process

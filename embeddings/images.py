@@ -119,25 +119,29 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_box(box: BoundingBox, *, logo_id: int) -> None:
+def check_box(box: BoundingBox, *, logo_id: int | None) -> None:
     """Refuse a box that no image can make sense of: not finite, empty, inverted, or beside the image.
+
+    Args:
+        box: of a logo.
+        logo_id: for the message; `None` if the logo has no id.
 
     Raises:
         BoundingBoxError: names the logo and what to change.
     """
     y_min, x_min, y_max, x_max = box
     if not all(-np.inf < edge < np.inf for edge in box):
-        raise BoundingBoxError(f"The bounding box of logo {logo_id} is not finite: give it four ordinary numbers.")
+        raise BoundingBoxError(f"The bounding box{_of(logo_id)} is not finite: give it four ordinary numbers.")
     if y_min >= y_max or x_min >= x_max:
         raise BoundingBoxError(
-            f"The bounding box of logo {logo_id} is empty or inverted: "
+            f"The bounding box{_of(logo_id)} is empty or inverted: "
             "give it as y_min, x_min, y_max, x_max, each minimum below its maximum."
         )
     if y_max <= 0 or x_max <= 0 or y_min >= 1 or x_min >= 1:
         raise _no_pixel(logo_id)
 
 
-def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int, max_pixels: int) -> Image.Image:
+def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int | None, max_pixels: int) -> Image.Image:
     """Cut a logo out of an RGB image; what the box holds beyond the image is black.
 
     Edges fall on the nearest pixel border, halves on the even one, as in Pillow's `Image.crop`.
@@ -153,7 +157,9 @@ def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int, max_pixels:
     return crop
 
 
-def pixel_box(size: tuple[int, int], box: BoundingBox, *, logo_id: int, max_pixels: int) -> tuple[int, int, int, int]:
+def pixel_box(
+    size: tuple[int, int], box: BoundingBox, *, logo_id: int | None, max_pixels: int
+) -> tuple[int, int, int, int]:
     """Return what `crop_logo` cuts out of an image of this width and height: left, upper, right and lower border.
 
     Raises:
@@ -170,7 +176,7 @@ def pixel_box(size: tuple[int, int], box: BoundingBox, *, logo_id: int, max_pixe
         raise _no_pixel(logo_id)
     if (right - left) * (lower - upper) > max_pixels:
         raise BoundingBoxError(
-            f"The bounding box of logo {logo_id} selects more than {max_pixels:,} pixels: "
+            f"The bounding box{_of(logo_id)} selects more than {max_pixels:,} pixels: "
             "give its edges as fractions of height and width, from 0 to 1."
         )
     return left, upper, right, lower
@@ -258,8 +264,12 @@ def _to_pixel(fraction: float, length: int, reach: int) -> int:
     return round(min(max(fraction * length, -reach), reach))
 
 
-def _no_pixel(logo_id: int) -> BoundingBoxError:
+def _of(logo_id: int | None) -> str:
+    return "" if logo_id is None else f" of logo {logo_id}"
+
+
+def _no_pixel(logo_id: int | None) -> BoundingBoxError:
     return BoundingBoxError(
-        f"The bounding box of logo {logo_id} holds no pixel of the image: "
+        f"The bounding box{_of(logo_id)} holds no pixel of the image: "
         "give its edges as fractions of height and width, from 0 to 1."
     )

@@ -48,7 +48,7 @@ class Photo:
         self._is_jpeg = self._opened.format in ("JPEG", "MPO")
         self._decoded: dict[int, Image.Image] = {}
 
-    def crop(self, box: BoundingBox, *, logo_id: int) -> Image.Image:
+    def crop(self, box: BoundingBox, *, logo_id: int | None) -> Image.Image:
         """Cut out a logo: as `crop_logo` does, or, from a smaller decoding, as the square that the network sees.
 
         Raises:

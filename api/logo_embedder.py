@@ -1,0 +1,43 @@
+"""An image's file and the boxes of its logos, to vectors: the same ones, whether they are stored or searched for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.embedder import Embedder
+from embeddings.images import BoundingBox
+from embeddings.photo import Photo
+
+
+class LogoEmbedder:
+    """Cuts logos out of images and embeds them, a few images at a time: each is decoded in memory.
+
+    Args:
+        embedder: makes the vectors.
+        concurrency: images that may be in memory at once; more wait in turn.
+        max_pixels: the largest image, or crop of it, that is taken.
+    """
+
+    def __init__(self, embedder: Embedder, *, concurrency: int, max_pixels: int) -> None:
+        self._embedder = embedder
+        self._max_pixels = max_pixels
+        self._in_memory = threading.BoundedSemaphore(concurrency)
+
+    def embed(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> NDArray[np.float32]:
+        """Return the vectors of logos, `(n, dim)`.
+
+        Args:
+            data: the image's file.
+            logos: the id of each, for messages, if it has one, and its box.
+
+        Raises:
+            ImageError: the image or a box cannot be used.
+            ModelError: the model cannot be used.
+        """
+        with self._in_memory:
+            photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
+            return self._embedder.embed(photo.crop(box, logo_id=logo_id) for logo_id, box in logos)
