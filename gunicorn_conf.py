@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from api import worker
+from api.paths import body_sizes
 from settings import Settings, SettingsError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
@@ -70,7 +71,7 @@ class BufferingWorker(worker.BufferingWorker):
     limits = worker.ClientLimits(
         receive_seconds=_settings.receive_seconds,
         send_seconds=_settings.send_seconds,
-        body_bytes=_settings.max_body_bytes,
+        bodies=body_sizes(usual=_settings.max_body_bytes, image=_settings.image_max_bytes),
         buffer_bytes=_settings.max_buffer_bytes,
     )
 

@@ -179,7 +179,7 @@ class Settings:
         "ANN_MAX_ADD_LOGOS", 1000, _whole(1), "a whole number", "Logos that one `/add` request may name."
     )
     max_body_bytes: int = _setting(
-        "ANN_MAX_BODY_BYTES", 2**20, _whole(1), "bytes", "The largest request body that is read."
+        "ANN_MAX_BODY_BYTES", 2**20, _whole(1), "bytes", "The largest request body that is read, if it is no image."
     )
     allow_delete: bool = _setting(
         "ANN_ALLOW_DELETE",
@@ -224,7 +224,8 @@ class Settings:
         12,
         _whole(1, 1023),
         "a whole number below `ANN_THREADS`",
-        "How many of them may be adds or deletions, so that threads are left to the queries; more are told 503.",
+        "How many of them may be adds, deletions or queries by image, so that threads are left to the others; more are "
+        "told 503.",
     )
     embed_concurrency: int = _setting(
         "ANN_EMBED_CONCURRENCY",
@@ -258,7 +259,7 @@ class Settings:
         "Fetch images from private and loopback addresses too. For development only.",
     )
     image_max_bytes: int = _setting(
-        "ANN_IMAGE_MAX_BYTES", 20 * 2**20, _whole(1), "bytes", "The largest image file that is fetched."
+        "ANN_IMAGE_MAX_BYTES", 20 * 2**20, _whole(1), "bytes", "The largest image file that is fetched, or sent."
     )
     image_max_pixels: int = _setting(
         "ANN_IMAGE_MAX_PIXELS", 89_478_485, _whole(1), "pixels", "The largest image, or crop of it, that is decoded."

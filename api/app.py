@@ -18,9 +18,11 @@ import orjson
 
 from api import errors, resources
 from api.body_limit import BodyLimit
+from api.image_resource import ImageNeighboursResource
 from api.logo_adder import LogoAdder
 from api.logo_embedder import LogoEmbedder
 from api.neighbour_search import NeighbourSearch
+from api.paths import API, FROM_IMAGE, body_sizes
 from api.startup import prepare
 from api.unindexed import UnindexedLogos
 from api.write_limit import WriteLimit
@@ -32,8 +34,6 @@ from index.catalog import IndexCatalog
 from settings import Settings, unknown_variables
 
 logger = logging.getLogger(__name__)
-
-API = "/api/v1/ann"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def create_app(settings: Settings | None = None) -> AnnApp:
             logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
     _report_errors(settings)
     parts = _open_parts(settings)
-    app = AnnApp(cors_enable=True, middleware=[BodyLimit(settings.max_body_bytes)])
+    sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
+    app = AnnApp(cors_enable=True, middleware=[BodyLimit(sizes)])
     app.parts = parts
     _configure(app)
     errors.register(app)
@@ -141,6 +142,7 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         "/from_embedding": resources.EmbeddingNeighboursResource(search),
         "/add": resources.AddResource(adder, settings.max_add_logos),
         "/count": resources.CountResource(parts.store),
+        FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
         "/stored": resources.StoredResource(parts.store),
     }
     for path, resource in routes.items():

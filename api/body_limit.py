@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import falcon
 
+from api.paths import BodySizes
+
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Falcon middleware that holds `Content-Length` to a limit in bytes."""
+    """Falcon middleware that holds `Content-Length` to the limit of the request's path."""
 
-    max_bytes: int
+    sizes: BodySizes
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Let the request through, or answer 411 or 413.
@@ -25,8 +27,8 @@ class BodyLimit:
                 raise falcon.HTTPLengthRequired(
                     title="length required", description="Send the body with a Content-Length, not in chunks."
                 )
-        elif req.content_length > self.max_bytes:
+        elif req.content_length > (allowed := self.sizes.of(req.path)):
             raise falcon.HTTPContentTooLarge(
                 title="body too large",
-                description=f"The body has {req.content_length} bytes; {self.max_bytes} are allowed.",
+                description=f"The body has {req.content_length} bytes; {allowed} are allowed.",
             )

@@ -18,6 +18,8 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
+from api.paths import BodySizes
+
 logger = logging.getLogger(__name__)
 
 _JOINED_BYTES = 2**16  # a body below this is sent together with its head
@@ -179,20 +181,21 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     Args:
         config: gunicorn's.
-        body_bytes: the largest body that is waited for; larger ones are for the app to refuse by their length.
+        bodies: the largest that are waited for; larger ones are for the app to refuse by their length.
 
     Attributes:
         received: what has come of the next request.
         counted_bytes: what the worker last counted of `held_bytes`.
+        large_bytes: of the request, if its body is larger than usual.
     """
 
-    def __init__(self, config: Any, sock: socket.socket, client: Any, server: Any, *, body_bytes: int) -> None:
+    def __init__(self, config: Any, sock: socket.socket, client: Any, server: Any, *, bodies: BodySizes) -> None:
         super().__init__(config, ClientSocket(sock), client, server)
         self.parser = RequestParser(config, self.sock, client)
         self.initialized = self.data_ready = True  # nothing is left for a thread to prepare
         self.received = bytearray()
-        self.counted_bytes = 0
-        self._body_bytes = body_bytes
+        self.counted_bytes = self.large_bytes = 0
+        self._bodies = bodies
         self._searched = 0
         self._wanted: int | None = None  # the bytes of the request, once its head has told
 
@@ -214,7 +217,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     def begin_request(self) -> None:
         """Begin with what came after the last request."""
         self.received = bytearray(self.parser.unreader.take_buffered())
-        self._searched, self._wanted = 0, None
+        self._searched, self._wanted, self.large_bytes = 0, None, 0
 
     def read(self) -> bool:
         """Take in some of what has come; return False if the client has closed."""
@@ -232,8 +235,9 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
             head = bytes(self.received[: end.end() - 2])
             length = _LENGTH.search(head)
             body = int(length[1]) if length else 0
-            self._wanted = end.end() + (body if body <= self._body_bytes else 0)
             first_line = head.partition(b"\r\n")[0]
+            self._wanted = end.end() + (body if body <= self._bodies.of_request(first_line) else 0)
+            self.large_bytes = self._wanted if self._wanted > end.end() + self._bodies.usual else 0
             if len(self.received) < self._wanted and _EXPECTS_100.search(head) and first_line.endswith(b" HTTP/1.1"):
                 self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         return len(self.received) >= self._wanted

@@ -12,13 +12,13 @@ from api import schemas, stored_answer
 from api.lazy_body import lazily
 from api.logo_adder import Logo, LogoAdder
 from api.neighbour_search import NeighbourSearch
+from api.parameters import count_of, logo_ids_of
 from api.write_limit import WriteLimit
 from embeddings.seen_rows import BLOCK
 from embeddings.store import EmbeddingStore
 from embeddings.stored_ids import StoredIds
 from index.protocol import Neighbours
 
-DEFAULT_COUNT = 100
 EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
 
 
@@ -30,10 +30,10 @@ class LogoNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer the neighbours, or 404."""
-        neighbours = self.search.of_logo(logo_id, _count(req), req.get_param("index"))
+        neighbours = self.search.of_logo(logo_id, count_of(req), req.get_param("index"))
         if neighbours is None:
             raise _unknown(logo_id)
-        resp.media = _listed(neighbours)
+        resp.media = listed(neighbours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class RandomNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours; none if the index is empty."""
-        resp.media = _listed(self.search.of_random_logo(_count(req), req.get_param("index")))
+        resp.media = listed(self.search.of_random_logo(count_of(req), req.get_param("index")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +71,10 @@ class BatchNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the known logos, keyed by id in the order asked for."""
-        count = _count(req)
-        answers = self.search.of_logos(self._logo_ids(req), count, req.get_param("index"))
+        count = count_of(req)
+        answers = self.search.of_logos(logo_ids_of(req, self.max_logos), count, req.get_param("index"))
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
         resp.media = {"results": results, "count": len(results)}
-
-    def _logo_ids(self, req: falcon.Request) -> list[int]:
-        # An encoded comma separates like a plain one: HTTP libraries encode it.
-        texts = ",".join(req.get_param_as_list("logo_ids", required=True)).split(",")
-        if len(texts) > self.max_logos:
-            raise falcon.HTTPInvalidParam(f"It names {len(texts)} logos; {self.max_logos} are allowed.", "logo_ids")
-        try:
-            return [int(text) for text in texts]
-        except ValueError:
-            raise falcon.HTTPInvalidParam("It takes whole numbers, separated by commas.", "logo_ids") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +101,7 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
-        resp.media = _listed(self.search.of_vector(vector, int(count), index_name))
+        resp.media = listed(self.search.of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +161,6 @@ def _unknown(logo_id: int) -> falcon.HTTPNotFound:
     return falcon.HTTPNotFound(title="unknown logo", description=f"Logo {str(logo_id)[:40]} is not stored.")
 
 
-def _count(req: falcon.Request) -> int:
-    return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
-
-
 def _rows(neighbours: Neighbours) -> list[dict[str, Any]]:
     return [
         {"distance": distance, "logo_id": logo_id}
@@ -182,6 +168,7 @@ def _rows(neighbours: Neighbours) -> list[dict[str, Any]]:
     ]
 
 
-def _listed(neighbours: Neighbours | None) -> dict[str, Any]:
+def listed(neighbours: Neighbours | None) -> dict[str, Any]:
+    """Shape the answer of a query; `None` is one without neighbours."""
     rows = [] if neighbours is None else _rows(neighbours)
     return {"results": rows, "count": len(rows)}

@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +29,7 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.connection import ClientSocket, Connection
+from api.paths import BodySizes
 
 _HEAD_BYTES = 2**16  # a head that goes on beyond this is refused
 _LINGER_SECONDS = 2.0  # for a client to read the last answer although it is still sending; RFC 9112, section 9.6
@@ -50,13 +51,14 @@ class ClientLimits:
     Attributes:
         receive_seconds: how long a client may take to send a request, in all.
         send_seconds: how long a client may take nothing of its answer.
-        body_bytes: the largest body that is read; larger ones are for the app to refuse by their length.
-        buffer_bytes: what is held of all requests that are not whole and all answers that are not taken.
+        bodies: the largest that are read; larger ones are for the app to refuse by their length.
+        buffer_bytes: what is held of all requests that are not whole and all answers that are not taken; with it, of
+            all requests that wait for a thread or have one and whose bodies are larger than usual.
     """
 
     receive_seconds: float = 20.0
     send_seconds: float = 20.0
-    body_bytes: int = 2**20
+    bodies: BodySizes = field(default_factory=BodySizes)
     buffer_bytes: int = 2**28
 
 
@@ -70,6 +72,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         # What a connection is waited for to do: begin a request, end it, take its answer, close after the last one.
         self._idle, self._receiving, self._sending, self._closing = Waiting(), Waiting(), Waiting(), Waiting()
         self._held_bytes = 0  # of all that are waited for
+        self._large_bytes = 0  # of requests that are larger than usual, and in the hands of threads
         self._notify_at = self._look_at = self._calm_until = self._retry_at = self._idle_until = (
             0.0  # all by the monotonic clock
         )
@@ -96,7 +99,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             return
         self.nr_conns += 1
         server = listener.getsockname()
-        self.enqueue_req(Connection(self.cfg, sock, client, server, body_bytes=self.limits.body_bytes))
+        self.enqueue_req(Connection(self.cfg, sock, client, server, bodies=self.limits.bodies))
 
     def notify(self) -> None:
         """Give a sign of life, but not in each round of the loop, which then waits for the interpreter's lock."""
@@ -134,6 +137,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Go on after an answer, as soon as the client has taken it."""
+        self._large_bytes -= conn.large_bytes
+        conn.large_bytes = 0
         if conn.sock.unsent:
             self._wait(self._sending, conn, selectors.EVENT_WRITE, partial(self._on_writable, fs))
         elif not fs.cancelled() and fs.exception() is None and fs.result():
@@ -189,6 +194,13 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             yield self._leave(waiting, next(iter(waiting)))
 
     def _hand_over(self, conn: Connection) -> None:
+        if conn.large_bytes:
+            if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
+                conn.large_bytes = 0
+                text = "As many large requests as can be held are being answered; try again in a moment."
+                self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "too busy", text)
+                return
+            self._large_bytes += conn.large_bytes
         conn.give_to_parser()
         super().enqueue_req(conn)
 

@@ -1,7 +1,8 @@
-"""How many requests may be changing the store at once, so that the others find a thread.
+"""How many requests may be changing the store, or embedding, at once, so that the others find a thread.
 
-An add waits for its image, and both adds and deletions for whoever holds the writer's lock, which may take minutes: in
-any number they would soon have every thread, and no query would be answered.
+An add waits for its image, and both adds and deletions for whoever holds the writer's lock, which may take minutes; a
+query by image waits for its turn to be decoded. In any number they would soon have every thread, and no other query
+would be answered.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from api.errors import TooManyWritesError
 
 
 class WriteLimit:
-    """Shared by all that add and delete; it never waits.
+    """Shared by all that add, delete, or ask by image; it never waits.
 
     Args:
-        concurrency: changes that may be under way at once; more are refused.
+        concurrency: of these may be under way at once; more are refused.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -26,14 +27,15 @@ class WriteLimit:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Count as one change for as long as the `with` block runs.
+        """Count as one of them for as long as the `with` block runs.
 
         Raises:
             TooManyWritesError: as many as allowed are under way; to be tried again.
         """
         if not self._under_way.acquire(blocking=False):
             raise TooManyWritesError(
-                f"{self._concurrency} adds and deletions are under way in this process; try again in a moment."
+                f"{self._concurrency} adds, deletions and queries by image are under way in this process; try again in"
+                " a moment."
             )
         try:
             yield

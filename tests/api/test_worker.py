@@ -194,6 +194,13 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With one path that takes larger bodies than others."""
+    with Server(tmp_path_factory.mktemp("roomy"), "bodies=worker.BodySizes(2**20, {'/echo': 2**22})") as server:
+        yield server
+
+
 SLOW = {
     "nothing sent": b"",
     "half a head": get("/")[:-2],
@@ -447,6 +454,45 @@ def test_memory_held_for_slow_clients_is_limited(tmp_path: Path) -> None:
         second.sendall(bytes(100_000))
         assert read_answer(second) == bytes(800_000)
         assert "bytes are held for slow clients, more than allowed" in server.log
+
+
+@pytest.mark.parametrize(
+    ("path", "waits"),
+    [
+        ("/echo", True),
+        ("http://host:1/echo", True),
+        ("/%65cho?a=/b", True),
+        ("/echo/", True),
+        ("/other/echo", False),
+        ("/?/echo", False),
+    ],
+)
+def test_larger_bodies_are_waited_for_where_they_are_wanted(roomy: Server, path: str, waits: bool) -> None:
+    body = bytes(2**20 + 1)
+    with roomy.connect() as client:
+        client.sendall(post(b"", "Expect: 100-continue", path=path, length=len(body)))
+        answer = client.recv(2**16)
+        assert answer.startswith(b"HTTP/1.1 100 Continue" if waits else b"HTTP/1.1 200")
+        if waits:
+            client.sendall(body)
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200")
+
+
+def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path) -> None:
+    large = post(bytes(700_000), "Connection: close", path="/two-parts")
+    sizes = "bodies=worker.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
+    with Server(tmp_path, sizes) as server, server.connect() as first, server.connect() as second:
+        first.sendall(large)
+        begun = first.recv(100)
+        assert begun.startswith(b"HTTP/1.1 200")
+        second.sendall(large)
+        head, _, body = read_all(second).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert json.loads(body)["title"] == "too busy"
+        assert server.ask(post(b"small", "Connection: close")).endswith(b"small")
+        server.ask(get("/go", close=True))
+        assert len(begun + read_all(first)) > BIG
+        assert server.ask(post(bytes(700_000), "Connection: close")).endswith(bytes(700_000))
 
 
 def test_worker_without_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from embeddings.id_table import WINDOW
 from embeddings.layout import ModelStamp
@@ -61,6 +63,23 @@ def test_a_crowd_of_slow_clients_keeps_nobody_from_an_answer(data_dir: Path, pho
         assert service.add(photos.url("/1.jpg"), 7).json() == {"added": 1}
         assert service.get("/7?count=3").status_code == 200
         assert len(service.get("/stored").json()["stored"]) == MANY + 1
+        assert "Traceback" not in service.log
+
+
+def test_a_large_image_that_comes_slowly_is_searched_for(data_dir: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    image = file.getvalue()
+    assert len(image) > 2 * Settings().max_body_bytes
+    head = f"POST /api/v1/ann/from_image HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(image)}\r\n"
+    with Service(data_dir) as service, socket.create_connection(("127.0.0.1", service.port), 20) as client:
+        client.sendall(f"{head}Content-Type: image/png\r\n\r\n".encode())
+        for start in range(0, len(image), 2**18):
+            client.sendall(image[start : start + 2**18])
+            assert service.get("/count").json() == {"count": MANY}
+        answer = client.makefile("rb").read()
+        assert answer.endswith(b'{"results":[],"count":0}')  # nothing is indexed
         assert "Traceback" not in service.log
 
 

@@ -1,0 +1,40 @@
+"""Where the routes lie, and how large the bodies that they take may be: the worker's loop must know before any app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+API = "/api/v1/ann"
+FROM_IMAGE = f"{API}/from_image"
+
+_TARGET = re.compile(rb"[A-Z]+ (?:[a-z]+://[^/?# ]*)?(/[^?# ]*)")  # RFC 9112, section 3.2: the origin or absolute form
+
+
+@dataclass(frozen=True, slots=True)
+class BodySizes:
+    """The largest bodies that are read, in bytes.
+
+    Attributes:
+        usual: of any path but those of `of_paths`.
+        of_paths: of some paths, without a slash at their end.
+    """
+
+    usual: int = 2**20
+    of_paths: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, path: str) -> int:
+        """Answer the largest body that a path takes."""
+        return self.of_paths.get(path.rstrip("/"), self.usual)
+
+    def of_request(self, first_line: bytes) -> int:
+        """Answer the largest body of a request that begins with this line, whatever the line is."""
+        target = _TARGET.match(first_line)
+        return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
+
+
+def body_sizes(*, usual: int, image: int) -> BodySizes:
+    """Answer what the routes take: an image where a route wants one."""
+    return BodySizes(usual, {FROM_IMAGE: image})
