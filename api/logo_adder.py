@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.logo_embedder import LogoEmbedder
+from api.stages import UNOBSERVED, Stage, Stages
 from api.write_limit import WriteLimit
 from embeddings.fetch import ImageFetcher
 from embeddings.images import BoundingBox, check_box
@@ -29,15 +30,23 @@ class LogoAdder:
 
     Args:
         limit: of what may be changing the store at once.
+        stages: is told of fetching and of appending.
     """
 
     def __init__(
-        self, store: EmbeddingStore, fetcher: ImageFetcher, embedder: LogoEmbedder, *, limit: WriteLimit
+        self,
+        store: EmbeddingStore,
+        fetcher: ImageFetcher,
+        embedder: LogoEmbedder,
+        *,
+        limit: WriteLimit,
+        stages: Stages = UNOBSERVED,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._embedder = embedder
         self._limit = limit
+        self._stages = stages
 
     def add(self, image_url: str, logos: Sequence[Logo]) -> int:
         """Store the logos that are not stored yet and answer how many these were.
@@ -57,6 +66,8 @@ class LogoAdder:
         for logo in new:
             check_box(logo.bounding_box, logo_id=logo.id)
         with self._limit.turn():
-            data = self._fetcher.fetch(image_url)
+            with self._stages.measure(Stage.FETCH):
+                data = self._fetcher.fetch(image_url)
             embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
-            return len(self._store.append(new_ids, embeddings))  # it may have to wait for another process
+            with self._stages.measure(Stage.APPEND):  # it may have to wait for another process
+                return len(self._store.append(new_ids, embeddings))

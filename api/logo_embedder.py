@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from api.stages import UNOBSERVED, Stage, Stages
 from embeddings.embedder import Embedder
 from embeddings.images import BoundingBox
 from embeddings.photo import Photo
@@ -20,11 +22,13 @@ class LogoEmbedder:
         embedder: makes the vectors.
         concurrency: images that may be in memory at once; more wait in turn.
         max_pixels: the largest image, or crop of it, that is taken.
+        stages: is told of decoding and of embedding.
     """
 
-    def __init__(self, embedder: Embedder, *, concurrency: int, max_pixels: int) -> None:
+    def __init__(self, embedder: Embedder, *, concurrency: int, max_pixels: int, stages: Stages = UNOBSERVED) -> None:
         self._embedder = embedder
         self._max_pixels = max_pixels
+        self._stages = stages
         self._in_memory = threading.BoundedSemaphore(concurrency)
 
     def embed(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> NDArray[np.float32]:
@@ -38,6 +42,11 @@ class LogoEmbedder:
             ImageError: the image or a box cannot be used.
             ModelError: the model cannot be used.
         """
-        with self._in_memory:
-            photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
-            return self._embedder.embed(photo.crop(box, logo_id=logo_id) for logo_id, box in logos)
+        crops = self._crops(data, logos)
+        with self._in_memory, self._stages.measure_fed(Stage.EMBED, Stage.DECODE, crops) as decoded:
+            return self._embedder.embed(decoded)
+
+    def _crops(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> Iterator[Image.Image]:
+        photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
+        for logo_id, box in logos:
+            yield photo.crop(box, logo_id=logo_id)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from api.stages import UNOBSERVED, Stage, Stages
 from api.unindexed import UnindexedLogos
 from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
@@ -34,12 +35,13 @@ class NeighbourSearch:
     """Neighbours by logo id or vector, from any index of the catalog.
 
     Every method takes the name of an index (`None` is the default one) and raises
-    `UnknownIndexError` or `IndexUnavailableError` of the index room.
+    `UnknownIndexError` or `IndexUnavailableError` of the index room. `stages` is told of each search.
     """
 
     store: EmbeddingStore
     catalog: IndexCatalog
     unindexed: UnindexedLogos | None = None
+    stages: Stages = UNOBSERVED
 
     def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
         """Answer the nearest logos to a known one; `None` if neither index nor store know it.
@@ -47,20 +49,22 @@ class NeighbourSearch:
         Raises:
             DamagedRowError: its stored vector is damaged, or no distance can be computed from it.
         """
-        return self._of_logo(self.catalog.get(index_name), logo_id, count)
+        with self.stages.measure(Stage.SEARCH):
+            return self._of_logo(self.catalog.get(index_name), logo_id, count)
 
     def of_logos(self, logo_ids: Iterable[int], count: int, index_name: str | None) -> dict[int, Neighbours]:
         """Answer the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
         index = self.catalog.get(index_name)
         answers, damaged = {}, []
-        for logo_id in dict.fromkeys(logo_ids):
-            try:
-                neighbours = self._of_logo(index, logo_id, count)
-            except DamagedRowError as error:  # one bad logo must not keep the others from their answers
-                damaged.append(str(error))
-                continue
-            if neighbours is not None:
-                answers[logo_id] = neighbours
+        with self.stages.measure(Stage.SEARCH):
+            for logo_id in dict.fromkeys(logo_ids):
+                try:
+                    neighbours = self._of_logo(index, logo_id, count)
+                except DamagedRowError as error:  # one bad logo must not keep the others from their answers
+                    damaged.append(str(error))
+                    continue
+                if neighbours is not None:
+                    answers[logo_id] = neighbours
         if damaged:
             logger.error("left out of a batch: %s", "; ".join(damaged))
         return answers
@@ -68,13 +72,14 @@ class NeighbourSearch:
     def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
         """Answer the nearest logos to a random one of the index; `None` if the index is empty."""
         index = self.catalog.get(index_name)
-        for _ in range(_RANDOM_TRIES):
-            logo_id = index.random_logo()
-            if logo_id is None:
-                break
-            if not self.store.deleted_among([logo_id]):
-                with suppress(VectorUnavailableError):
-                    return self._nearest_to_logo(index, logo_id, count)
+        with self.stages.measure(Stage.SEARCH):
+            for _ in range(_RANDOM_TRIES):
+                logo_id = index.random_logo()
+                if logo_id is None:
+                    break
+                if not self.store.deleted_among([logo_id]):
+                    with suppress(VectorUnavailableError):
+                        return self._nearest_to_logo(index, logo_id, count)
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
@@ -84,7 +89,8 @@ class NeighbourSearch:
             DimensionError: the vector has another number of values than the index.
             UnusableVectorError: no distance can be computed from it.
         """
-        return self._nearest_to_vector(self.catalog.get(index_name), vector, count)
+        with self.stages.measure(Stage.SEARCH):
+            return self._nearest_to_vector(self.catalog.get(index_name), vector, count)
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
         if logo_id in index and not self.store.deleted_among([logo_id]):

@@ -77,6 +77,10 @@ class DeletionLog:
 
     def among(self, logo_ids: Collection[int]) -> set[int]:
         """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""
+        return self.ids().intersection(logo_ids)
+
+    def ids(self) -> set[int]:
+        """Return all ids that were ever written, not to be changed. A file that cannot be read is as for `among`."""
         try:
             status = os.stat(self._path)  # noqa: PTH116 - every query asks, and Path.stat takes twice as long
         except OSError:
@@ -89,7 +93,7 @@ class DeletionLog:
                 except OSError as error:
                     self._read_to = place
                     log.warning("Deleted logos stay in the answers until the next index: %s", error)
-        return self._ids.intersection(logo_ids)
+        return self._ids
 
     def _read(self) -> None:
         with self._path.open("rb") as file:

@@ -221,6 +221,10 @@ class EmbeddingStore:
             candidates |= known.deleted.intersection(logo_ids)
         return {logo_id for logo_id in candidates if logo_id not in self}
 
+    def ever_deleted(self) -> set[int]:
+        """Return the ids of all logos that were ever deleted, by whatever process, those added again among them."""
+        return self._deletions.ids()
+
     def snapshot(self) -> Snapshot:
         """Return what is stored now, once it is safely on the disk."""
         file, slots = self.settled()

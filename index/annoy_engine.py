@@ -119,6 +119,7 @@ class AnnoySearchIndex(IndexedLogos):
     def __init__(self, trees: AnnoyTrees, files: VerifiedFiles) -> None:
         self.trees = trees.count
         self.recall = files.recall
+        self.built_at = files.built_at
         self._trees = trees
         self._logo_ids = files.logo_ids
 

@@ -20,7 +20,7 @@ from index.exact import ExactIndex
 from index.generations import index_directories
 from index.loading import LoadedIndex, load_index
 from index.protocol import SearchIndex, Vectors
-from index.watched_index import IndexStatus, WatchedIndex
+from index.watched_index import IndexStatus, OnLoad, WatchedIndex
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class IndexCatalog:
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: between two looks of the watcher.
         search_k_floor: see `load_index`.
+        on_load: see `index.watched_index.OnLoad`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class IndexCatalog:
         weights_digest: str = "",
         reload_seconds: float = 5.0,
         search_k_floor: int = SEARCH_K_FLOOR,
+        on_load: OnLoad = lambda name, taken_in: None,
     ) -> None:
         self._data_dir = data_dir
         self._dim = dim
@@ -63,8 +65,9 @@ class IndexCatalog:
         self._search_k_floor = search_k_floor
         self._weights_digest = weights_digest
         self._reload_seconds = reload_seconds
+        self._on_load = on_load
         empty = ExactIndex([], np.empty((0, dim), np.float32))
-        self._indexes = {default: WatchedIndex(data_dir / default, self._load, empty=empty)}
+        self._indexes = {default: WatchedIndex(data_dir / default, self._load, empty=empty, on_load=on_load)}
         self._looking = threading.Lock()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="index-watcher", daemon=True)
@@ -122,7 +125,9 @@ class IndexCatalog:
     def _look(self, *, digests: bool) -> None:
         with self._looking:
             found = [path for path in index_directories(self._data_dir) if path.name not in self._indexes]
-            self._indexes |= {path.name: WatchedIndex(path, self._load, empty=None) for path in found}
+            self._indexes |= {
+                path.name: WatchedIndex(path, self._load, empty=None, on_load=self._on_load) for path in found
+            }
             for watched in self._indexes.values():
                 watched.look(digests=digests)
             for path in found:

@@ -59,6 +59,7 @@ class ReducedSearchIndex(IndexedLogos):
     ) -> None:
         self.trees = trees.count
         self.recall = files.recall
+        self.built_at = files.built_at
         self._trees = trees
         self._records = records
         self._logo_ids = files.logo_ids

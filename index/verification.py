@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class VerifiedFiles:
         tree_dim: the number of values that the trees are grown over.
         reduction: how the vectors were shortened; `None` if they were not.
         recall: what was measured when the index was built, if that was measured.
+        built_at: when the index was built, if it says so.
     """
 
     logo_ids: LogoIds
@@ -56,6 +58,7 @@ class VerifiedFiles:
     tree_dim: int
     reduction: Reduction | None = None
     recall: Recall | None = None
+    built_at: datetime | None = None
 
     @property
     def measured_effort(self) -> int | None:
@@ -93,7 +96,8 @@ def verify_files(
         with open_regular(directory / BIN_NAME) as file:
             trees = _check_bin(file, manifest, tree_dim, len(logo_ids), digests, progress)
             recall = None if manifest is None else manifest.recall
-            return VerifiedFiles(logo_ids, trees, identity(os.fstat(file.fileno())), tree_dim, reduction, recall)
+            which = identity(os.fstat(file.fileno()))
+            return VerifiedFiles(logo_ids, trees, which, tree_dim, reduction, recall, _built_at(manifest))
     except OSError as error:
         raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
 
@@ -101,6 +105,13 @@ def verify_files(
 def identity(status: os.stat_result) -> tuple[int, ...]:
     """Answer what tells a file from another one, or from itself after a change."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _built_at(manifest: Manifest | None) -> datetime | None:
+    if manifest is None:
+        return None
+    built_at = datetime.fromisoformat(manifest.built_at)
+    return built_at.astimezone(UTC) if built_at.tzinfo else built_at.replace(tzinfo=UTC)
 
 
 def _manifest(directory: Path) -> Manifest | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from index.errors import IndexDamagedError
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 ORIGINAL_PAIR = "original pair"
 
+OnLoad = Callable[[str, bool], None]
+"""Is told that files were loaded: of which index, and whether they were taken in, for they may be damaged."""
+
 _NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME)
 
 
@@ -32,6 +36,7 @@ class IndexStatus:
         items: logos that it answers from.
         trees: Annoy's trees.
         recall: what was measured when it was built; `None` if that was not.
+        built_at: when, in UTC; `None` if that is not known.
         error: why the files that belong there are not what answers; `None` if they are.
     """
 
@@ -40,6 +45,7 @@ class IndexStatus:
     items: int = 0
     trees: int = 0
     recall: Recall | None = None
+    built_at: datetime | None = None
     error: str | None = None
 
 
@@ -50,6 +56,7 @@ class WatchedIndex:
         directory: may be missing.
         load: gives the index in a directory of files, with their digests checked or not; raises `IndexDamagedError`.
         empty: what answers while the directory holds no index.
+        on_load: see `OnLoad`.
 
     Attributes:
         index: what answers, swapped as one reference; `None` if nothing can.
@@ -57,13 +64,19 @@ class WatchedIndex:
     """
 
     def __init__(
-        self, directory: Path, load: Callable[[Path, bool], LoadedIndex], *, empty: SearchIndex | None
+        self,
+        directory: Path,
+        load: Callable[[Path, bool], LoadedIndex],
+        *,
+        empty: SearchIndex | None,
+        on_load: OnLoad = lambda name, taken_in: None,
     ) -> None:
         self.index = empty
         self.status = IndexStatus(directory.name)
         self._directory = directory
         self._load = load
         self._empty = empty
+        self._on_load = on_load
         self._seen: object = None
 
     def look(self, *, digests: bool) -> None:
@@ -96,10 +109,19 @@ class WatchedIndex:
                 index = self._load_unchanged(source, digests)
             except IndexDamagedError as error:
                 self._note(str(error))
+                self._on_load(self.status.name, False)
                 continue
             label = source.name if source.parent.name == GENERATIONS else ORIGINAL_PAIR
             self.index = index
-            self.status = replace(self.status, source=label, items=len(index), trees=index.trees, recall=index.recall)
+            self.status = replace(
+                self.status,
+                source=label,
+                items=len(index),
+                trees=index.trees,
+                recall=index.recall,
+                built_at=index.built_at,
+            )
+            self._on_load(self.status.name, True)
             found = f", recall@10 {index.recall.at_10:.3f} when it was built" if index.recall else ""
             logger.info("index %s: %d logos from %s%s", self.status.name, len(index), source, found)
             return

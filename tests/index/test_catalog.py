@@ -452,3 +452,23 @@ def test_closing_stops_the_watcher(tmp_path: Path, watched: IndexCatalog) -> Non
 
 def test_a_catalog_that_was_never_started_can_be_closed(tmp_path: Path) -> None:
     catalog_of(tmp_path).close()
+
+
+def test_each_load_is_told_with_how_it_ended(tmp_path: Path) -> None:
+    told: list[tuple[str, bool]] = []
+    publish_logos(tmp_path / "logos", 10)
+    catalog = catalog_of(tmp_path, on_load=lambda name, taken_in: told.append((name, taken_in)))
+    catalog.refresh()
+    assert told == [("logos", True)]
+    cut(publish_logos(tmp_path / "logos", 20) / "index.bin")
+    catalog.refresh()
+    assert told == [("logos", True), ("logos", False)]
+
+
+def test_status_tells_when_the_index_was_built_if_that_is_known(tmp_path: Path) -> None:
+    publish_logos(tmp_path / "logos", 10)
+    write_pair(tmp_path / "pair", some_logos(10))
+    logos, pair = catalog_of(tmp_path).status()
+    assert logos.built_at is not None
+    assert abs(time.time() - logos.built_at.timestamp()) < 300
+    assert pair.built_at is None
