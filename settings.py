@@ -181,6 +181,9 @@ class Settings:
     max_body_bytes: int = _setting(
         "ANN_MAX_BODY_BYTES", 2**20, _whole(1), "bytes", "The largest request body that is read, if it is no image."
     )
+    explorer: bool = _setting(
+        "ANN_EXPLORER", True, _switch, "true or false", "Show the explorer, a page to look around in the index, at `/`."
+    )
     allow_delete: bool = _setting(
         "ANN_ALLOW_DELETE",
         False,

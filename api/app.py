@@ -16,7 +16,7 @@ import falcon
 import falcon.media
 import orjson
 
-from api import errors, resources
+from api import errors, explorer, resources
 from api.body_limit import BodyLimit
 from api.image_resource import ImageNeighboursResource
 from api.logo_adder import LogoAdder
@@ -147,6 +147,8 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
     }
     for path, resource in routes.items():
         app.add_route(API + path, resource)
+    if settings.explorer:
+        explorer.add_routes(app)
 
 
 def _report_errors(settings: Settings) -> None:

@@ -16,7 +16,7 @@ def test_readme_tells_of_every_route(open_app: Any) -> None:
     assert len(routes) >= 7
     for route in routes:
         path = route.path.replace(":int", "")
-        methods = [method.method for method in route.methods if not method.internal]
+        methods = [method.method for method in route.methods if not method.internal and method.method != "HEAD"]
         assert methods
         for method in methods:
             assert f"`{method} {path}`" in text

@@ -53,7 +53,7 @@ def test_one_trailing_slash_is_accepted(client: Client) -> None:
         assert client.simulate_get(path).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/anns", "/api/v2/ann", "/API/V1/ANN", "/api/v1/ann/batch/3"])
+@pytest.mark.parametrize("path", ["/index.html", "/api/v1/anns", "/api/v2/ann", "/API/V1/ANN", "/api/v1/ann/batch/3"])
 def test_unknown_path_is_404_in_the_one_envelope(client: Client, path: str) -> None:
     answer = client.simulate_get(path)
     assert answer.status_code == 404

@@ -1,0 +1,264 @@
+// The page: reads the address, asks the service, and shows one of three views: the start, a logo, or an image of the reader's.
+
+import { COUNTS, read, write } from "./address.js";
+import { link, make, say, whole } from "./elements.js";
+import { showFacts } from "./facts.js";
+import { neighbourGrid } from "./neighbours.js";
+import { emptiness, notice, problem } from "./notices.js";
+import * as service from "./service.js";
+import { imageCall, logoSubject } from "./subject.js";
+
+const LOOK_AGAIN = 30_000; // milliseconds between looks at the status, while the page is seen
+
+const at = (id) => document.getElementById(id);
+const main = at("main");
+const images = new Map(); // of this tab, by the number in the address
+let view = read(location.search);
+let status = null;
+let trouble = null; // why there is no status
+let looked = lookAtStatus();
+let asking = new AbortController();
+let logoMap = null;
+
+// --- going somewhere -------------------------------------------------------------------------------------------------
+
+function go(address) {
+  history.replaceState({ scroll: scrollY }, "");
+  history.pushState(null, "", address);
+  view = read(location.search);
+  render({ arrived: true });
+}
+
+const goTo = (changes) => go(write({ ...view, ...changes }));
+const goToLogo = (logo) => goTo({ logo, image: null });
+
+addEventListener("popstate", async (event) => {
+  const before = view;
+  view = read(location.search);
+  if (before.index !== view.index) await (looked = lookAtStatus());
+  await render();
+  scrollTo(0, event.state?.scroll ?? 0);
+});
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest?.("a[data-go]");
+  if (!target || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  go(target.getAttribute("href"));
+});
+
+// --- the three views -------------------------------------------------------------------------------------------------
+
+async function render({ arrived = false } = {}) {
+  asking.abort();
+  asking = new AbortController();
+  at("logo-id").value = view.logo ?? "";
+  if (arrived) scrollTo(0, 0);
+  document.body.dataset.view = view.logo ? "logo" : view.image ? "image" : "start";
+  document.title = view.logo ? `Logo ${view.logo} · Logo explorer` : "Logo explorer";
+  if (view.logo) await renderLogo();
+  else if (view.image) await renderImage();
+  else await renderStart();
+  if (arrived) main.querySelector("h1, h2")?.focus({ preventScroll: true });
+}
+
+async function renderStart() {
+  const start = make(
+    "section",
+    { className: "subject start" },
+    make("h1", { tabIndex: -1 }, "Which logos look alike?"),
+    make("p", {}, "Find a logo by its id, take a random one, or use an image of your own: choose it, paste it, or drop it anywhere on this page."),
+    make("p", {}, make("button", { type: "button", className: "primary", onclick: random }, "Take a random logo")),
+  );
+  const beside = make("div", { className: "results" });
+  main.replaceChildren(start, beside);
+  if (trouble) return beside.replaceChildren(problem(trouble, view, retry));
+  if (!status) return; // it comes
+  const broken = status.error && new service.ServiceError(503, "The index is damaged", status.error);
+  const instead = broken ? problem(broken, view, retry) : emptiness(status);
+  if (instead) {
+    start.querySelector("button").disabled = true;
+    return beside.replaceChildren(instead);
+  }
+  await showMap(beside, null, []);
+}
+
+async function renderLogo() {
+  if (!/^\d{1,19}$/.test(view.logo)) return main.replaceChildren(notice("No such logo", "A logo’s id is a whole number."));
+  const { element, told } = logoSubject(view);
+  const results = make("section", { className: "results", "aria-label": "Nearest logos" });
+  main.replaceChildren(element, results);
+  const asked = asking.signal;
+  const waiting = setTimeout(() => results.replaceChildren(resultsHead(), skeleton()), 120);
+  try {
+    const answer = await service.neighboursOfLogo(view, asked);
+    clearTimeout(waiting);
+    if (asked.aborted) return;
+    told(answer);
+    await showNeighbours(results, answer.filter(({ id }) => id !== view.logo).slice(0, view.count));
+  } catch (error) {
+    clearTimeout(waiting);
+    if (asked.aborted) return;
+    main.replaceChildren(problem(error, view, retry));
+  }
+}
+
+async function renderImage() {
+  const image = images.get(view.image);
+  if (!image) return main.replaceChildren(notice("The image is gone", "An image of yours is kept only as long as this tab shows the page. Choose it again."));
+  const { BoxEditor } = await import("./box_editor.js");
+  const results = make("section", { className: "results", "aria-label": "Nearest logos" });
+  const call = make("div");
+  const search = async (box) => {
+    image.box = box;
+    asking.abort();
+    asking = new AbortController();
+    const asked = asking.signal;
+    call.replaceChildren(imageCall(view, box, image.name, image.blob.type));
+    results.replaceChildren(resultsHead(), skeleton());
+    try {
+      const answer = await service.neighboursOfImage(view, image.blob, box, asked);
+      if (!asked.aborted) await showNeighbours(results, answer);
+    } catch (error) {
+      if (!asked.aborted) results.replaceChildren(problem(error, view, retry));
+    }
+  };
+  const editor = new BoxEditor(image, search);
+  const turned = image.turned ? make("p", { className: "help" }, "The camera marked this photo as turned; it was turned upright here.") : null;
+  const head = make("div", { className: "head" }, make("h1", { tabIndex: -1 }, "Your image"), editor.element, turned);
+  main.replaceChildren(make("section", { className: "subject", "aria-label": "Your image" }, head, make("div", { className: "more" }, call)), results);
+  await search(image.box);
+}
+
+// --- the nearest logos -----------------------------------------------------------------------------------------------
+
+function resultsHead() {
+  const choices = [...new Set([...COUNTS, view.count])].sort((a, b) => a - b);
+  const select = make(
+    "select",
+    { id: "count", onchange: () => goTo({ count: Number(select.value) }) },
+    ...choices.map((count) => make("option", { value: count, selected: count === view.count }, whole(count))),
+  );
+  const tab = (show, text) => link(write({ ...view, show }), { "aria-current": view.show === show ? "page" : null }, text);
+  const tabs = make("nav", { className: "tabs", "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
+  return make(
+    "div",
+    { className: "results-head" },
+    make("h2", {}, "Nearest logos"),
+    make("label", { className: "select" }, make("span", { className: "hidden" }, "How many"), select),
+    status?.map_points === 0 ? null : tabs,
+  );
+}
+
+async function showNeighbours(results, rows) {
+  if (!rows.length || view.show === "map") await looked;
+  if (!rows.length) {
+    results.replaceChildren(emptiness(status) ?? notice("No other logo", "The index holds no other logo to compare with."));
+    return;
+  }
+  results.replaceChildren(resultsHead());
+  say(`${rows.length} nearest logos`);
+  if (view.show === "map" && status?.map_points) await showMap(results, view.logo, rows);
+  else results.append(neighbourGrid(rows, view));
+}
+
+const skeleton = () =>
+  make("div", { className: "grid", "aria-hidden": "true" }, ...Array.from({ length: Math.min(view.count, 48) }, () => make("span", { className: "crop loading" })));
+
+async function showMap(place, id, rows) {
+  if (!status.map_points) {
+    place.append(notice("This index has no map", "The next generate-index draws one.", { command: "python manage.py generate-index" }));
+    return;
+  }
+  const asked = asking.signal;
+  const { LogoMap } = await import("./map.js");
+  logoMap ??= new LogoMap((logo) => write({ ...view, logo, image: null }), goToLogo);
+  if (asked.aborted) return;
+  place.append(logoMap.element);
+  try {
+    if (logoMap.of !== mapKey()) {
+      const key = mapKey();
+      logoMap.set(await service.map(view.index));
+      logoMap.of = key;
+    }
+    if (!asked.aborted) logoMap.highlight(id, rows);
+  } catch (error) {
+    if (!asked.aborted) logoMap.element.replaceWith(problem(error, view, retry));
+  }
+}
+
+const mapKey = () => `${status.index} ${status.generation} ${status.map_points}`;
+
+// --- the index -------------------------------------------------------------------------------------------------------
+
+async function lookAtStatus(index = view.index) {
+  try {
+    status = await service.status(index);
+    trouble = null;
+  } catch (error) {
+    if (error.status !== 0 || !status) status = null;
+    trouble = error;
+  }
+  showFacts(at("facts"), status);
+  const names = status?.indexes ?? [];
+  at("index-choice").hidden = names.length < 2;
+  at("index").replaceChildren(...names.map((name) => make("option", { value: name, selected: name === status.index }, name)));
+}
+
+const told = () => JSON.stringify([status?.generation, status?.error, status?.logos_indexed, status?.map_points, trouble?.status]);
+
+async function lookAgain() {
+  if (document.visibilityState !== "visible") return;
+  const before = told();
+  await lookAtStatus();
+  if (told() === before) return;
+  service.forget();
+  if (document.body.dataset.view === "start") await render();
+}
+
+async function retry() {
+  service.forget();
+  await lookAtStatus();
+  await render();
+}
+
+async function random() {
+  try {
+    const logo = await service.randomLogo(view.index);
+    if (logo === null) goTo({ logo: null, image: null });
+    else goToLogo(logo);
+  } catch (error) {
+    main.replaceChildren(problem(error, view, retry));
+  }
+}
+
+async function take(file) {
+  const { PickedImage } = await import("./picked_image.js");
+  const number = String(images.size + 1);
+  try {
+    images.set(number, await PickedImage.from(file));
+  } catch {
+    return main.replaceChildren(notice("The image cannot be read", file.name, { bad: true }));
+  }
+  goTo({ image: number, logo: null });
+}
+
+// --- the start -------------------------------------------------------------------------------------------------------
+
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  goToLogo(at("logo-id").value.trim().replace(/^0+(?=\d)/, ""));
+});
+at("random").addEventListener("click", random);
+at("index").addEventListener("change", async () => {
+  const index = at("index").value;
+  looked = lookAtStatus(index);
+  await looked;
+  goTo({ index });
+});
+setInterval(lookAgain, LOOK_AGAIN);
+import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take));
+
+await render();
+await looked;
+if (document.body.dataset.view === "start") await render();

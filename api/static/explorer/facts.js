@@ -1,0 +1,37 @@
+// The strip that says how the index is: how many logos, how fresh, how exact.
+
+import { make, whole } from "./elements.js";
+
+const STEPS = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+
+export function age(seconds) {
+  const words = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+  const [unit, length] = STEPS.find(([, length]) => seconds >= length) ?? [null, 1];
+  return unit ? words.format(-Math.floor(seconds / length), unit) : "just now";
+}
+
+const share = (x) => `${(Math.floor(x * 1000) / 10).toFixed(1)} %`;
+
+export function showFacts(list, status) {
+  list.replaceChildren();
+  if (!status) return;
+  const add = (name, value, title, kind = "") =>
+    list.append(make("div", { title, className: kind }, make("dt", {}, name), make("dd", {}, value)));
+  if (status.error) add("index", "damaged", status.error, "bad");
+  add("logos", whole(status.logos_indexed), `In the index ${status.index}`);
+  if (status.logos_waiting)
+    add("waiting", whole(status.logos_waiting), "Stored, but not in the index: the next generate-index takes them in");
+  if (status.built_at) {
+    const time = make("time", { dateTime: status.built_at }, age(status.age_seconds));
+    add("built", time, new Date(status.built_at).toLocaleString("en-GB"));
+  }
+  if (status.recall) {
+    const { at_10: of10, at_100: of100 } = status.recall;
+    add("recall", `${share(of10)} of the nearest 10, ${share(of100)} of 100`, "Share of the true nearest that the index finds, as measured when it was built");
+  }
+  add("model", status.model, "The network that the vectors come from");
+}

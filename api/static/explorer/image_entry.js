@@ -1,0 +1,28 @@
+// How an image of the reader's comes in.
+
+// Calls `take` with each image that is chosen, dropped or pasted anywhere on the page.
+export function watchForImages(chooser, field, veil, take) {
+  const first = (files) => [...files].find((file) => file.type.startsWith("image/"));
+  chooser.addEventListener("click", () => field.click());
+  field.addEventListener("change", () => {
+    if (field.files[0]) take(field.files[0]);
+    field.value = "";
+  });
+  addEventListener("paste", (event) => {
+    const file = first(event.clipboardData?.files ?? []);
+    if (file) take(file);
+  });
+  const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragenter", (event) => {
+    if (holdsFiles(event)) veil.hidden = false;
+  });
+  veil.addEventListener("dragleave", () => (veil.hidden = true));
+  addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    veil.hidden = true;
+    const file = first(event.dataTransfer.files) ?? event.dataTransfer.files[0];
+    if (file) take(file);
+  });
+}

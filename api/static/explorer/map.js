@@ -1,0 +1,216 @@
+// The map of the index: every logo a point, near the logos that look like it. It is painted only when something changed.
+
+import { fitted, panned, toScreen, zoomed } from "./camera.js";
+import { link, make, say, whole } from "./elements.js";
+import { watchGestures } from "./map_gestures.js";
+import { PointPainter } from "./map_points.js";
+import { cropOf } from "./pictures.js";
+import { paintThumbnails } from "./map_thumbnails.js";
+
+const REACH = 22; // pixels within which a logo is pointed at
+const SHARPEST = 2; // device pixels to a pixel, at most: beyond it costs time and shows nothing
+const CLOSE = 24; // times the scale at which all fits: no nearer than that to a logo and its neighbours
+
+export class LogoMap {
+  // `addressOf` says where a logo's page is, `open` goes there.
+  constructor(addressOf, open) {
+    this.addressOf = addressOf;
+    this.points = make("canvas", { "aria-hidden": "true" });
+    this.marks = make("canvas", { "aria-hidden": "true" });
+    this.tip = make("div", { className: "tip", hidden: true });
+    this.area = make(
+      "div",
+      { className: "area", tabIndex: 0, role: "application", "aria-roledescription": "map", "aria-describedby": "map-help" },
+      this.points,
+      this.marks,
+      make("span", { className: "cross", "aria-hidden": "true" }),
+    );
+    const button = (text, name, act) => make("button", { type: "button", "aria-label": name, title: name, onclick: act }, text);
+    const middle = () => [this.size.width / 2, this.size.height / 2];
+    this.legend = make("p", { className: "legend" });
+    this.element = make(
+      "section",
+      { className: "map", "aria-label": "Map" },
+      make("div", { className: "frame" }, this.area, this.tip, make(
+        "div",
+        { className: "zoom" },
+        button("+", "Zoom in", () => this.#zoom(1.6, ...middle())),
+        button("−", "Zoom out", () => this.#zoom(1 / 1.6, ...middle())),
+        button("All", "Show all", () => this.#showAll()),
+      )),
+      this.legend,
+      make("p", { className: "hidden", id: "map-help" }, "Arrow keys move, plus and minus zoom, 0 shows all. Enter opens the logo in the middle."),
+    );
+    this.colours = { here: make("i", { className: "dot here" }), near: make("i", { className: "dot near" }) };
+    this.painter = new PointPainter(this.points);
+    this.size = { width: 0, height: 0 };
+    this.set(null);
+    watchGestures(this.area, {
+      pan: (left, top) => this.#look(panned(this.camera, left, top)),
+      zoom: (factor, left, top) => this.#zoom(factor, left, top),
+      all: () => this.#showAll(),
+      point: (left, top, keyed) => this.#point(this.#nearest(left, top, keyed ? Infinity : REACH), keyed),
+      open: (left, top) => {
+        const i = this.#nearest(left, top, REACH);
+        if (i >= 0) open(this.ids[i]);
+      },
+      leave: () => this.#point(-1),
+    });
+    new ResizeObserver(() => this.#resize()).observe(this.area);
+    addEventListener("themechange", () => this.#changed());
+  }
+
+  // Shows another map, as `service.map` answers it, or none.
+  set(map) {
+    this.generation = map?.generation ?? null;
+    this.ids = map?.ids ?? [];
+    this.xs = Float32Array.from(map?.x ?? []);
+    this.ys = Float32Array.from(map?.y ?? []);
+    this.at = new Map(this.ids.map((id, i) => [id, i]));
+    this.area.setAttribute("aria-label", `Map of ${whole(this.ids.length)} logos`);
+    this.element.dataset.points = this.ids.length;
+    this.camera = null;
+    this.highlight(null, []);
+  }
+
+  // Marks a logo and its neighbours, and looks at them; null for none.
+  highlight(id, neighbours) {
+    this.here = this.at.get(id) ?? -1;
+    this.near = neighbours.map((row) => this.at.get(row.id) ?? -1).filter((i) => i >= 0 && i !== this.here);
+    this.wanted = id !== null || neighbours.length > 0;
+    const all = `${whole(this.ids.length)} logos: the nearer, the more alike`;
+    this.area.classList.toggle("dimmed", this.wanted);
+    this.legend.replaceChildren(...(this.wanted ? this.#named(id, neighbours.length) : [all]));
+    this.#point(-1);
+    this.camera = null;
+    this.#changed();
+  }
+
+  #named(id, count) {
+    const named = [this.colours.near, ` ${whole(this.near.length)} of its ${whole(count)} nearest`];
+    if (id === null) return named;
+    return this.here < 0 ? [`Logo ${id} is not on the map. `, ...named] : [this.colours.here, ` logo ${id}   `, ...named];
+  }
+
+  #resize() {
+    this.size = { width: this.area.clientWidth, height: this.area.clientHeight };
+    this.sharpness = Math.min(devicePixelRatio || 1, SHARPEST);
+    for (const canvas of [this.points, this.marks]) {
+      canvas.width = Math.round(this.size.width * this.sharpness);
+      canvas.height = Math.round(this.size.height * this.sharpness);
+    }
+    this.camera = this.#settled() ? this.camera : null;
+    this.#changed();
+  }
+
+  // The reader has moved: another size does not move them again.
+  #settled() {
+    return this.camera && this.moved;
+  }
+
+  #look(camera) {
+    this.camera = camera;
+    this.moved = true;
+    if (this.pointed >= 0) this.#placeTip();
+    this.#changed();
+  }
+
+  #zoom(factor, left, top) {
+    if (this.camera) this.#look(zoomed(this.camera, this.size, factor, left, top, this.#all()));
+  }
+
+  #showAll() {
+    this.#look(this.#all());
+  }
+
+  #all() {
+    return fitted(this.xs, this.ys, this.size);
+  }
+
+  #first() {
+    this.moved = false;
+    const shown = this.here < 0 ? this.near : [this.here, ...this.near];
+    if (!shown.length) return this.#all();
+    const of = (values) => shown.map((i) => values[i]);
+    return fitted(of(this.xs), of(this.ys), this.size, this.#all().scale * CLOSE);
+  }
+
+  #nearest(left, top, reach) {
+    let [found, best] = [-1, reach * reach];
+    for (let i = 0; this.camera && i < this.ids.length; i++) {
+      const [x, y] = toScreen(this.camera, this.size, this.xs[i], this.ys[i]);
+      const far = (x - left) ** 2 + (y - top) ** 2;
+      if (far < best) [found, best] = [i, far];
+    }
+    return found;
+  }
+
+  #point(i, keyed = false) {
+    if (i === this.pointed) return;
+    this.pointed = i;
+    this.area.classList.toggle("pointing", i >= 0);
+    this.tip.hidden = i < 0;
+    clearTimeout(this.asking);
+    if (i >= 0) {
+      const id = this.ids[i];
+      this.tip.replaceChildren(link(this.addressOf(id), { tabIndex: -1 }, make("span", { className: "crop" }), make("span", { className: "id" }, id)));
+      this.#placeTip();
+      // A pointer on its way asks for nothing.
+      this.asking = setTimeout(() => this.tip.querySelector(".crop").replaceWith(cropOf(id, { eager: true })), 60);
+      if (keyed) say(`Logo ${id}`);
+    }
+    this.#changed();
+  }
+
+  #placeTip() {
+    const [x, y] = toScreen(this.camera, this.size, this.xs[this.pointed], this.ys[this.pointed]);
+    const { width, height } = this.size;
+    const below = y < height / 2;
+    const left = Math.min(Math.max(x - 66, 8), width - 140);
+    this.tip.style.transform = `translate(${left}px, ${below ? y + 14 : y - 14}px)${below ? "" : " translateY(-100%)"}`;
+  }
+
+  #changed() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.#paint();
+    });
+  }
+
+  #paint() {
+    const { width, height } = this.size;
+    if (!width || !height || !this.element.isConnected) return;
+    if (!this.ids.length) return void this.points.getContext("2d").clearRect(0, 0, this.points.width, this.points.height);
+    this.camera ??= this.#first();
+    const sharpness = this.sharpness;
+    const closeness = this.camera.scale / this.#all().scale;
+    const room = Math.sqrt((width * height) / this.ids.length);
+    const radius = Math.min(Math.max(0.09 * room * Math.sqrt(closeness), 0.9), 5);
+    const scaled = { ...this.camera, scale: this.camera.scale * sharpness };
+    const ink = getComputedStyle(this.area).color.match(/[\d.]+/g).map(Number);
+    const painted = this.painter.paint(this, scaled, radius * sharpness, ink, 0.6);
+    this.element.dataset.painted = painted;
+    this.#mark(radius, painted);
+  }
+
+  #mark(radius, painted) {
+    const context = this.marks.getContext("2d");
+    context.setTransform(this.sharpness, 0, 0, this.sharpness, 0, 0);
+    context.clearRect(0, 0, this.size.width, this.size.height);
+    paintThumbnails(context, this, painted, () => this.#changed());
+    const disc = (i, size, fill) => {
+      const [x, y] = toScreen(this.camera, this.size, this.xs[i], this.ys[i]);
+      context.beginPath();
+      context.arc(x, y, size, 0, 2 * Math.PI);
+      context.fillStyle = fill;
+      context.fill();
+      context.stroke();
+    };
+    const colour = (element) => getComputedStyle(element).backgroundColor;
+    context.lineWidth = 1.5;
+    context.strokeStyle = getComputedStyle(this.area).backgroundColor;
+    for (const i of this.near) disc(i, Math.max(radius + 1, 3.5), colour(this.colours.near));
+    if (this.here >= 0) disc(this.here, Math.max(radius + 3, 6), colour(this.colours.here));
+    if (this.pointed >= 0) disc(this.pointed, radius + 3, getComputedStyle(this.area).color);
+  }
+}

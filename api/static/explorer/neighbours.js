@@ -1,0 +1,50 @@
+// The nearest logos as a grid of pictures with distances; the arrow keys move in it.
+
+import { write } from "./address.js";
+import { link, make } from "./elements.js";
+import { cropOf, provenanceOf } from "./pictures.js";
+
+export function distanceText(distance) {
+  return distance < 100 ? distance.toFixed(2) : distance.toFixed(0);
+}
+
+export function neighbourGrid(rows, view) {
+  const grid = make("ol", { className: "grid", onkeydown: moveFocus });
+  for (const { id, distance } of rows) {
+    const far = distanceText(distance);
+    const tile = link(
+      write({ ...view, logo: id, image: null }),
+      { className: "tile", "aria-label": `Logo ${id}, distance ${far}`, "data-logo": id },
+      cropOf(id),
+      make("span", { className: "label" }, make("span", { className: "distance" }, far), make("span", { className: "id" }, id)),
+    );
+    grid.append(make("li", {}, tile));
+    linkPhotoIfBroken(tile, id);
+  }
+  return grid;
+}
+
+// A photo that cannot be shown may still be opened.
+function linkPhotoIfBroken(tile, id) {
+  tile.addEventListener(
+    "error",
+    async () => {
+      const seen = await provenanceOf(id);
+      const properties = { className: "source", href: seen.url, target: "_blank", rel: "noopener noreferrer" };
+      tile.after(make("a", properties, "open photo"));
+    },
+    { capture: true, once: true },
+  );
+}
+
+function moveFocus(event) {
+  const tiles = [...event.currentTarget.querySelectorAll(".tile")];
+  const at = tiles.indexOf(document.activeElement);
+  const columns = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+  if (at < 0 || !step || event.ctrlKey || event.metaKey || event.altKey) return;
+  const next = tiles[at + step];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+}

@@ -1,0 +1,47 @@
+// What to say when there is nothing to show, and what to do about it.
+
+import { make, whole } from "./elements.js";
+
+const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
+  -H 'Content-Type: application/json' \\
+  -d '{"image_url": "https://example.org/photo.jpg",
+       "logos": [{"id": 1, "bounding_box": [0.1, 0.2, 0.4, 0.6]}]}'`;
+
+export function notice(title, text, { command, action, bad = false } = {}) {
+  return make(
+    "section",
+    { className: bad ? "notice bad" : "notice", role: bad ? "alert" : null },
+    make("h2", {}, title),
+    text ? make("p", {}, text) : null,
+    command ? make("pre", { tabIndex: 0 }, make("code", {}, command)) : null,
+    action ?? null,
+  );
+}
+
+export function problem(error, view, retry) {
+  const again = make("button", { type: "button", onclick: retry }, "Try again");
+  if (error.status === 0) return notice(error.title, error.description, { action: again, bad: true });
+  if (error.status === 404 && view.logo)
+    return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`);
+  if (error.status === 503)
+    return notice("The index cannot answer", error.description || error.title, {
+      command: "python manage.py verify          # names what is damaged\npython manage.py generate-index  # builds a new index",
+      action: again,
+      bad: true,
+    });
+  if (view.image && error.status < 500) return notice("The image was refused", error.description || error.title, { bad: true });
+  return notice(error.title, error.description, { action: again, bad: true });
+}
+
+// Null if the index has logos to show.
+export function emptiness(status) {
+  if (!status || status.error || status.logos_indexed) return null;
+  if (!status.logos_stored)
+    return notice("No logo is stored yet", "Add some: the address of a photo, and the box of each logo on it as shares of its height and width (top, left, bottom, right).", {
+      command: EXAMPLE(document.baseURI.replace(/[?#].*/, "")),
+    });
+  const logos = status.logos_stored === 1 ? "One logo is" : `${whole(status.logos_stored)} logos are`;
+  return notice("No index yet", `${logos} stored. Build an index of them; this page takes it in within seconds.`, {
+    command: "python manage.py generate-index",
+  });
+}
