@@ -22,6 +22,7 @@ from api.image_resource import ImageNeighboursResource
 from api.logo_adder import LogoAdder
 from api.logo_embedder import LogoEmbedder
 from api.neighbour_search import NeighbourSearch
+from api.openapi.resource import add_document
 from api.paths import API, FROM_IMAGE, body_sizes
 from api.startup import prepare
 from api.unindexed import UnindexedLogos
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     _configure(app)
     errors.register(app)
     _add_routes(app, parts, settings)
+    add_document(app, settings, dim=parts.store.dim)  # of all the others, so it comes last
     return app
 
 
