@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from api import worker
+from api import log_lines, worker
+from api.gunicorn_logger import GunicornLogger
+from api.metric_files import MetricFiles
 from api.paths import body_sizes
 from settings import Settings, SettingsError
 
@@ -50,11 +52,11 @@ def _connections(wanted: int, threads: int) -> int:
     return possible
 
 
-def _heartbeat_directory() -> str | None:
-    """Return where a worker's sign of life does not wait for a disk; None is gunicorn's own choice."""
+def _memory_directory() -> str | None:
+    """Return a directory that does not wait for a disk; None if there is none."""
     try:
         with tempfile.TemporaryFile(dir="/dev/shm"):
-            return "/dev/shm"  # noqa: S108 - gunicorn's file there has no name, either
+            return "/dev/shm"  # noqa: S108 - what is put there has no name, or is for this user only
     except OSError:  # missing, full, or not for this user
         return None
 
@@ -90,27 +92,34 @@ limit_request_line = 8190  # bytes, gunicorn's largest: some 700 ids in `logo_id
 limit_request_fields = 100  # of at most `limit_request_field_size`; a head of more than 64 KiB is refused before
 limit_request_field_size = 8190  # bytes: room for a browser's cookies of other services on the host
 control_socket_disable = True  # it would lie in the home directory, where two services collide
-worker_tmp_dir = _heartbeat_directory()
-accesslog = "-"
+worker_tmp_dir = _memory_directory()
+logger_class = GunicornLogger
 loglevel = _settings.log_level.lower()
-logconfig_dict: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"level": _settings.log_level, "handlers": ["stderr"]},
-    "loggers": {
-        "gunicorn.error": {"level": _settings.log_level, "handlers": [], "propagate": True},
-        "gunicorn.access": {"level": _settings.log_level, "handlers": [], "propagate": True},
-    },
-}
+logconfig_dict = log_lines.configuration(_settings.log_level, _settings.log_format)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Choose where the new worker counts."""
+    worker.metric_slot = server.metric_files.free_slot(other.metric_slot for other in server.WORKERS.values())
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Have glibc give the memory of each decoded image back at once, instead of keeping it for the next."""
+    """Count in files that all workers read, and have glibc give the memory of each decoded image back at once."""
+    logging.captureWarnings(True)
+    server.metric_files.use(worker.metric_slot)
     with contextlib.suppress(OSError, AttributeError):  # another C library
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, 2**22)  # bytes: far above what a query allocates
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget what a worker had open; what it counted stays."""
+    server.metric_files.forget(worker.metric_slot)
+
+
+def on_exit(server: Any) -> None:
+    """Remove what the workers counted in."""
+    server.metric_files.remove()
 
 
 def on_starting(server: Any) -> None:
@@ -131,3 +140,4 @@ def on_starting(server: Any) -> None:
         _stop(error)
     weights = f"{model.description.weights}{'' if model.description.is_trained else ', untrained'}"
     logger.info("serving %s (weights: %s)", _settings.store_path, weights)
+    server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))

@@ -6,10 +6,9 @@ What went wrong is one line on the standard error.
 
 from __future__ import annotations
 
-import logging
-
 import click
 
+from api import log_lines
 from commands import build, report, store
 from commands.shell import Commands
 from settings import Settings
@@ -23,7 +22,7 @@ def cli(ctx: click.Context) -> None:
     The settings come from the environment, as the service's do: ANN_DATA_DIR says where the files lie.
     """
     settings = Settings.from_env()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_lines.configure(settings.log_level, settings.log_format)
     ctx.obj = settings
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PREFIX = "ANN_"
+LOG_FORMATS = ("human", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -25,10 +26,15 @@ class SettingsError(ValueError):
     """A variable of the environment has a value that its setting does not take."""
 
 
-def _setting(variable: str, default: T, parse: Callable[[str], T], takes: str, purpose: str) -> T:
-    """Declare one row of the table: the value of a dataclass field that remembers how it is read."""
-    metadata = {"variable": variable, "parse": parse, "takes": takes, "purpose": purpose}
-    made: T = field(default=default, metadata=metadata)
+def _setting(
+    variable: str, default: T, parse: Callable[[str], T], takes: str, purpose: str, *, secret: bool = False
+) -> T:
+    """Declare one row of the table: the value of a dataclass field that remembers how it is read.
+
+    A secret one is neither shown by an error nor in the `repr` of the settings.
+    """
+    metadata = {"variable": variable, "parse": parse, "takes": takes, "purpose": purpose, "secret": secret}
+    made: T = field(default=default, metadata=metadata, repr=not secret)
     return made
 
 
@@ -100,6 +106,18 @@ def _dsn(text: str) -> str | None:
     return text
 
 
+def _revision(text: str) -> str:
+    if not re.fullmatch(r"[\w.+/-]{1,64}", text, re.ASCII):
+        raise ValueError
+    return text
+
+
+def _log_format(text: str) -> str:
+    if text.lower() not in LOG_FORMATS:
+        raise ValueError
+    return text.lower()
+
+
 def _log_level(text: str) -> str:
     if text.upper() not in LOG_LEVELS:
         raise ValueError
@@ -139,6 +157,7 @@ class Settings:
         _web_address,
         "an http or https address",
         "A mirror's directory, to download imagenet and noisy-student from. Unset: their release on GitHub.",
+        secret=True,
     )
     store_capacity: int = _setting(
         "ANN_STORE_CAPACITY",
@@ -280,10 +299,24 @@ class Settings:
         "ANN_IMAGE_MAX_REDIRECTS", 5, _whole(0, 50), "a whole number", "Redirects that are followed for one image."
     )
     sentry_dsn: str | None = _setting(
-        "SENTRY_DSN", None, _dsn, "a DSN, or disabled", "Where errors are reported. Unset: nowhere."
+        "SENTRY_DSN", None, _dsn, "a DSN, or disabled", "Where errors are reported. Unset: nowhere.", secret=True
     )
     instance: str = _setting(
         "ANN_INSTANCE", "dev", str, "a word", "The environment's name in error reports: `dev`, `prod`, ..."
+    )
+    revision: str | None = _setting(
+        "ANN_REVISION",
+        None,
+        _revision,
+        "a word",
+        "Which state of the source runs, for error reports and metrics; the image's build argument `REVISION` sets it.",
+    )
+    log_format: str = _setting(
+        "ANN_LOG_FORMAT",
+        "human",
+        _log_format,
+        " or ".join(LOG_FORMATS),
+        "How a line of the log looks: for people, or a JSON object.",
     )
     log_level: str = _setting(
         "LOG_LEVEL", "INFO", _log_level, ", ".join(LOG_LEVELS), "The least severe message logged."
@@ -311,7 +344,8 @@ class Settings:
             try:
                 values[row.name] = row.metadata["parse"](text)
             except (ValueError, KeyError):
-                raise SettingsError(f"{row.metadata['variable']}={text!r} takes {row.metadata['takes']}") from None
+                shown = "..." if row.metadata["secret"] else repr(text)
+                raise SettingsError(f"{row.metadata['variable']}={shown} takes {row.metadata['takes']}") from None
         return cls(**values)
 
     @property

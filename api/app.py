@@ -7,8 +7,9 @@ first add.
 
 from __future__ import annotations
 
-import functools
 import logging
+import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,19 @@ import falcon
 import falcon.media
 import orjson
 
-from api import errors, explorer, resources
+from api import errors, explorer, operator_resources, resources
 from api.body_limit import BodyLimit
+from api.error_reports import report_errors
+from api.gauges import Gauges
+from api.health import Health
 from api.image_resource import ImageNeighboursResource
 from api.logo_adder import LogoAdder
 from api.logo_embedder import LogoEmbedder
+from api.metrics import Metrics
 from api.neighbour_search import NeighbourSearch
-from api.openapi.resource import add_document
+from api.observer import RequestObserver, RouteNote, StartResponse
 from api.paths import API, FROM_IMAGE, body_sizes
+from api.stages import Stage, Stages
 from api.startup import prepare
 from api.unindexed import UnindexedLogos
 from api.write_limit import WriteLimit
@@ -33,6 +39,7 @@ from embeddings.metered_http import FetchLimits
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from settings import Settings, unknown_variables
+from version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +59,14 @@ class Parts:
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
-    """The WSGI app, which also knows its parts."""
+    """The WSGI app, which also knows its parts, and has every request seen."""
 
     parts: Parts
+    observer: RequestObserver
+
+    def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        return self.observer.observe(env, start_response, super().__call__)
 
 
 def create_app(settings: Settings | None = None) -> AnnApp:
@@ -68,19 +80,21 @@ def create_app(settings: Settings | None = None) -> AnnApp:
         settings = Settings.from_env()
         for variable in unknown_variables():
             logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
-    _report_errors(settings)
-    parts = _open_parts(settings)
+    report_errors(settings)
+    metrics = Metrics()
+    parts = _open_parts(settings, metrics)
     sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
-    app = AnnApp(cors_enable=True, middleware=[BodyLimit(sizes)])
+    app = AnnApp(cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
     app.parts = parts
-    _configure(app)
+    app.observer = RequestObserver(metrics, lambda path: _template(app, path))
+    _configure(app, metrics.stages)
     errors.register(app)
-    _add_routes(app, parts, settings)
-    add_document(app, settings, dim=parts.store.dim)  # of all the others, so it comes last
+    _add_routes(app, parts, metrics, settings)
+    _add_operator_routes(app, parts, metrics, settings)
     return app
 
 
-def _open_parts(settings: Settings) -> Parts:
+def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
     model = prepare(settings)
     store = EmbeddingStore(settings.store_path)
     if not store.stamp.digest:
@@ -97,25 +111,29 @@ def _open_parts(settings: Settings) -> Parts:
         search_k=settings.search_k,
         weights_digest=store.stamp.digest,
         reload_seconds=settings.reload_seconds,
+        on_load=metrics.count_load,
     )
     catalog.start()
     return Parts(store, catalog, Embedder(model, threads=settings.embed_threads))
 
 
-def _configure(app: AnnApp) -> None:
+def _configure(app: AnnApp, stages: Stages) -> None:
     app.req_options.auto_parse_qs_csv = True
     app.req_options.keep_blank_qs_values = True
     app.req_options.strip_url_path_trailing_slash = True
-    # orjson writes null where the standard library writes a bare NaN, which is no JSON.
-    json = falcon.media.JSONHandler(
-        dumps=functools.partial(orjson.dumps, option=orjson.OPT_SERIALIZE_NUMPY), loads=orjson.loads
-    )
+
+    def dumps(media: object) -> bytes:
+        # orjson writes null where the standard library writes a bare NaN, which is no JSON.
+        with stages.measure(Stage.SERIALISE):
+            return orjson.dumps(media, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    json = falcon.media.JSONHandler(dumps=dumps, loads=orjson.loads)
     for options in (app.req_options, app.resp_options):
         options.media_handlers = falcon.media.Handlers({falcon.MEDIA_JSON: json})
     app.resp_options.xml_error_serialization = False
 
 
-def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
+def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
     fetcher = ImageFetcher(
         FetchLimits(
             max_bytes=settings.image_max_bytes,
@@ -127,13 +145,16 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         allowed_hosts=settings.image_hosts,
         allow_private=settings.allow_private_image_hosts,
     )
-    limit = WriteLimit(settings.add_concurrency)
+    limit = WriteLimit(settings.add_concurrency, on_refusal=metrics.count_refused_write)
     embedder = LogoEmbedder(
-        parts.embedder, concurrency=settings.embed_concurrency, max_pixels=settings.image_max_pixels
+        parts.embedder,
+        concurrency=settings.embed_concurrency,
+        max_pixels=settings.image_max_pixels,
+        stages=metrics.stages,
     )
-    adder = LogoAdder(parts.store, fetcher, embedder, limit=limit)
+    adder = LogoAdder(parts.store, fetcher, embedder, limit=limit, stages=metrics.stages)
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if settings.search_unindexed else None
-    search = NeighbourSearch(parts.store, parts.catalog, unindexed)
+    search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
     logo = resources.LogoNeighboursResource(search)
     if settings.allow_delete:
         logo = resources.DeletableLogoResource(search, limit)
@@ -153,14 +174,24 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         explorer.add_routes(app)
 
 
-def _report_errors(settings: Settings) -> None:
-    if settings.sentry_dsn is None:
-        return
-    import sentry_sdk  # only where it is asked for: it costs every start a tenth of a second
+def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
+    health = Health(parts.store, parts.catalog, parts.embedder, default_index=settings.default_index)
+    description = parts.embedder.description
+    build = {
+        "version": VERSION,
+        "revision": settings.revision or "unknown",
+        "model": description.name,
+        "weights": description.weights,
+        "python": platform.python_version(),
+    }
+    metrics.add(Gauges(parts.store, parts.catalog, health, build))
+    app.add_route("/livez", operator_resources.LiveResource())
+    app.add_route("/readyz", operator_resources.ReadyResource(health))
+    app.add_route("/api/v1/health", operator_resources.HealthResource(health))
+    app.add_route("/metrics", operator_resources.MetricsResource(metrics))
 
-    sentry_sdk.init(
-        dsn=settings.sentry_dsn,
-        environment=settings.instance,
-        max_request_body_size="never",  # embeddings are nobody's business
-        trace_propagation_targets=[],  # nor are our traces that of the hosts of images
-    )
+
+def _template(app: AnnApp, path: str) -> str | None:
+    """Return the template of a path for a request that was refused before Falcon looked."""
+    found = app._router.find(path.rstrip("/") or "/")
+    return None if found is None else found[3]

@@ -205,6 +205,11 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         return f"{self.client[0]}:{self.client[1]}" if isinstance(self.client, tuple) else "a local socket"
 
     @property
+    def host(self) -> str:
+        """The client's address without its port."""
+        return str(self.client[0]) if isinstance(self.client, tuple) else "-"
+
+    @property
     def held_bytes(self) -> int:
         """How much memory the client's request and answer take."""
         return len(self.received) + int(self.sock.unsent_bytes)

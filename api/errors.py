@@ -48,7 +48,12 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )
 SECONDS_UNTIL_RETRY = 1
-_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/]+/)+")  # of the server: nothing to clients
+_FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/]+/)+")
+
+
+def without_folders(text: str) -> str:
+    """Leave out of a message in which folders of the server the files lie: they are nothing to clients."""
+    return _FOLDERS.sub("", text)
 
 
 def register(app: falcon.App[Any, Any]) -> None:
@@ -65,7 +70,7 @@ def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params:
     if http_error.status_code >= 500:
         cause = None if isinstance(ex.__cause__, OSError) else ex.__cause__  # its reason is in the message
         logger.error("%s %s: %s", req.method, req.path, ex, exc_info=cause)
-        http_error.description = _FOLDERS.sub("", str(ex))
+        http_error.description = without_folders(str(ex))
     raise http_error from ex
 
 

@@ -24,13 +24,15 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
+from api import request_id
 from api.connection import ClientSocket, Connection
 from api.paths import BodySizes
+from api.refusal import Observer, Page, Refusal
 
+_LINE_BYTES = 2**13  # of a request's first line, for the log
 _HEAD_BYTES = 2**16  # a head that goes on beyond this is refused
 _LINGER_SECONDS = 2.0  # for a client to read the last answer although it is still sending; RFC 9112, section 9.6
 _LOOK_SECONDS = 0.1  # between looks at what was waited for too long
@@ -135,6 +137,23 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         finally:
             conn.sock.end_answer()
 
+    def handle(self, conn: Connection) -> Any:
+        """Answer what has come, in a thread."""
+        try:
+            return super().handle(conn)
+        finally:
+            request_id.end()
+
+    def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
+        """Answer what is no request, or what the app failed to, in a thread."""
+        named = request_id.begin()
+        page = Page()
+        super().handle_error(req, page, addr, exc)  # it logs, and knows the status
+        first_line = f"{getattr(req, 'method', '-')} {getattr(req, 'uri', '-')}"
+        refusal = Refusal.of_exception(page.status, exc)
+        self._tell(first_line, refusal, 0.0, addr[0] if isinstance(addr, tuple) else "-")
+        client.sendall(refusal.answer(named))
+
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
         """Go on after an answer, as soon as the client has taken it."""
         self._large_bytes -= conn.large_bytes
@@ -152,6 +171,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
             self._close_overdue(now)
+            if self._observer is not None:
+                self._observer.holds(self.nr_conns, self._held_bytes)
         self._make_room()
 
     def _close_overdue(self, now: float) -> None:
@@ -162,7 +183,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._drop(conn)
         for conn in self._overdue(self._receiving, now - self.limits.receive_seconds):
             text = f"It did not come whole within {self.limits.receive_seconds:g} s."
-            self._refuse(conn, HTTPStatus.REQUEST_TIMEOUT, "request too slow", text)
+            refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "request too slow", text)
+            self._refuse(conn, refusal, seconds=self.limits.receive_seconds)
         for conn in self._overdue(self._sending, now - self.limits.send_seconds):
             self.log.info("closed on %s, who did not take all of an answer", conn.peer)
             self._drop(conn)
@@ -198,7 +220,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
                 conn.large_bytes = 0
                 text = "As many large requests as can be held are being answered; try again in a moment."
-                self._refuse(conn, HTTPStatus.SERVICE_UNAVAILABLE, "too busy", text)
+                self._refuse(conn, Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too busy", text))
                 return
             self._large_bytes += conn.large_bytes
         conn.give_to_parser()
@@ -213,7 +235,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._hand_over(self._leave(waiting, conn))
         elif len(conn.received) > _HEAD_BYTES and not conn.has_head:
             text = f"It goes on beyond {_HEAD_BYTES} bytes."
-            self._refuse(self._leave(waiting, conn), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large", text)
+            refusal = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large", text)
+            self._refuse(self._leave(waiting, conn), refusal)
         else:
             self._count(conn)
             if waiting is self._idle:
@@ -257,14 +280,23 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self.nr_conns -= 1
         conn.close()
 
-    def _refuse(self, conn: Connection, status: HTTPStatus, title: str, description: str) -> None:
-        """Answer an error in the one envelope, and close."""
-        self.log.info("%d to %s, after %d bytes of a request", status, conn.peer, len(conn.received))
-        body = orjson.dumps({"title": title, "description": description})
-        head = f"HTTP/1.1 {status} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        conn.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    def _refuse(self, conn: Connection, refusal: Refusal, *, seconds: float = 0.0) -> None:
+        """Answer an error, and close."""
+        named = request_id.begin()
+        first_line = bytes(conn.received[:_LINE_BYTES]).partition(b"\r\n")[0].decode("latin-1")
+        self._tell(first_line, refusal, seconds, conn.host)
+        request_id.end()
+        conn.sock.sendall(refusal.answer(named))
         conn.received = bytearray()
         self._linger(conn)
+
+    @property
+    def _observer(self) -> Observer | None:
+        return getattr(self.wsgi, "observer", None)
+
+    def _tell(self, first_line: str, refusal: Refusal, seconds: float, client: str) -> None:
+        if self._observer is not None:
+            self._observer.refused(first_line, refusal.status, len(refusal.body), seconds, client)
 
     def _warn(self, message: str, *values: object) -> None:
         """Log what could happen thousands of times a second."""

@@ -8,7 +8,7 @@ would be answered.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from api.errors import TooManyWritesError
@@ -19,10 +19,12 @@ class WriteLimit:
 
     Args:
         concurrency: of these may be under way at once; more are refused.
+        on_refusal: is told of each that is.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, *, on_refusal: Callable[[], None] = lambda: None) -> None:
         self._concurrency = concurrency
+        self._on_refusal = on_refusal
         self._under_way = threading.BoundedSemaphore(concurrency)
 
     @contextmanager
@@ -33,6 +35,7 @@ class WriteLimit:
             TooManyWritesError: as many as allowed are under way; to be tried again.
         """
         if not self._under_way.acquire(blocking=False):
+            self._on_refusal()
             raise TooManyWritesError(
                 f"{self._concurrency} adds, deletions and queries by image are under way in this process; try again in"
                 " a moment."

@@ -46,6 +46,7 @@ class Embedder:
         self._threads = threads
         self._lock = threading.Lock()
         self._network: Network | None = None
+        self._checked: tuple[int, ...] = ()
 
     @property
     def description(self) -> ModelDescription:
@@ -70,6 +71,23 @@ class Embedder:
         """
         with self._lock:
             self._loaded_network()
+
+    def check(self) -> None:
+        """Find out whether the weights could be loaded, without loading them; a file is read once.
+
+        Raises:
+            ModelError: the file is missing, or is not the one described.
+        """
+        if self.loaded:
+            return
+        try:
+            status = self._model.path.stat()
+        except OSError as error:
+            raise ModelError(f"the weights {self._model.path} cannot be read: {error.strerror}") from error
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if identity != self._checked:
+            _read(self._model)
+            self._checked = identity
 
     def embed(self, crops: Iterable[Image.Image]) -> NDArray[np.float32]:
         """Return one vector per crop, `(n, dim) float32`; a crop may have any size and mode.
@@ -110,17 +128,22 @@ def preprocess(crop: Image.Image, description: ModelDescription) -> NDArray[np.f
     return pixels.reshape(size, size, 3)
 
 
+def _read(model: ConvertedModel) -> bytes:
+    try:
+        content = model.path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the weights {model.path} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != model.description.file_sha256:
+        raise ModelError(f"the weights {model.path} are damaged: their digest is not the one of their description")
+    return content
+
+
 def _load(model: ConvertedModel, threads: int) -> Network:
     from ai_edge_litert.interpreter import Interpreter
 
     started = time.perf_counter()
     description = model.description
-    try:
-        content = model.path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"the weights {model.path} cannot be read: {error}") from error
-    if hashlib.sha256(content).hexdigest() != description.file_sha256:
-        raise ModelError(f"the weights {model.path} are damaged: their digest is not the one of their description")
+    content = _read(model)
     try:
         interpreter = Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()

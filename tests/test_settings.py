@@ -9,6 +9,7 @@ import pytest
 from settings import Settings, SettingsError, table, unknown_variables
 
 ROOT = Path(__file__).resolve().parents[1]
+SECRET = ("SENTRY_DSN", "ANN_WEIGHTS_URL")  # credentials may be in them
 
 
 def test_unset_and_empty_variables_mean_the_defaults() -> None:
@@ -71,6 +72,8 @@ def test_sentry_can_be_disabled(dsn: str) -> None:
         ("ANN_IMAGE_HOSTS", "münchen.example"),
         ("SENTRY_DSN", "https://x"),
         ("SENTRY_DSN", "key"),
+        ("ANN_LOG_FORMAT", "xml"),
+        ("ANN_REVISION", "two words"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )
@@ -78,7 +81,14 @@ def test_wrong_value_names_the_variable_and_what_it_takes(variable: str, value: 
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({variable: value})
     row = next(row for row in table() if row.metadata["variable"] == variable)
-    assert str(caught.value) == f"{variable}={value!r} takes {row.metadata['takes']}"
+    shown = "..." if variable in SECRET else repr(value)
+    assert str(caught.value) == f"{variable}={shown} takes {row.metadata['takes']}"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = Settings.from_env({"SENTRY_DSN": "https://s3cret@sentry.example.org/1"})
+    assert "s3cret" not in repr(settings)
+    assert settings.sentry_dsn is not None
 
 
 def test_adds_must_leave_threads_to_the_queries() -> None:
