@@ -8,7 +8,7 @@ DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality format dev up down restart status livecheck log health clean
+.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,16 @@ lint: $(VENV)/.dev ## Check style and formatting
 
 types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
+
+vendor-docs: ## Take the Swagger UI of /docs from npm again, at VERSION, and print its checksums
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && page=$$PWD/api/static/docs && cd "$$folder" && \
+	npm pack --silent swagger-ui-dist@$(or $(VERSION),5.35.0) >/dev/null && tar -xzf *.tgz && cd package && \
+	for file in swagger-ui-bundle.js swagger-ui.css; do \
+	    gzip -9 --no-name < "$$file" > "$$page/$$file.gz"; \
+	    echo "| \`$$file\` | \`$$(sha256sum < "$$file" | cut -d' ' -f1)\` |"; \
+	done && \
+	cp swagger-ui-bundle.js.LICENSE.txt "$$page" && \
+	for file in LICENSE NOTICE; do cp "$$file" "$$page/swagger-ui-$$file.txt"; done
 
 format: $(VENV)/.dev ## Rewrite the code in the house's format
 	$(BIN)/ruff check --fix .

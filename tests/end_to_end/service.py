@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 
@@ -63,7 +63,7 @@ class Service:
         data_dir.mkdir(exist_ok=True)
         self.log_path = data_dir.parent / f"service-{self.port}.log"
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

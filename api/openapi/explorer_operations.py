@@ -1,0 +1,55 @@
+"""The operations under `/api/v1/ann` that were made for the explorer: how an index is, and where logos were seen."""
+
+from __future__ import annotations
+
+from api.openapi.answers import reference
+from api.openapi.operation import JSON, Answer, Operation
+from api.openapi.refusals import ANYWHERE
+from api.openapi.search_parameters import index_parameter, logo_ids_parameter
+from api.paths import API
+from settings import Settings
+
+_INDEX = "Index"
+
+
+def explorer_operations(settings: Settings) -> list[Operation]:
+    """Return what can be asked about an index, and about the logos in it."""
+    index = index_parameter(settings, "The index that is told of")
+    return [
+        Operation(
+            "GET",
+            f"{API}/status",
+            "indexStatus",
+            _INDEX,
+            "How an index is",
+            "How old it is, what it holds and what waits for the next one, and what share of the nearest it finds.",
+            {200: Answer("The status.", {JSON: reference("Status")})},
+            (400, 503, *ANYWHERE),
+            (index,),
+        ),
+        Operation(
+            "GET",
+            f"{API}/map",
+            "indexMap",
+            _INDEX,
+            "A map of an index",
+            "Points in the plane, alike logos near each other; of a large index, a sample.",
+            {
+                200: Answer("The map.", {JSON: reference("Map")}),
+                304: Answer("The client has it already: it sent its `ETag` in `If-None-Match`.", {}),
+            },
+            (400, 404, 503, *ANYWHERE),
+            (index,),
+        ),
+        Operation(
+            "GET",
+            f"{API}/provenance",
+            "provenanceOfLogos",
+            _INDEX,
+            "Where logos were seen",
+            "The photo that each was added from, and where on it. Logos of which that is not known are left out.",
+            {200: Answer("The photos and boxes.", {JSON: reference("Provenance")})},
+            (400, 503, *ANYWHERE),
+            (logo_ids_parameter(settings),),
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""The documentation page in a browser: it shows every operation, tries them, and asks no other host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.openapi.toured_service import TouredService
+from tests.photo_server import PhotoServer
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TouredService]:
+    with PhotoServer() as photos, TouredService(tmp_path_factory.mktemp("docs"), photos) as service:
+        service.take_the_tour()
+        yield service
+
+
+@pytest.fixture
+def complaints(browser_page: Page) -> list[str]:
+    """What the browser's console says of the page: errors, and what its policy forbade."""
+    said: list[str] = []
+    browser_page.on("console", lambda message: said.append(message.text) if message.type != "log" else None)
+    browser_page.on("pageerror", lambda error: said.append(str(error)))
+    return said
+
+
+@pytest.fixture
+def requests(browser_page: Page) -> list[str]:
+    """The addresses that the page asks for."""
+    asked: list[str] = []
+    browser_page.on("request", lambda request: asked.append(request.url))
+    return asked
+
+
+def open_docs(page: Page, service: TouredService, fragment: str = "") -> None:
+    page.goto(service.url("").replace("/api/v1/ann", f"/docs{fragment}"))
+    expect(page.locator(".opblock").first).to_be_visible()
+
+
+def test_page_shows_every_operation_and_asks_only_its_own_host(
+    browser_page: Page, service: TouredService, complaints: list[str], requests: list[str]
+) -> None:
+    open_docs(browser_page, service)
+    operations = [operation for path in service.document["paths"].values() for operation in path.values()]
+    expect(browser_page.locator(".opblock")).to_have_count(len(operations))
+    browser_page.locator(".opblock-summary-control").first.click()
+    expect(browser_page.locator(".opblock-body").first).to_be_visible()
+    hosts = {urlsplit(url).netloc for url in requests if not url.startswith(("data:", "blob:"))}
+    assert hosts == {f"127.0.0.1:{service.port}"}
+    assert complaints == []
+
+
+def test_operation_can_be_tried(browser_page: Page, service: TouredService, complaints: list[str]) -> None:
+    open_docs(browser_page, service, "#/Logos/countLogos")
+    browser_page.get_by_role("button", name="Execute").click()
+    expect(browser_page.locator(".live-responses-table .response .microlight").first).to_contain_text('"count": 3')
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_as_light_or_dark_as_its_reader_likes(browser_page: Page, service: TouredService, scheme: str) -> None:
+    browser_page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    open_docs(browser_page, service)
+    colour = browser_page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (colour == "rgb(28, 32, 34)") == (scheme == "dark")
+
+
+def test_page_fits_a_phone(browser_page: Page, service: TouredService) -> None:
+    browser_page.set_viewport_size({"width": 390, "height": 844})
+    open_docs(browser_page, service)
+    assert browser_page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_page_is_not_sent_again(browser_page: Page, service: TouredService) -> None:
+    open_docs(browser_page, service)
+    assert bytes_of(browser_page, "encodedBodySize") < 600_000
+    browser_page.goto("about:blank")
+    open_docs(browser_page, service)
+    assert bytes_of(browser_page, "transferSize") < 10_000
+
+
+def bytes_of(page: Page, size: str) -> int:
+    """Add up a size of all that a page loaded."""
+    added: int = page.evaluate(
+        "size => performance.getEntriesByType('resource').reduce((sum, entry) => sum + entry[size], 0)", size
+    )
+    return added
