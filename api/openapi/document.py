@@ -16,8 +16,8 @@ from api.openapi.refusals import refusals
 from api.openapi.search_operations import search_operations
 from api.openapi.service_operations import service_operations
 from settings import Settings
+from version import VERSION
 
-VERSION = "2.0.0"
 _ABOUT = (
     "Which known logos look most like this one? Photos are sent by their address, with the boxes of their logos; each "
     "logo is embedded, and its vector kept. Neighbours are answered with Euclidean distances, from an index.\n\n"

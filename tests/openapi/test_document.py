@@ -25,10 +25,6 @@ from tests.openapi.examples import examples
 COMING = {
     ("GET", path)
     for path in (
-        "/livez",
-        "/readyz",
-        "/api/v1/health",
-        "/metrics",
         "/api/v1/ann/status",
         "/api/v1/ann/map",
         "/api/v1/ann/provenance",
