@@ -28,7 +28,7 @@ from api.logo_embedder import LogoEmbedder
 from api.metrics import Metrics
 from api.neighbour_search import NeighbourSearch
 from api.observer import RequestObserver, RouteNote, StartResponse
-from api.openapi.resource import add_document
+from api.openapi import resource as api_document
 from api.paths import API, FROM_IMAGE, body_sizes
 from api.stages import Stage, Stages
 from api.startup import prepare
@@ -92,7 +92,6 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     errors.register(app)
     _add_routes(app, parts, metrics, settings)
     _add_operator_routes(app, parts, metrics, settings)
-    add_document(app, settings, dim=parts.store.dim)  # of all the others, so it comes last
     return app
 
 
@@ -174,6 +173,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         app.add_route(API + path, resource)
     if settings.explorer:
         explorer.add_routes(app)
+    api_document.add_routes(app, settings, dim=parts.store.dim)
 
 
 def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,33 @@ POLICY = (
 )
 
 
-@dataclass(slots=True)
 class DocumentResource:
-    """`GET /openapi.json`: the document. It tells of its own route, too, so it is set once all routes are there."""
+    """`GET /openapi.json`: the document, made when it is first asked for.
 
-    document: Representation | None = None
+    By then the app has all its routes, and a start need not wait for a page that few look at.
+
+    Args:
+        make: makes the document.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+        self._made: Representation | None = None
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the document, or 304 if the client has it."""
-        assert self.document is not None, "add_document sets it"
-        self.document.answer(req, resp)
+        if self._made is None:  # two threads may make it, and it is the same
+            self._made = Representation.of(orjson.dumps(self._make()), falcon.MEDIA_JSON)
+        self._made.answer(req, resp)
 
     def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer what `GET` would, without the document."""
         self.on_get(req, resp)
 
 
-def add_document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> None:
-    """Have an app tell of all the routes that it has; of those added later it would not.
-
-    Args:
-        app: with all its other routes.
-        settings: the limits that the document names.
-        dim: how many values a vector has.
-    """
-    resource = DocumentResource()
+def add_routes(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> None:
+    """Have an app tell of the routes that it has, with the limits of the settings, for vectors of `dim` values."""
     files = StaticFolder(PAGE, POLICY)
-    app.add_route("/openapi.json", resource)
+    app.add_route("/openapi.json", DocumentResource(partial(document, app, settings, dim=dim)))
     app.add_route("/docs", files.page("index.html"))
     app.add_route("/docs/{file}", files)
-    resource.document = Representation.of(orjson.dumps(document(app, settings, dim=dim)), falcon.MEDIA_JSON)
