@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import falcon
 
+from api.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
     EmbeddingsError,
     ExhaustedError,
@@ -47,7 +48,6 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )
-SECONDS_UNTIL_RETRY = 1
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/]+/)+")
 
 

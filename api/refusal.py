@@ -10,6 +10,7 @@ import orjson
 
 from api.request_id import HEADER
 
+SECONDS_UNTIL_RETRY = 1  # of what cannot be answered for now
 _MAX_DESCRIPTION = 200  # characters: it may quote what came
 
 
@@ -54,6 +55,8 @@ class Refusal:
             f"Content-Length: {len(self.body)}",
             f"{HEADER}: {request_id}",
         ]
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            head.append(f"Retry-After: {SECONDS_UNTIL_RETRY}")
         return "\r\n".join([*head, "", ""]).encode() + self.body
 
 

@@ -11,7 +11,7 @@ import falcon.inspect
 
 from api.openapi.answers import COMPONENTS
 from api.openapi.explorer_operations import explorer_operations
-from api.openapi.operation import Operation
+from api.openapi.operation import HEADERS, Operation
 from api.openapi.refusals import refusals
 from api.openapi.search_operations import search_operations
 from api.openapi.service_operations import service_operations
@@ -51,6 +51,7 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
         "paths": paths,
         "components": {
             "schemas": dict(COMPONENTS),
+            "headers": dict(HEADERS),
             "responses": {str(status): answer.written() for status, answer in refused.items()},
         },
     }

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from api import request_id
 from api.schemas import Schema
 
 JSON = "application/json"
+HEADERS: Mapping[str, Any] = {
+    request_id.HEADER: {
+        "description": "Names the request in the log: as the client did in this header, or else at random.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    }
+}
+"""The document's components: the headers of every answer."""
+_OF_EVERY_ANSWER = {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,7 @@ class Answer:
 
     def written(self, examples: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         """Return the Response Object."""
-        written: dict[str, Any] = {"description": self.description}
-        if self.headers:
-            written["headers"] = self.headers
+        written: dict[str, Any] = {"description": self.description, "headers": {**self.headers, **_OF_EVERY_ANSWER}}
         if self.content:
             written["content"] = {
                 media_type: {"schema": schema} | _named(examples) for media_type, schema in self.content.items()

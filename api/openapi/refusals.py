@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.errors import SECONDS_UNTIL_RETRY
 from api.openapi.operation import JSON, Answer
+from api.refusal import SECONDS_UNTIL_RETRY
 from settings import Settings
 
 ERROR = {

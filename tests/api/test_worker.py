@@ -488,6 +488,7 @@ def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path
         second.sendall(large)
         head, _, body = read_all(second).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")
+        assert b"\r\nRetry-After: 1\r\n" in head + b"\r\n"
         assert json.loads(body)["title"] == "too busy"
         assert server.ask(post(b"small", "Connection: close")).endswith(b"small")
         server.ask(get("/go", close=True))

@@ -37,7 +37,7 @@ def requests(browser_page: Page) -> list[str]:
 
 
 def open_docs(page: Page, service: TouredService, fragment: str = "") -> None:
-    page.goto(service.url("").replace("/api/v1/ann", f"/docs{fragment}"))
+    page.goto(service.address(f"/docs{fragment}"))
     expect(page.locator(".opblock").first).to_be_visible()
 
 

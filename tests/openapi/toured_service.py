@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,10 @@ class TouredService(Service):
         """The document that it serves."""
         return self.request("GET", "/openapi.json").json()
 
+    def address(self, path: str) -> str:
+        """The address of any path, not only under /api/v1/ann."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Send a request to any path, not only under /api/v1/ann."""
-        return requests.request(method, urllib.parse.urljoin(self.url(""), path), timeout=30, **arguments)
+        """Send a request to any path."""
+        return requests.request(method, self.address(path), timeout=30, **arguments)
