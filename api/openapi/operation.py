@@ -163,4 +163,8 @@ class Operation:
 
 
 def _named(examples: Mapping[str, Any]) -> dict[str, Any]:
-    return {"examples": {name: {"value": value} for name, value in examples.items()}} if examples else {}
+    return (
+        {"examples": {name: {"summary": name.replace("_", " "), "value": value} for name, value in examples.items()}}
+        if examples
+        else {}
+    )

@@ -6,7 +6,6 @@ from api.openapi.answers import reference
 from api.openapi.operation import JSON, Answer, Body, Example, Operation, Parameter
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import COUNT_PARAMETER, LOGO_ID_PARAMETER, index_parameter, logo_ids_parameter
-from api.parameters import WHOLE_IMAGE
 from api.paths import API, FROM_IMAGE
 from api.schemas import ADD_BODY, BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
 from embeddings.images import FORMATS
@@ -135,7 +134,7 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
                 Parameter(
                     "bounding_box",
                     f"Where the logo is: {BOUNDING_BOX['description']} Without it, the whole image is the logo.",
-                    {**BOUNDING_BOX, "default": list(WHOLE_IMAGE)},
+                    BOUNDING_BOX,
                     is_list=True,
                 ),
                 COUNT_PARAMETER,
