@@ -77,7 +77,7 @@ async function renderStart() {
   const broken = status.error && new service.ServiceError(503, "The index is damaged", status.error);
   const instead = broken ? problem(broken, view, retry) : emptiness(status);
   if (instead) {
-    start.querySelector("button").disabled = true;
+    start.querySelector("button").remove();
     return beside.replaceChildren(instead);
   }
   await showMap(beside, null, []);
@@ -99,7 +99,7 @@ async function renderLogo() {
   } catch (error) {
     clearTimeout(waiting);
     if (asked.aborted) return;
-    main.replaceChildren(problem(error, view, retry));
+    main.replaceChildren(problem(error, view, retry, random));
   }
 }
 
@@ -233,6 +233,7 @@ async function random() {
 }
 
 async function take(file) {
+  if (file.type && !file.type.startsWith("image/")) return main.replaceChildren(notice("That is no image", file.name, { bad: true }));
   const { PickedImage } = await import("./picked_image.js");
   const number = String(images.size + 1);
   try {

@@ -24,7 +24,9 @@ export class BoxEditor {
       onkeydown: (event) => this.#key(event),
     });
     for (const edge of EDGES) this.mark.append(make("span", { className: `edge ${edge}`, "data-edge": edge }));
-    const picture = make("img", { src: image.url, alt: "Your image", draggable: false });
+    const picture = make("img", { alt: "Your image", draggable: false });
+    picture.addEventListener("error", () => this.sheet.replaceChildren(make("p", {}, "The browser cannot show this image.")));
+    picture.src = image.url;
     this.sheet = make("div", { className: "sheet stage", onpointerdown: (event) => this.#press(event) }, picture, this.mark);
     this.whole = make("button", { type: "button", className: "quiet", onclick: () => this.#settle(null) }, "Whole image");
     this.element = make(

@@ -89,7 +89,7 @@ export class LogoMap {
   #named(id, count) {
     const named = [this.colours.near, ` ${whole(this.near.length)} of its ${whole(count)} nearest`];
     if (id === null) return named;
-    return this.here < 0 ? [`Logo ${id} is not on the map. `, ...named] : [this.colours.here, ` logo ${id}   `, ...named];
+    return this.here < 0 ? [`Logo ${id} is not on the map. `, ...named] : [this.colours.here, ` logo ${id}`, ...named];
   }
 
   #resize() {
@@ -197,8 +197,13 @@ export class LogoMap {
     const context = this.marks.getContext("2d");
     context.setTransform(this.sharpness, 0, 0, this.sharpness, 0, 0);
     context.clearRect(0, 0, this.size.width, this.size.height);
-    paintThumbnails(context, this, painted, () => this.#changed());
+    const colour = (element) => getComputedStyle(element).backgroundColor;
+    const [ground, near, here] = [this.area, this.colours.near, this.colours.here].map(colour);
+    const nears = new Set(this.near);
+    const frameOf = (i) => (i === this.here ? here : nears.has(i) ? near : ground);
+    const pictured = paintThumbnails(context, this, painted, frameOf, () => this.#changed());
     const disc = (i, size, fill) => {
+      if (pictured.has(i)) return;
       const [x, y] = toScreen(this.camera, this.size, this.xs[i], this.ys[i]);
       context.beginPath();
       context.arc(x, y, size, 0, 2 * Math.PI);
@@ -206,11 +211,10 @@ export class LogoMap {
       context.fill();
       context.stroke();
     };
-    const colour = (element) => getComputedStyle(element).backgroundColor;
     context.lineWidth = 1.5;
-    context.strokeStyle = getComputedStyle(this.area).backgroundColor;
-    for (const i of this.near) disc(i, Math.max(radius + 1, 3.5), colour(this.colours.near));
-    if (this.here >= 0) disc(this.here, Math.max(radius + 3, 6), colour(this.colours.here));
+    context.strokeStyle = ground;
+    for (const i of this.near) disc(i, Math.max(radius + 1, 3.5), near);
+    if (this.here >= 0) disc(this.here, Math.max(radius + 3, 6), here);
     if (this.pointed >= 0) disc(this.pointed, radius + 3, getComputedStyle(this.area).color);
   }
 }

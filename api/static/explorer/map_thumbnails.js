@@ -1,22 +1,27 @@
-// Near enough, the map shows the logos themselves: their crops, beside their points.
+// Near enough, the map shows the logos themselves: their crops, over their points.
 
 import { toScreen } from "./camera.js";
 import { provenanceOf } from "./pictures.js";
 
 const MOST = 40; // logos in view, beyond which they stay points
-const SIDE = 44; // pixels of a picture's longer side
+const SIDE = 48; // pixels of a picture's longer side
 const KEPT = 200; // photos
 
 const photos = new Map(); // address -> image, or null while it comes or if it cannot be had
 
-export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, changed) {
-  if (inView > MOST) return;
+// Paints those in view over their points, framed in the colour that `frameOf` says; answers which were painted.
+export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, frameOf, changed) {
+  const painted = new Set();
+  if (inView > MOST) return painted;
   for (let i = 0; i < ids.length; i++) {
     const [x, y] = toScreen(camera, size, xs[i], ys[i]);
     if (x < 0 || y < 0 || x > size.width || y > size.height) continue;
     const picture = pictureOf(ids[i], changed);
-    if (picture) paint(context, picture, x, y);
+    if (!picture) continue;
+    paint(context, picture, x, y, frameOf(i));
+    painted.add(i);
   }
+  return painted;
 }
 
 const pictures = new Map(); // id -> {photo, box}, or null while it comes
@@ -52,10 +57,18 @@ function photoAt(url, changed) {
   return photos.get(url);
 }
 
-function paint(context, { photo, box: [top, left, bottom, right] }, x, y) {
+function paint(context, { photo, box: [top, left, bottom, right] }, x, y, frame) {
   const [wide, high] = [(right - left) * photo.naturalWidth, (bottom - top) * photo.naturalHeight];
   const shrunk = SIDE / Math.max(wide, high);
   const [width, height] = [wide * shrunk, high * shrunk];
-  const corner = [x - width / 2, y + 7];
-  context.drawImage(photo, left * photo.naturalWidth, top * photo.naturalHeight, wide, high, ...corner, width, height);
+  const place = [x - width / 2, y - height / 2, width, height];
+  context.save();
+  context.beginPath();
+  context.roundRect(...place, 5);
+  context.lineWidth = 4;
+  context.strokeStyle = frame;
+  context.stroke();
+  context.clip();
+  context.drawImage(photo, left * photo.naturalWidth, top * photo.naturalHeight, wide, high, ...place);
+  context.restore();
 }

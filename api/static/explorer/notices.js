@@ -18,11 +18,13 @@ export function notice(title, text, { command, action, bad = false } = {}) {
   );
 }
 
-export function problem(error, view, retry) {
+export function problem(error, view, retry, random) {
   const again = make("button", { type: "button", onclick: retry }, "Try again");
   if (error.status === 0) return notice(error.title, error.description, { action: again, bad: true });
   if (error.status === 404 && view.logo)
-    return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`);
+    return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`, {
+      action: make("button", { type: "button", onclick: random }, "Take a random logo"),
+    });
   if (error.status === 503)
     return notice("The index cannot answer", error.description || error.title, {
       command: "python manage.py verify          # names what is damaged\npython manage.py generate-index  # builds a new index",
