@@ -23,7 +23,8 @@ let logoMap = null;
 // --- going somewhere -------------------------------------------------------------------------------------------------
 
 function go(address) {
-  history.replaceState({ scroll: scrollY }, "");
+  history.replaceState({ scroll: scrollY, height: main.offsetHeight }, "");
+  main.style.minHeight = "";
   history.pushState(null, "", address);
   view = read(location.search);
   render({ arrived: true });
@@ -37,6 +38,7 @@ addEventListener("popstate", async (event) => {
   view = read(location.search);
   if (before.index !== view.index) await (looked = lookAtStatus());
   await render();
+  main.style.minHeight = `${event.state?.height ?? 0}px`; // pictures that are still to come would make it too short
   scrollTo(0, event.state?.scroll ?? 0);
 });
 
@@ -47,18 +49,27 @@ document.addEventListener("click", (event) => {
   go(target.getAttribute("href"));
 });
 
+// Shows a notice instead of a view.
+function showOnly(notice) {
+  const heading = notice.querySelector("h2");
+  heading.replaceWith(make("h1", { tabIndex: -1 }, heading.textContent));
+  main.replaceChildren(notice);
+}
+
 // --- the three views -------------------------------------------------------------------------------------------------
 
 async function render({ arrived = false } = {}) {
   asking.abort();
   asking = new AbortController();
+  const asked = asking;
+  main.ariaBusy = "true";
   at("logo-id").value = view.logo ?? "";
   if (arrived) scrollTo(0, 0);
   document.body.dataset.view = view.logo ? "logo" : view.image ? "image" : "start";
   document.title = view.logo ? `Logo ${view.logo} · Logo explorer` : "Logo explorer";
-  if (view.logo) await renderLogo();
-  else if (view.image) await renderImage();
-  else await renderStart();
+  await (view.logo ? renderLogo() : view.image ? renderImage() : renderStart());
+  if (asked !== asking) return;
+  main.ariaBusy = "false";
   if (arrived) main.querySelector("h1, h2")?.focus({ preventScroll: true });
 }
 
@@ -68,23 +79,22 @@ async function renderStart() {
     { className: "subject start" },
     make("h1", { tabIndex: -1 }, "Which logos look alike?"),
     make("p", {}, "Find a logo by its id, take a random one, or use an image of your own: choose it, paste it, or drop it anywhere on this page."),
-    make("p", {}, make("button", { type: "button", className: "primary", onclick: random }, "Take a random logo")),
   );
   const beside = make("div", { className: "results" });
   main.replaceChildren(start, beside);
+  const asked = asking.signal;
+  await looked;
+  if (asked.aborted) return;
   if (trouble) return beside.replaceChildren(problem(trouble, view, retry));
-  if (!status) return; // it comes
   const broken = status.error && new service.ServiceError(503, "The index is damaged", status.error);
   const instead = broken ? problem(broken, view, retry) : emptiness(status);
-  if (instead) {
-    start.querySelector("button").remove();
-    return beside.replaceChildren(instead);
-  }
+  if (instead) return beside.replaceChildren(instead);
+  start.append(make("p", {}, make("button", { type: "button", className: "primary", onclick: random }, "Take a random logo")));
   await showMap(beside, null, []);
 }
 
 async function renderLogo() {
-  if (!/^\d{1,19}$/.test(view.logo)) return main.replaceChildren(notice("No such logo", "A logo’s id is a whole number."));
+  if (!/^\d{1,19}$/.test(view.logo)) return showOnly(notice("No such logo", "A logo’s id is a whole number."));
   const { element, told } = logoSubject(view);
   const results = make("section", { className: "results", "aria-label": "Nearest logos" });
   main.replaceChildren(element, results);
@@ -99,21 +109,24 @@ async function renderLogo() {
   } catch (error) {
     clearTimeout(waiting);
     if (asked.aborted) return;
-    main.replaceChildren(problem(error, view, retry, random));
+    showOnly(problem(error, view, retry, random));
   }
 }
 
 async function renderImage() {
   const image = images.get(view.image);
-  if (!image) return main.replaceChildren(notice("The image is gone", "An image of yours is kept only as long as this tab shows the page. Choose it again."));
+  if (!image) return showOnly(notice("The image is gone", "An image of yours is kept only as long as this tab shows the page. Choose it again."));
+  const left = asking.signal;
   const { BoxEditor } = await import("./box_editor.js");
+  if (left.aborted) return;
   const results = make("section", { className: "results", "aria-label": "Nearest logos" });
   const call = make("div");
+  let searching = new AbortController();
   const search = async (box) => {
     image.box = box;
-    asking.abort();
-    asking = new AbortController();
-    const asked = asking.signal;
+    searching.abort();
+    searching = new AbortController();
+    const asked = AbortSignal.any([searching.signal, left]);
     call.replaceChildren(imageCall(view, box, image.name, image.blob.type));
     results.replaceChildren(resultsHead(), skeleton());
     try {
@@ -218,7 +231,7 @@ async function lookAgain() {
 
 async function retry() {
   service.forget();
-  await lookAtStatus();
+  looked = lookAtStatus();
   await render();
 }
 
@@ -228,18 +241,18 @@ async function random() {
     if (logo === null) goTo({ logo: null, image: null });
     else goToLogo(logo);
   } catch (error) {
-    main.replaceChildren(problem(error, view, retry));
+    showOnly(problem(error, view, retry));
   }
 }
 
 async function take(file) {
-  if (file.type && !file.type.startsWith("image/")) return main.replaceChildren(notice("That is no image", file.name, { bad: true }));
+  if (file.type && !file.type.startsWith("image/")) return showOnly(notice("That is no image", file.name, { bad: true }));
   const { PickedImage } = await import("./picked_image.js");
   const number = String(images.size + 1);
   try {
     images.set(number, await PickedImage.from(file));
   } catch {
-    return main.replaceChildren(notice("The image cannot be read", file.name, { bad: true }));
+    return showOnly(notice("The image cannot be read", file.name, { bad: true }));
   }
   goTo({ image: number, logo: null });
 }
@@ -261,5 +274,3 @@ setInterval(lookAgain, LOOK_AGAIN);
 import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take));
 
 await render();
-await looked;
-if (document.body.dataset.view === "start") await render();
