@@ -11,6 +11,7 @@ import falcon.inspect
 
 from api.openapi.answers import COMPONENTS
 from api.openapi.explorer_operations import explorer_operations
+from api.openapi.logo_operations import logo_operations
 from api.openapi.operation import HEADERS, Operation
 from api.openapi.refusals import refusals
 from api.openapi.search_operations import search_operations
@@ -33,10 +34,11 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
     refused = refusals(settings)
     paths: dict[str, dict[str, Any]] = {}
     tags: dict[str, None] = {}
-    for operation in operations(settings, dim):
-        if (operation.method, operation.path) in answered:
-            paths.setdefault(operation.path, {})[operation.method.lower()] = operation.written(refused)
-            tags[operation.tag] = None
+    there = [operation for operation in operations(settings, dim) if (operation.method, operation.path) in answered]
+    ids = {operation.id for operation in there}
+    for operation in there:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = operation.written(refused, ids)
+        tags[operation.tag] = None
     return {
         "openapi": "3.1.1",
         "info": {
@@ -59,7 +61,12 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
 
 def operations(settings: Settings, dim: int) -> list[Operation]:
     """Return all that the service can be asked, whatever an app has of it."""
-    return [*search_operations(settings, dim), *explorer_operations(settings), *service_operations()]
+    return [
+        *search_operations(settings, dim),
+        *logo_operations(settings),
+        *explorer_operations(settings),
+        *service_operations(),
+    ]
 
 
 def routes(app: falcon.App[Any, Any]) -> Iterable[tuple[str, str]]:

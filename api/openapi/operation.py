@@ -6,7 +6,7 @@ a reader, and a test, can put them together again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -70,21 +70,43 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """What may be asked next with what an answer, or its request, holds.
+
+    Attributes:
+        operation_id: of what is asked.
+        parameters: by name, where their values are: an expression of section 4.8.20.4 of the specification.
+    """
+
+    operation_id: str
+    description: str
+    parameters: Mapping[str, str]
+
+    def written(self) -> dict[str, Any]:
+        """Return the Link Object."""
+        return {"operationId": self.operation_id, "description": self.description, "parameters": self.parameters}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What comes back: a schema by each media type; none where there is no body."""
 
     description: str
     content: Mapping[str, Schema]
     headers: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
 
-    def written(self, examples: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """Return the Response Object."""
+    def written(
+        self, examples: Mapping[str, Any] = MappingProxyType({}), linked: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Return the Response Object, with its links to those of the operations `linked`, which are there."""
         written: dict[str, Any] = {"description": self.description, "headers": {**self.headers, **_OF_EVERY_ANSWER}}
         if self.content:
             written["content"] = {
                 media_type: {"schema": schema} | _named(examples) for media_type, schema in self.content.items()
             }
-        return written
+        links = {name: link.written() for name, link in self.links.items() if link.operation_id in linked}
+        return written | ({"links": links} if links else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +149,12 @@ class Operation:
     body: Body | None = None
     examples: Sequence[Example] = ()
 
-    def written(self, refusals: Mapping[int, Answer]) -> dict[str, Any]:
+    def written(self, refusals: Mapping[int, Answer], linked: Collection[str]) -> dict[str, Any]:
         """Return the Operation Object.
 
         Args:
             refusals: how each status of `refusals` is answered.
+            linked: the ids of the operations that answers may link to.
         """
         written: dict[str, Any] = {
             "operationId": self.id,
@@ -145,7 +168,9 @@ class Operation:
             bodies = {example.name: example.body for example in self.examples if example.body is not None}
             written["requestBody"] = self.body.written(bodies)
         answers = {**{status: refusals[status] for status in self.refusals}, **self.answers}
-        written["responses"] = {str(status): self._answer(status, answers[status]) for status in sorted(answers)}
+        written["responses"] = {
+            str(status): self._answer(status, answers[status], linked) for status in sorted(answers)
+        }
         return written
 
     def _values_of(self, parameter: Parameter) -> dict[str, Any]:
@@ -155,11 +180,11 @@ class Operation:
             if parameter.name in example.parameters
         }
 
-    def _answer(self, status: int, answer: Answer) -> dict[str, Any]:
+    def _answer(self, status: int, answer: Answer, linked: Collection[str]) -> dict[str, Any]:
         examples = {example.name: example.answer for example in self.examples if example.status == status}
         if not examples and status not in self.answers:
             return {"$ref": f"#/components/responses/{status}"}
-        return answer.written(examples)
+        return answer.written(examples, linked)
 
 
 def _named(examples: Mapping[str, Any]) -> dict[str, Any]:

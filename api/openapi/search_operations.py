@@ -1,23 +1,30 @@
-"""The operations under `/api/v1/ann`: looking for logos, and storing them."""
+"""The operations under `/api/v1/ann` that look for logos."""
 
 from __future__ import annotations
 
 from api.openapi.answers import reference
-from api.openapi.operation import JSON, Answer, Body, Example, Operation, Parameter
+from api.openapi.operation import JSON, Answer, Body, Example, Link, Operation, Parameter
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import COUNT_PARAMETER, LOGO_ID_PARAMETER, index_parameter, logo_ids_parameter
 from api.paths import API, FROM_IMAGE
-from api.schemas import ADD_BODY, BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
+from api.schemas import BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
 from embeddings.images import FORMATS
 from settings import Settings
 
-_SEARCHES, _LOGOS = "Searches", "Logos"
-_PHOTO = "https://images.example.org/photo-003.jpg"
-_FOUND = Answer("The neighbours, nearest first.", {JSON: reference("Neighbours")})
+_SEARCHES = "Searches"
+_FOUND = Answer(
+    "The neighbours, nearest first.",
+    {JSON: reference("Neighbours")},
+    links={
+        "neighboursOfTheNearest": Link(
+            "neighboursOfLogo", "From neighbour to neighbour.", {"logo_id": "$response.body#/results/0/logo_id"}
+        )
+    },
+)
 
 
 def search_operations(settings: Settings, dim: int) -> list[Operation]:
-    """Return what can be asked of the index and the store, whose vectors have `dim` values."""
+    """Return what can be asked of an index, whose vectors have `dim` values."""
     index = index_parameter(settings)
     return [
         Operation(
@@ -142,73 +149,6 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
             ),
             Body("The image's file.", {f"image/{name.lower()}": {} for name in FORMATS}),
         ),
-        Operation(
-            "POST",
-            f"{API}/add",
-            "addLogos",
-            _LOGOS,
-            "Embed the logos on an image, and store them",
-            "The image is fetched from its address. The answer comes when the logos are on disk. Those that are stored "
-            "already are skipped; if one cannot be used, none is stored.",
-            {200: Answer("How many were new.", {JSON: reference("Added")})},
-            (400, 415, 503, 507, *ANYWHERE),
-            body=Body("An image, and the boxes of its logos.", {JSON: _addition(settings)}),
-            examples=(
-                Example("of_a_logo", {"added": 1}, body=_added(1006, [0.5125, 0.3383, 0.6219, 0.4852])),
-                Example(
-                    "of_a_box_that_is_upside_down",
-                    {
-                        "title": "invalid image",
-                        "description": "The bounding box of logo 1007 is empty or inverted: give it as y_min, x_min, "
-                        "y_max, x_max, each minimum below its maximum.",
-                    },
-                    400,
-                    body=_added(1007, [0.6219, 0.3383, 0.5125, 0.4852]),
-                ),
-            ),
-        ),
-        Operation(
-            "GET",
-            f"{API}/count",
-            "countLogos",
-            _LOGOS,
-            "How many logos are stored",
-            "Deleted ones do not count.",
-            {200: Answer("The count.", {JSON: reference("Count")})},
-            (503, *ANYWHERE),
-            examples=(Example("of_three", {"count": 3}),),
-        ),
-        Operation(
-            "GET",
-            f"{API}/stored",
-            "storedLogos",
-            _LOGOS,
-            "Which logos are stored",
-            "All of them, in one answer.",
-            {200: Answer("The ids, in the order they were stored.", {JSON: reference("Stored")})},
-            (503, *ANYWHERE),
-            examples=(Example("of_three", {"stored": [1003, 1004, 1005]}),),
-        ),
-        Operation(
-            "DELETE",
-            f"{API}/{{logo_id}}",
-            "deleteLogo",
-            _LOGOS,
-            "Forget a logo",
-            "It is in no answer from then on. The answer comes when that is on disk.",
-            {200: Answer("It is forgotten.", {JSON: reference("Deleted")})},
-            (404, 503, *ANYWHERE),
-            (LOGO_ID_PARAMETER,),
-            examples=(
-                Example("of_a_stored_logo", {"deleted": 1}, parameters={"logo_id": 1004}),
-                Example(
-                    "of_an_unknown_logo",
-                    {"title": "unknown logo", "description": "Logo 7 is not stored."},
-                    404,
-                    {"logo_id": 7},
-                ),
-            ),
-        ),
     ]
 
 
@@ -219,15 +159,5 @@ def _embedding(dim: int) -> Schema:
     return {**FROM_EMBEDDING_BODY, "properties": {**properties, "embedding": embedding, "count": count}}
 
 
-def _addition(settings: Settings) -> Schema:
-    properties = ADD_BODY["properties"]
-    logos = {**properties["logos"], "maxItems": settings.max_add_logos}
-    return {**ADD_BODY, "properties": {**properties, "logos": logos}}
-
-
 def _rows(*rows: tuple[float, int]) -> list[dict[str, float]]:
     return [{"distance": distance, "logo_id": logo_id} for distance, logo_id in rows]
-
-
-def _added(logo_id: int, box: list[float]) -> dict[str, object]:
-    return {"image_url": _PHOTO, "logos": [{"id": logo_id, "bounding_box": box}]}

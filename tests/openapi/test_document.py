@@ -17,7 +17,6 @@ from api.app import AnnApp, create_app
 from api.errors import MAPPING
 from api.openapi.answers import COMPONENTS
 from api.openapi.document import operations, routes
-from api.openapi.search_operations import search_operations
 from settings import Settings
 from tests.openapi.examples import examples
 
@@ -88,6 +87,19 @@ def test_deleting_is_in_the_document_only_where_it_is_allowed(open_app: Callable
     assert deletion in operations_in(document_of(open_app(allow_delete=True)))
 
 
+def test_answers_link_only_to_operations_that_are_there(open_app: Callable[..., AnnApp]) -> None:
+    def links(document: Any) -> set[str]:
+        return {
+            link["operationId"]
+            for operation in operations_in(document).values()
+            for answer in operation["responses"].values()
+            for link in answer.get("links", {}).values()
+        }
+
+    assert links(document_of(open_app())) == {"neighboursOfLogo"}
+    assert links(document_of(open_app(allow_delete=True))) == {"neighboursOfLogo", "deleteLogo"}
+
+
 def test_limits_are_those_of_the_settings(open_app: Callable[..., AnnApp]) -> None:
     document = document_of(
         open_app(max_batch_logos=7, max_add_logos=8, default_index="mine", max_body_bytes=12345, receive_seconds=2.5)
@@ -103,7 +115,7 @@ def test_limits_are_those_of_the_settings(open_app: Callable[..., AnnApp]) -> No
 
 
 def test_bodies_in_the_document_are_held_to_the_same_schemas_as_requests() -> None:
-    bodies = {op.path: op.body for op in search_operations(Settings(), 1280) if op.method == "POST" and op.body}
+    bodies = {op.path: op.body for op in operations(Settings(), 1280) if op.method == "POST" and op.body}
     added = bodies["/api/v1/ann/add"].content["application/json"]["properties"]
     assert added["logos"]["items"] is schemas.ADD_BODY["properties"]["logos"]["items"]
     assert added["image_url"] is schemas.ADD_BODY["properties"]["image_url"]
