@@ -177,6 +177,13 @@ class Settings:
         "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: what was measured when the index "
         "was built; else `max(count, 100)` × trees.",
     )
+    map_points: int = _setting(
+        "ANN_MAP_POINTS",
+        20_000,
+        _whole(0, 200_000),
+        "a whole number of logos, up to 200000",
+        "How many logos, at most, the map of an index shows; 0: there is no map.",
+    )
     search_unindexed: bool = _setting(
         "ANN_SEARCH_UNINDEXED",
         False,

@@ -13,11 +13,14 @@ import click
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.convert import export_in_child_process
 from embeddings.layout import inspect
+from embeddings.store import EmbeddingStore
 from index.build import build_index, build_pair, estimated_size
 from index.build_reduced import build_reduced
 from index.build_reduced import estimated_size as reduced_size
 from index.generations import current_generation, publish
+from index.logo_map import add_map, earlier_map
 from index.manifest import Manifest
+from index.map_file import LogoMap
 from index.plan import plan_index
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
@@ -52,6 +55,7 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--wait/--no-wait", default=True, show_default=True, help=f"Wait for another build, or exit with {BUSY}.")
 @click.option("--nice", type=click.IntRange(0, 19), default=10, show_default=True, help="0 takes no step back.")
 @click.option("--fresh", is_flag=True, help="Read all logos again, also those that an earlier build has read.")
+@click.option("--map/--no-map", "with_map", default=True, show_default=True, help="Draw the map of the index, too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
 def generate_index(
@@ -67,6 +71,7 @@ def generate_index(
     wait: bool,
     nice: int,
     fresh: bool,
+    with_map: bool,
     dry_run: bool,
 ) -> None:
     """Build an index of all stored logos.
@@ -126,7 +131,10 @@ def generate_index(
             if current_generation(output) is not None:
                 logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
         else:
-            publish(index_dir, build_generation, keep=keep, wait=wait)
+            earlier = earlier_map(index_dir, weights_digest=store.stamp.digest)  # it may be removed with its generation
+            generation = publish(index_dir, build_generation, keep=keep, wait=wait)
+            if with_map and settings.map_points:
+                _draw_map(generation, store, settings.map_points, earlier, seed or 0)
     if damaged:
         raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
 
@@ -148,6 +156,15 @@ def export_model(settings: Settings, weights: str | None, output: Path | None) -
         weights_url=settings.weights_url,
     )
     click.echo(f"wrote {model.path}, weights {model.description.weights_digest[:12]}")
+
+
+def _draw_map(generation: Path, store: EmbeddingStore, max_points: int, earlier: LogoMap | None, seed: int) -> None:
+    """Put a map into a generation that is published: whatever goes wrong, the build went well."""
+    try:
+        with progress("drawing the map", None) as advance:
+            add_map(generation, store.vectors, max_points=max_points, earlier=earlier, seed=seed, progress=advance)
+    except Exception:
+        logger.exception("%s has no map; the next one will have", generation)
 
 
 def _is_original(settings: Settings) -> bool:

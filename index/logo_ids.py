@@ -68,6 +68,10 @@ class LogoIds:
         places[places == len(self)] = 0
         return logo_ids[self._ids[self._order[places]] != logo_ids] if len(self) else logo_ids
 
+    def all(self) -> NDArray[np.int64]:
+        """Answer the ids of all items, `(n,)`, in item order."""
+        return self._ids.copy()
+
     def item_of(self, logo_id: int) -> int:
         """Answer the item that a logo is; `KeyError` if it is none."""
         item = self._find(logo_id)
