@@ -17,12 +17,13 @@ import falcon
 import falcon.media
 import orjson
 
-from api import errors, explorer, operator_resources, resources
+from api import errors, explorer, explorer_resources, operator_resources, resources
 from api.body_limit import BodyLimit
 from api.error_reports import report_errors
 from api.gauges import Gauges
 from api.health import Health
 from api.image_resource import ImageNeighboursResource
+from api.index_maps import IndexMaps
 from api.logo_adder import LogoAdder
 from api.logo_embedder import LogoEmbedder
 from api.metrics import Metrics
@@ -168,7 +169,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         "/count": resources.CountResource(parts.store),
         FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
         "/stored": resources.StoredResource(parts.store),
-    }
+    } | explorer_resources.routes(parts.store, parts.catalog, IndexMaps(settings.data_dir))
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:

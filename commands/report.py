@@ -12,7 +12,10 @@ import click
 from commands.shell import open_store, progress
 from index.audit import audit
 from index.catalog import IndexCatalog
+from index.errors import IndexDamagedError
 from index.generations import list_generations
+from index.map_file import MapFile
+from index.verification import GENERATIONS
 from settings import Settings
 
 
@@ -50,6 +53,7 @@ def stats(settings: Settings, as_json: bool) -> None:
                     "trees": status.trees,
                     "recall_at_10": None if status.recall is None else status.recall.at_10,
                     "recall_at_100": None if status.recall is None else status.recall.at_100,
+                    "points_on_map": _points_on_map(settings.data_dir / status.name / GENERATIONS / status.source),
                     "error": status.error,
                     "generations": _generation_names(settings.data_dir / status.name),
                     "bytes_on_disk": _bytes_below(settings.data_dir / status.name),
@@ -99,6 +103,13 @@ def _generation_names(index_dir: Path) -> list[str]:
         return [path.name for path in list_generations(index_dir)]
     except OSError:  # the index's own error says so
         return []
+
+
+def _points_on_map(generation: Path) -> int | None:
+    with suppress(IndexDamagedError):  # `verify` names it
+        file = MapFile.read(generation)
+        return None if file is None else file.points
+    return None
 
 
 def _bytes_below(directory: Path) -> int:

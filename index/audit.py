@@ -8,6 +8,7 @@ from pathlib import Path
 from index.errors import IndexDamagedError
 from index.generations import current_generation, index_directories, list_generations
 from index.manifest import BIN_NAME, TXT_NAME
+from index.map_file import MapFile
 from index.verification import verify_files
 
 
@@ -46,6 +47,7 @@ def _sources(index_dir: Path) -> list[Path]:
 def _trouble(directory: Path, dim: int, progress: Callable[[int], None]) -> str | None:
     try:
         verify_files(directory, dim=dim, digests=True, progress=progress)
+        MapFile.read(directory)  # if it has one
     except IndexDamagedError as error:
         return str(error)
     return None

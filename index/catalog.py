@@ -101,6 +101,17 @@ class IndexCatalog:
             if name == self._default or not watched.is_stray()
         ]
 
+    def status_of(self, name: str | None) -> IndexStatus:
+        """Answer how an index stands; `None` is the default one.
+
+        Raises:
+            UnknownIndexError: there is none of that name.
+        """
+        watched = self._indexes.get(self._default if name is None else name)
+        if watched is None or (watched.status.name != self._default and watched.is_stray()):
+            raise UnknownIndexError(str(name))
+        return watched.status
+
     def refresh(self) -> None:
         """Look once at every directory, and take in what changed."""
         self._look(digests=True)

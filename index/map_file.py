@@ -50,12 +50,10 @@ class MapFile:
 
     Attributes:
         compressed: the file.
-        plain: what it holds.
         points: how many logos are on the map.
     """
 
     compressed: bytes
-    plain: bytes
     points: int
 
     @classmethod
@@ -68,8 +66,8 @@ class MapFile:
         content = _read(generation)
         if content is None:
             return None
-        compressed, plain, fields = content
-        return cls(compressed, plain, len(fields["logo_ids"]))
+        compressed, fields = content
+        return cls(compressed, len(fields["logo_ids"]))
 
 
 def read_map(generation: Path) -> LogoMap | None:
@@ -81,7 +79,7 @@ def read_map(generation: Path) -> LogoMap | None:
     content = _read(generation)
     if content is None:
         return None
-    _, _, fields = content
+    _, fields = content
     return LogoMap(np.array(fields["logo_ids"], np.int64), np.stack([fields["x"], fields["y"]], axis=1))
 
 
@@ -99,7 +97,7 @@ def write_map(generation: Path, logo_map: LogoMap) -> None:
     sync_directory(generation)
 
 
-def _read(generation: Path) -> tuple[bytes, bytes, dict[str, list[int]]] | None:
+def _read(generation: Path) -> tuple[bytes, dict[str, list[int]]] | None:
     path = generation / MAP_NAME
     try:
         compressed = read_regular(path)
@@ -108,12 +106,11 @@ def _read(generation: Path) -> tuple[bytes, bytes, dict[str, list[int]]] | None:
     except OSError as error:
         raise IndexDamagedError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        plain = _unzip(compressed)
-        fields = orjson.loads(plain)
+        fields = orjson.loads(_unzip(compressed))
         _check(fields, generation.name)
     except (ValueError, OverflowError, zlib.error) as error:
         raise IndexDamagedError(f"{path}: {error}") from error
-    return compressed, plain, fields
+    return compressed, fields
 
 
 def _unzip(compressed: bytes) -> bytes:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDEST = 250.0
-"""The width of a map up to which forces are right to a hundredth; those of a wider one become coarse."""
+"""The width of a map beyond which forces become coarser, for the grid has no more nodes."""
 
-SMALLEST = float(np.finfo(np.float32).tiny)
-
-_STEP = 0.5  # between two nodes, where the kernel is 1 wide
+# Between two nodes, where the kernel is 1 wide. Forces are right to a fifteenth (median); half the step makes that a
+# hundredth, but takes three times as long, and the map keeps no more neighbours for it.
+_STEP = 0.5
 _MARGIN = 2  # nodes beyond the outermost points
 _MAX_NODES = int(WIDEST / _STEP) + 2 * _MARGIN + 2  # along each side
 _FAST_SIZES = sorted(2**a * 3**b * 5**c for a in range(1, 12) for b in range(4) for c in range(3))  # of transforms
@@ -43,8 +43,10 @@ class Repulsion:
             field = np.ascontiguousarray(np.fft.irfft2(spectrum * kernel, (size, size))[:nodes, :nodes])
             fields.append(np.einsum("ij,ij->i", field.ravel()[places], weights))
         potential, *forces = fields
-        total = float(potential.sum()) - len(layout)  # less what each point does to itself
-        shares = np.stack(forces, axis=1) / max(total, SMALLEST)
+        points = len(layout)
+        total = float((potential - _own_potential(weights, step)).sum())
+        least = points * (points - 1) / (1 + 2 * span * span)  # whatever rounding says
+        shares = np.stack(forces, axis=1) / max(total, least)
         return shares.astype(np.float32)
 
     def _kernels(self, size: int, step: float) -> list[NDArray[np.complex64]]:
@@ -58,6 +60,14 @@ class Repulsion:
             self._spectra = [np.fft.rfft2(kernel).astype(np.complex64) for kernel in kernels]
             self._grid = (size, step)
         return self._spectra
+
+
+def _own_potential(weights: NDArray[np.float32], step: float) -> NDArray[np.float32]:
+    """Return what the grid says of each point's potential where it is itself, (n,)."""
+    nodes = np.stack(np.meshgrid(np.arange(3), np.arange(3), indexing="ij"), axis=2).reshape(9, 2) * step
+    kernel = 1 / (1 + ((nodes[:, np.newaxis] - nodes) ** 2).sum(axis=2))
+    potential: NDArray[np.float32] = np.einsum("ij,ij->i", weights @ kernel.astype(np.float32), weights)
+    return potential
 
 
 def _stencils(scaled: NDArray[np.float32], nodes: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.near_pairs import NearPairs
-from index.repulsion import SMALLEST, WIDEST, Repulsion
+from index.repulsion import WIDEST, Repulsion
 
 Progress = Callable[[int], None]
 
@@ -71,7 +71,7 @@ def _descend(
     pairs: NearPairs, layout: NDArray[np.float32], steps: int, exaggeration: float, progress: Progress
 ) -> NDArray[np.float32]:
     """Step down the gradient with momentum, each value at a pace of its own (Jacobs 1988)."""
-    pace = max(200.0, len(layout) / exaggeration)  # Belkina et al. 2019
+    pace = len(layout) / exaggeration  # Linderman and Steinerberger 2019
     gains, update = np.ones_like(layout), np.zeros_like(layout)
     repulsion = Repulsion()
     for _ in range(steps):
@@ -105,7 +105,7 @@ def _completed(earlier: NDArray[np.float32], pairs: NearPairs) -> NDArray[np.flo
     known = ~np.isnan(earlier[:, 0])
     layout = np.where(known[:, np.newaxis], earlier - earlier[known].mean(axis=0), np.float32(0))
     shares = pairs.weights * known[pairs.others]
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.float32(SMALLEST))
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     placed = np.einsum("ij,ijk->ik", shares, layout[pairs.others])
     return np.where(known[:, np.newaxis], layout, placed).astype(np.float32)
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.startup import prepare
+from commands import build
 from commands.shell import BUSY
 from embeddings.errors import ModelError
 from embeddings.layout import ModelStamp
@@ -25,6 +26,7 @@ from index.build_lock import build_lock
 from index.generations import list_generations
 from index.loading import load_index
 from index.manifest import read_manifest
+from index.map_file import MAP_NAME, MapFile
 from manage import cli
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
@@ -77,6 +79,47 @@ def test_generate_index_publishes_a_generation_and_keeps_two(run: Run, store_pat
     assert (index_dir / "current").resolve() == generations[-1].resolve()
     manifest = json.loads((index_dir / "current" / "index.json").read_text())
     assert (manifest["items"], manifest["trees"], manifest["weights_digest"]) == (30, 3, STAMP.digest)
+
+
+def test_generate_index_draws_a_map_once_the_index_is_published(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("generate-index").exit_code == 0
+    assert run("generate-index", "--no-map").exit_code == 0
+    monkeypatch.setenv("ANN_MAP_POINTS", "12")
+    assert run("generate-index", "--keep", "3").exit_code == 0
+    files = [MapFile.read(generation) for generation in list_generations(tmp_path / INDEX)]
+    assert [file and file.points for file in files] == [30, None, 12]
+    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["points_on_map"] == 12
+    monkeypatch.setenv("ANN_MAP_POINTS", "0")
+    assert run("generate-index").exit_code == 0
+    assert MapFile.read(list_generations(tmp_path / INDEX)[-1]) is None
+    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["points_on_map"] is None
+
+
+def test_a_map_that_cannot_be_drawn_fails_no_build(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(build, "add_map", fail)
+    assert run("generate-index").exit_code == 0
+    (generation,) = list_generations(tmp_path / INDEX)
+    assert "has no map" in caplog.text
+    assert "no memory left" in caplog.text
+    assert load_index(tmp_path / INDEX / "current", dim=1280).trees == 100
+    assert MapFile.read(generation) is None
+
+
+def test_verify_names_a_damaged_map(run: Run, store_path: Path, tmp_path: Path) -> None:
+    run("generate-index")
+    (generation,) = list_generations(tmp_path / INDEX)
+    (generation / MAP_NAME).write_bytes(b"damaged")
+    result = run("verify")
+    assert result.exit_code == 1
+    assert MAP_NAME in result.output
+    assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["points_on_map"] is None
 
 
 def test_generate_index_writes_the_original_pair_at_output(run: Run, store_path: Path, tmp_path: Path) -> None:

@@ -21,14 +21,7 @@ from settings import Settings
 from tests.openapi.examples import examples
 
 # Routes that are written down and on their way.
-COMING = {
-    ("GET", path)
-    for path in (
-        "/api/v1/ann/status",
-        "/api/v1/ann/map",
-        "/api/v1/ann/provenance",
-    )
-}
+COMING = {("GET", path) for path in ("/api/v1/ann/provenance",)}
 
 
 @pytest.fixture

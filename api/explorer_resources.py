@@ -1,0 +1,80 @@
+"""What the explorer's page asks besides neighbours: how an index is, and its map."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+
+from api.errors import without_folders
+from api.index_maps import IndexMaps
+from api.waiting import WaitingLogos
+from embeddings.store import EmbeddingStore
+from index.catalog import IndexCatalog
+from index.errors import SearchError
+from index.watched_index import ORIGINAL_PAIR, IndexStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResource:
+    """`GET /api/v1/ann/status`: how an index is, what it holds, and what waits for the next one.
+
+    Nothing is scanned: the store and the index keep their counts (see `api.waiting`).
+    """
+
+    store: EmbeddingStore
+    catalog: IndexCatalog
+    maps: IndexMaps
+    waiting: WaitingLogos
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the status, also of an index that cannot be served."""
+        status = self.catalog.status_of(req.get_param("index"))
+        stored = len(self.store)
+        built_at, recall = status.built_at, status.recall
+        resp.media = {
+            "index": status.name,
+            "generation": None if status.source in ("", ORIGINAL_PAIR) else status.source,
+            "built_at": None if built_at is None else built_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "age_seconds": None if built_at is None else max(0.0, time.time() - built_at.timestamp()),
+            "logos_indexed": status.items,
+            "logos_stored": stored,
+            "logos_waiting": self._waiting(status, stored),
+            "recall": None if recall is None else {"at_10": recall.at_10, "at_100": recall.at_100},
+            "error": None if status.error is None else without_folders(status.error),
+            "map_points": self.maps.of(status).points,
+            "indexes": self.catalog.names(),
+            "model": self.store.stamp.name,
+            "keeps_provenance": bool(getattr(self.store, "keeps_provenance", False)),
+        }
+
+    def _waiting(self, status: IndexStatus, stored: int) -> int:
+        try:
+            return self.waiting.count(self.catalog.get(status.name), stored=stored)
+        except SearchError:  # the index cannot be served: all of them wait
+            return stored
+
+
+@dataclass(frozen=True, slots=True)
+class MapResource:
+    """`GET /api/v1/ann/map`: where the logos of an index lie on a plane, alike ones together."""
+
+    catalog: IndexCatalog
+    maps: IndexMaps
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the map, 304 to whoever has it, or 404."""
+        found = self.maps.of(self.catalog.status_of(req.get_param("index")))
+        if found.answer is None:
+            raise falcon.HTTPNotFound(title="no map", description=found.lack)
+        found.answer.answer(req, resp)
+
+
+def routes(store: EmbeddingStore, catalog: IndexCatalog, maps: IndexMaps) -> dict[str, Any]:
+    """Return the resources by their paths, below that of the API."""
+    return {
+        "/status": StatusResource(store, catalog, maps, WaitingLogos(store)),
+        "/map": MapResource(catalog, maps),
+    }
