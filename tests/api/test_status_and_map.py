@@ -68,7 +68,7 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
         "map_points": 0,
         "indexes": [INDEX],
         "model": INDEX,
-        "keeps_provenance": app.parts.store.keeps_provenance,
+        "keeps_provenance": getattr(app.parts.store, "keeps_provenance", False),
     }
 
 
