@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.openapi.answers import reference
-from api.openapi.operation import JSON, Answer, Operation
+from api.openapi.operation import JSON, Answer, Example, Operation
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import index_parameter, logo_ids_parameter
 from api.paths import API
@@ -26,6 +26,26 @@ def explorer_operations(settings: Settings) -> list[Operation]:
             {200: Answer("The status.", {JSON: reference("Status")})},
             (400, 503, *ANYWHERE),
             (index,),
+            examples=(
+                Example(
+                    "of_a_new_index",
+                    {
+                        "index": "efficientnet-b0",
+                        "generation": "20261125T030000Z",
+                        "built_at": "2026-11-25T03:00:00Z",
+                        "age_seconds": 3600.5,
+                        "logos_indexed": 3,
+                        "logos_stored": 3,
+                        "logos_waiting": 0,
+                        "recall": {"at_10": 1.0, "at_100": 1.0},
+                        "error": None,
+                        "map_points": 3,
+                        "indexes": ["efficientnet-b0"],
+                        "model": "efficientnet-b0",
+                        "keeps_provenance": True,
+                    },
+                ),
+            ),
         ),
         Operation(
             "GET",
@@ -40,6 +60,17 @@ def explorer_operations(settings: Settings) -> list[Operation]:
             },
             (400, 404, 503, *ANYWHERE),
             (index,),
+            examples=(
+                Example(
+                    "of_three_logos",
+                    {
+                        "generation": "20261125T030000Z",
+                        "logo_ids": [1003, 1004, 1005],
+                        "x": [65535, 0, 65161],
+                        "y": [18699, 32647, 46836],
+                    },
+                ),
+            ),
         ),
         Operation(
             "GET",

@@ -36,6 +36,19 @@ def service_operations() -> list[Operation]:
                 503: Answer("It would not; one of the checks says why.", {JSON: reference("Readiness")}),
             },
             ANYWHERE,
+            examples=(
+                Example(
+                    "ready",
+                    {
+                        "status": "ready",
+                        "checks": {
+                            "store": {"ok": True, "detail": "3 logos, room for 4997 more"},
+                            "index": {"ok": True, "detail": "3 logos of 20261125T030000Z"},
+                            "model": {"ok": True, "detail": "efficientnet-b0, bundled weights, in memory"},
+                        },
+                    },
+                ),
+            ),
         ),
         Operation(
             "GET",
