@@ -8,17 +8,19 @@ import { emptiness, notice, problem } from "./notices.js";
 import * as service from "./service.js";
 import { imageCall, logoSubject } from "./subject.js";
 
+const KEPT_IMAGES = 20;
 const LOOK_AGAIN = 30_000; // milliseconds between looks at the status, while the page is seen
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
-const images = new Map(); // of this tab, by the number in the address
+const images = new Map(); // the latest of this tab, by the number in the address
 let view = read(location.search);
 let status = null;
 let trouble = null; // why there is no status
 let looked = lookAtStatus();
 let asking = new AbortController();
 let logoMap = null;
+let taken = 0; // images
 
 // --- going somewhere -------------------------------------------------------------------------------------------------
 
@@ -26,17 +28,22 @@ function go(address) {
   history.replaceState({ scroll: scrollY, height: main.offsetHeight }, "");
   main.style.minHeight = "";
   history.pushState(null, "", address);
-  view = read(location.search);
+  turn();
   render({ arrived: true });
+}
+
+// Takes in what the address says.
+function turn() {
+  const before = view;
+  view = read(location.search);
+  if (before.index !== view.index) looked = lookAtStatus();
 }
 
 const goTo = (changes) => go(write({ ...view, ...changes }));
 const goToLogo = (logo) => goTo({ logo, image: null });
 
 addEventListener("popstate", async (event) => {
-  const before = view;
-  view = read(location.search);
-  if (before.index !== view.index) await (looked = lookAtStatus());
+  turn();
   await render();
   main.style.minHeight = `${event.state?.height ?? 0}px`; // pictures that are still to come would make it too short
   scrollTo(0, event.state?.scroll ?? 0);
@@ -86,7 +93,7 @@ async function renderStart() {
   await looked;
   if (asked.aborted) return;
   if (trouble) return beside.replaceChildren(problem(trouble, view, retry));
-  const broken = status.error && new service.ServiceError(503, "The index is damaged", status.error);
+  const broken = status.error && !status.logos_indexed && new service.ServiceError(503, service.INDEX_UNAVAILABLE, status.error);
   const instead = broken ? problem(broken, view, retry) : emptiness(status);
   if (instead) return beside.replaceChildren(instead);
   start.append(make("p", {}, make("button", { type: "button", className: "primary", onclick: random }, "Take a random logo")));
@@ -204,9 +211,9 @@ const mapKey = () => `${status.index} ${status.generation} ${status.map_points}`
 
 // --- the index -------------------------------------------------------------------------------------------------------
 
-async function lookAtStatus(index = view.index) {
+async function lookAtStatus() {
   try {
-    status = await service.status(index);
+    status = await service.status(view.index);
     trouble = null;
   } catch (error) {
     if (error.status !== 0 || !status) status = null;
@@ -218,15 +225,16 @@ async function lookAtStatus(index = view.index) {
   at("index").replaceChildren(...names.map((name) => make("option", { value: name, selected: name === status.index }, name)));
 }
 
-const told = () => JSON.stringify([status?.generation, status?.error, status?.logos_indexed, status?.map_points, trouble?.status]);
+// What the start shows of the status; more logos that wait change nothing there.
+const told = () => JSON.stringify([status?.generation, status?.error, !status?.logos_stored, status?.map_points, trouble?.status]);
 
 async function lookAgain() {
   if (document.visibilityState !== "visible") return;
   const before = told();
+  const stored = status?.logos_stored;
   await lookAtStatus();
-  if (told() === before) return;
-  service.forget();
-  if (document.body.dataset.view === "start") await render();
+  if (status?.logos_stored !== stored || told() !== before) service.forget();
+  if (told() !== before && document.body.dataset.view === "start") await render();
 }
 
 async function retry() {
@@ -248,13 +256,19 @@ async function random() {
 async function take(file) {
   if (file.type && !file.type.startsWith("image/")) return showOnly(notice("That is no image", file.name, { bad: true }));
   const { PickedImage } = await import("./picked_image.js");
-  const number = String(images.size + 1);
+  const number = String(++taken);
   try {
     images.set(number, await PickedImage.from(file));
+    if (images.size > KEPT_IMAGES) forgetImage(images.keys().next().value);
   } catch {
     return showOnly(notice("The image cannot be read", file.name, { bad: true }));
   }
   goTo({ image: number, logo: null });
+}
+
+function forgetImage(number) {
+  URL.revokeObjectURL(images.get(number).url);
+  images.delete(number);
 }
 
 // --- the start -------------------------------------------------------------------------------------------------------
@@ -264,12 +278,7 @@ at("search").addEventListener("submit", (event) => {
   goToLogo(at("logo-id").value.trim().replace(/^0+(?=\d)/, ""));
 });
 at("random").addEventListener("click", random);
-at("index").addEventListener("change", async () => {
-  const index = at("index").value;
-  looked = lookAtStatus(index);
-  await looked;
-  goTo({ index });
-});
+at("index").addEventListener("change", () => goTo({ index: at("index").value }));
 setInterval(lookAgain, LOOK_AGAIN);
 import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take));
 

@@ -21,7 +21,7 @@ export function showFacts(list, status) {
   if (!status) return;
   const add = (name, value, title, kind = "") =>
     list.append(make("div", { title, className: kind }, make("dt", {}, name), make("dd", {}, value)));
-  if (status.error) add("index", "damaged", status.error, "bad");
+  if (status.error) add(status.logos_indexed ? "newer index" : "index", "damaged", status.error, "bad");
   add("logos", whole(status.logos_indexed), `In the index ${status.index}`);
   if (status.logos_waiting)
     add("waiting", whole(status.logos_waiting), "Stored, but not in the index: the next generate-index takes them in");

@@ -185,7 +185,7 @@ export class LogoMap {
     const sharpness = this.sharpness;
     const closeness = this.camera.scale / this.#all().scale;
     const room = Math.sqrt((width * height) / this.ids.length);
-    const radius = Math.min(Math.max(0.09 * room * Math.sqrt(closeness), 0.9), 5);
+    const radius = Math.min(Math.max(0.09 * room * Math.sqrt(closeness), 1.1), 5);
     const scaled = { ...this.camera, scale: this.camera.scale * sharpness };
     const ink = getComputedStyle(this.area).color.match(/[\d.]+/g).map(Number);
     const painted = this.painter.paint(this, scaled, radius * sharpness, ink, 0.6);

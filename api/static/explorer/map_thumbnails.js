@@ -3,7 +3,7 @@
 import { toScreen } from "./camera.js";
 import { provenanceOf } from "./pictures.js";
 
-const MOST = 40; // logos in view, beyond which they stay points
+const MOST = 64; // logos in view, beyond which they stay points
 const SIDE = 48; // pixels of a picture's longer side
 const KEPT = 200; // photos
 

@@ -1,6 +1,7 @@
 // What to say when there is nothing to show, and what to do about it.
 
 import { make, whole } from "./elements.js";
+import { INDEX_UNAVAILABLE } from "./service.js";
 
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\
@@ -25,14 +26,15 @@ export function problem(error, view, retry, random) {
     return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`, {
       action: make("button", { type: "button", onclick: random }, "Take a random logo"),
     });
-  if (error.status === 503)
+  if (error.title === INDEX_UNAVAILABLE)
     return notice("The index cannot answer", error.description || error.title, {
       command: "python manage.py verify          # names what is damaged\npython manage.py generate-index  # builds a new index",
       action: again,
       bad: true,
     });
   if (view.image && error.status < 500) return notice("The image was refused", error.description || error.title, { bad: true });
-  return notice(error.title, error.description, { action: again, bad: true });
+  const title = error.title.charAt(0).toUpperCase() + error.title.slice(1);
+  return notice(title, error.description, { action: again, bad: true });
 }
 
 // Null if the index has logos to show.

@@ -5,6 +5,8 @@ import { parseExactly } from "./exact_json.js";
 const API = new URL("api/v1/ann", document.baseURI).href;
 const KEPT_ANSWERS = 40; // so that going back asks nothing
 
+export const INDEX_UNAVAILABLE = "index unavailable"; // the title of the service's answer
+
 export class ServiceError extends Error {
   constructor(status, title, description = "") {
     super(description ? `${title}: ${description}` : title);
