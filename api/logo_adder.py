@@ -14,6 +14,7 @@ from api.stages import UNOBSERVED, Stage, Stages
 from api.write_limit import WriteLimit
 from embeddings.fetch import ImageFetcher
 from embeddings.images import BoundingBox, check_box
+from embeddings.provenance import Provenance
 from embeddings.store import EmbeddingStore
 
 
@@ -69,5 +70,6 @@ class LogoAdder:
             with self._stages.measure(Stage.FETCH):
                 data = self._fetcher.fetch(image_url)
             embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
+            origins = [Provenance(image_url, logo.bounding_box) for logo in new]
             with self._stages.measure(Stage.APPEND):  # it may have to wait for another process
-                return len(self._store.append(new_ids, embeddings))
+                return len(self._store.append(new_ids, embeddings, origins))

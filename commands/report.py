@@ -83,7 +83,9 @@ def verify(settings: Settings) -> None:
         dim, logos = store.dim, len(store)
         with progress("checking logos", logos) as advance:
             damages += [
-                f"{settings.store_path}: row {row.row}, logo {row.logo_id}, is damaged" for row in store.verify(advance)
+                f"{settings.store_path}: row {row.row}, logo {row.logo_id}, "
+                + ("is damaged" if row.embedding else "has damaged provenance; the rest of it is good")
+                for row in store.verify(advance)
             ]
     click.echo(f"{settings.store_path}: {logos} logos checked")
     with progress("checking bytes of indexes", None) as advance:

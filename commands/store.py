@@ -94,8 +94,10 @@ def repair(settings: Settings, backup: Path | None) -> None:
         report = repair_store(settings.store_path, backup, advance)
     if report.quarantined:
         click.echo(f"put {len(report.quarantined)} damaged rows aside, of logos {_some(report.quarantined)}")
-    else:
+    elif not report.torn:
         click.echo("nothing is damaged")
+    if report.torn:
+        click.echo(f"mended or removed the damaged provenance of {len(report.torn)} logos: {_some(report.torn)}")
     if report.kept_in is not None:
         click.echo(f"what could be read of them is in {report.kept_in}")
     if backup is not None:

@@ -18,7 +18,8 @@ Backing up, step by step
 At every moment the file is a store of whole rows, and holds each logo that it held before and the store still holds.
 
 A row that is damaged in the store is left out and named; if an earlier backup holds it, it stays there. A store whose
-rows have moved (`compact`, `grow`) needs a new backup: an old one is refused, and never replaced.
+rows have moved (`compact`, `grow`) needs a new backup: an old one is refused, and never replaced. So is one that has no
+room for the provenance that the store keeps. Damaged provenance is left out, and the row copied.
 
 Restoring is the same copy, from the backup to a new file beside the store's place, which then takes that place.
 """
@@ -39,7 +40,7 @@ from embeddings.layout import create_store, draft_path, storage_errors, sync_dir
 from embeddings.repair import QUARANTINED
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
-from embeddings.successor import keep, make_directory, refuse_without_room, some, take_owner
+from embeddings.successor import keep, make_directory, refuse_without_room, some, take_owner, tell_torn
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,8 @@ def _held(source: StoreFile, slots: NDArray[np.int64], copy: StoreFile) -> NDArr
     all_held = copy.ids(0, copy.capacity)
     held = all_held[: len(slots)]
     fits = (held == 0) | (held == slots) | (held == -slots) & (held > 0) | (slots == QUARANTINED)
+    if source.keeps_provenance and not copy.keeps_provenance:
+        raise BackupError(f"{copy.path} is from before provenance was kept, and has no room for it: name a new file")
     same = (copy.capacity, copy.dim, copy.stamp) == (source.capacity, source.dim, source.stamp)
     if not same or not fits.all() or all_held[len(slots) :].any():
         raise BackupError(
@@ -194,10 +197,12 @@ def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np
     if not slots.any():
         return 0, []
     embeddings, good = source.checked(first, slots)
+    records, torn = source.records(first, slots)
+    tell_torn(source.path, slots[torn & good].tolist())
     whole = np.flatnonzero(good)
     runs = np.split(whole, np.flatnonzero(np.diff(whole) > 1) + 1) if len(whole) else []
     for run in runs:
-        copy.write_content(first + int(run[0]), slots[run], embeddings[run])
+        copy.write_content(first + int(run[0]), slots[run], embeddings[run], records[run])
     copy.sync()
     for run in runs:
         copy.write_ids(first + int(run[0]), slots[run])
@@ -223,7 +228,7 @@ def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> i
     damaged: list[int] = []
     for first in range(0, rows, WINDOW):
         slots = copy.ids(first, min(first + WINDOW, rows))
-        good = copy.checked(first, slots)[1]
+        good = copy.checked(first, slots)[1] & ~copy.records(first, slots)[1]
         damaged += slots[(slots != 0) & ~good].tolist()
         logos += int(np.count_nonzero(slots > 0))
         progress(len(slots))

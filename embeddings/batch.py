@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embeddings.id_table import MAX_ID
+from embeddings.provenance import Provenance, Records, no_records, records_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Logos to append.
+
+    Attributes:
+        ids: n ids.
+        embeddings: (n, dim)
+        records: (n,) their provenance.
+    """
+
+    ids: list[int]
+    embeddings: NDArray[np.float32]
+    records: Records
+
+    def at(self, places: Sequence[int]) -> Batch:
+        """Return the logos at some places."""
+        return Batch([self.ids[place] for place in places], self.embeddings[[*places]], self.records[[*places]])
 
 
 def checked_batch(
-    logo_ids: Sequence[int] | NDArray[np.int64], embeddings: ArrayLike, dim: int
-) -> tuple[list[int], NDArray[np.float32]]:
-    """Return the ids, each once, and their embeddings, (n, dim); of an id given twice, the first counts.
+    logo_ids: Sequence[int] | NDArray[np.int64],
+    embeddings: ArrayLike,
+    dim: int,
+    provenance: Sequence[Provenance | None] | None = None,
+) -> Batch:
+    """Return the logos, each once; of an id given twice, the first counts.
 
     Raises:
-        ValueError: an id is no positive 64-bit integer, or an embedding has another length or is not finite.
+        ValueError: an id is no positive 64-bit integer, an embedding has another length or is not finite, or there are
+            more or fewer provenances than ids.
     """
     try:
         ids = [operator.index(logo_id) for logo_id in logo_ids]
@@ -31,8 +56,8 @@ def checked_batch(
         raise ValueError(f"expected embeddings of shape {(len(ids), dim)}, not {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise ValueError("an embedding must hold finite numbers")
+    batch = Batch(ids, vectors, no_records(len(ids)) if provenance is None else records_of(ids, provenance))
     first = {logo_id: place for place, logo_id in reversed([*enumerate(ids)])}
     if len(first) < len(ids):
-        places = sorted(first.values())
-        return [ids[place] for place in places], vectors[places]
-    return ids, vectors
+        return batch.at(sorted(first.values()))
+    return batch

@@ -27,7 +27,7 @@ from embeddings.hdf5_file import lay_out
 from embeddings.id_table import WINDOW
 from embeddings.layout import storage_errors, sync_directory
 from embeddings.store_file import StoreFile
-from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
+from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell, tell_torn
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         kept_as=kept_as,
     )
     tell(path, report, damaged, copy.not_finite)
+    tell_torn(path, copy.torn)
     return report
 
 
@@ -89,6 +90,7 @@ class _Copy:
     def __init__(self, source: StoreFile, target: StoreFile) -> None:
         self.target = target
         self.not_finite: list[int] = []
+        self.torn: list[int] = []  # logos whose provenance is damaged
         self._source = source
         self._rows = np.zeros(0, np.int64)  # of the source, in the order of the target
 
@@ -108,10 +110,13 @@ class _Copy:
         end = len(self._rows)
         while len(rows):
             run, rows = np.split(rows, [rows.searchsorted(rows[0] + WINDOW)])
-            embeddings, good = self._source.checked(int(run[0]), slots[run[0] : run[-1] + 1])
-            places = run - run[0]
-            whole = good[places]
-            self.not_finite += append_copy(self.target, end, slots[run[whole]], embeddings[places[whole]])
+            first, of_run = int(run[0]), slots[run[0] : run[-1] + 1]
+            embeddings, good = self._source.checked(first, of_run)
+            records, torn = self._source.records(first, of_run)
+            whole = good[run - first]
+            places = (run - first)[whole]
+            self.not_finite += append_copy(self.target, end, of_run[places], embeddings[places], records[places])
+            self.torn += of_run[places[torn[places]]].tolist()
             copied.append(run[whole])
             end += len(copied[-1])
             bad += slots[run[~whole]].tolist()

@@ -15,7 +15,9 @@ import numpy as np
 
 from embeddings.errors import StoreLayoutError
 from embeddings.layout import CRC_BYTES, HEADER_BYTES, ID_BYTES, Layout, ModelStamp, Offsets, header_of
+from embeddings.provenance import RECORD, RECORD_BYTES, URL_BYTES
 
+_METADATA_BYTES = 8192  # more than HDF5's own: it takes them in one piece, which comes before the first dataset
 _LONGEST_NAME = 128  # characters of a model's name or digest; two of any script fit into a header
 
 
@@ -29,22 +31,33 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
         raise ValueError(f"a store needs at least one row and one dimension, not {capacity} and {dim}")
     path.unlink(missing_ok=True)
     with path.open("xb") as file:  # HDF5 reports a file that grows too large only as it closes, when it is too late
-        file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim))
-    names = ("external_id", "crc32", "embedding")
+        file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim + RECORD_BYTES))
+    datasets = {
+        "external_id": ((capacity,), np.dtype("<i8")),
+        "crc32": ((capacity,), np.dtype("<u4")),
+        "embedding": ((capacity, dim), np.dtype("<f4")),
+        "provenance": ((capacity,), _record_type()),
+    }
     with h5py.File(
-        path, "w", libver="earliest", userblock_size=HEADER_BYTES, alignment_threshold=1, alignment_interval=4096
+        path,
+        "w",
+        libver="earliest",
+        userblock_size=HEADER_BYTES,
+        alignment_threshold=1,
+        alignment_interval=4096,
+        meta_block_size=_METADATA_BYTES,
     ) as hdf5:
         hdf5.attrs["model"] = stamp.name
         hdf5.attrs["model_digest"] = stamp.digest
-        shapes, types = ((capacity,), (capacity,), (capacity, dim)), ("<i8", "<u4", "<f4")
-        for name, shape, dtype in zip(names, shapes, types, strict=True):
+        hdf5.attrs["version"] = 2
+        for name, (shape, dtype) in datasets.items():
             plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             plan.set_layout(h5py.h5d.CONTIGUOUS)
             plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             space = h5py.h5s.create_simple(shape)
-            h5py.h5d.create(hdf5.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plan)
-        layout = Layout(capacity, dim, stamp, Offsets(*(hdf5[name].id.get_offset() for name in names)))
+            h5py.h5d.create(hdf5.id, name.encode(), h5py.h5t.py_create(dtype), space, plan)
+        layout = Layout(capacity, dim, stamp, Offsets(*(hdf5[name].id.get_offset() for name in datasets)))
     with path.open("r+b") as file:
         file.write(header_of(file.fileno(), layout))
         file.flush()
@@ -61,7 +74,8 @@ def read_description(fd: int, path: Path) -> Layout:
     """
     try:
         with open_hdf5(fd) as hdf5:
-            ids, embeddings, checksums = (hdf5.get(name) for name in ("external_id", "embedding", "crc32"))
+            names = ("external_id", "embedding", "crc32", "provenance")
+            ids, embeddings, checksums, records = (hdf5.get(name) for name in names)
             stamp = ModelStamp(hdf5.attrs.get("model", ""), hdf5.attrs.get("model_digest", ""))
             layout = Layout(embeddings.shape[0], embeddings.shape[1], stamp, None)
             usable = (
@@ -76,7 +90,10 @@ def read_description(fd: int, path: Path) -> Layout:
             complete = (checksums is not None) == ("model_digest" in hdf5.attrs)
             if checksums is not None:
                 complete &= checksums.shape == (layout.capacity,) and checksums.dtype.str == "<u4"
-            for dataset in (ids, embeddings, checksums):
+            complete &= (records is not None) == ("version" in hdf5.attrs)
+            if records is not None:
+                complete &= records.shape == (layout.capacity,) and records.dtype == RECORD
+            for dataset in (ids, embeddings, checksums, records):
                 if dataset is not None and dataset.chunks:
                     dataset.id.get_num_chunks()  # walks the whole index, as reading the rows will
     except Exception as error:  # whatever h5py raises of a damaged file
@@ -91,6 +108,17 @@ def read_description(fd: int, path: Path) -> Layout:
 def open_hdf5(fd: int) -> Any:
     """Open a file for reading with h5py by its descriptor, which stays open."""
     return h5py.File(os.fdopen(fd, "rb", buffering=0, closefd=False), "r")
+
+
+def _record_type() -> np.dtype[np.void]:
+    """Return the type of a record of provenance, with its address as the UTF-8 that it is."""
+    return np.dtype(
+        [
+            ("image_url", h5py.string_dtype("utf-8", URL_BYTES)),
+            ("bounding_box", RECORD["bounding_box"]),
+            ("crc32", RECORD["crc32"]),
+        ]
+    )
 
 
 def _is_name(value: object) -> bool:

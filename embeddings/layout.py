@@ -1,13 +1,15 @@
 """The file of the store: how it is laid out, and where its bytes lie (`store_file.py` reads and writes them).
 
 It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once (`hdf5_file.py`) and never opens it for
-writing again, so no byte of its metadata changes after that. Its three datasets are contiguous, so a row is plain bytes
-at a known offset:
+writing again, so no byte of its metadata changes after that. Its datasets are contiguous, so a row is plain bytes at a
+known offset:
 
     external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo; a backup whose
                                        last run was stopped may hold an id twice: the later row counts
     crc32       (capacity,)      <u4   CRC-32 of the id's 8 bytes (as a positive number), then of the embedding's
     embedding   (capacity, dim)  <f4
+    provenance  (capacity,)      the address of the logo's image, and its box there, with a CRC-32 of their own:
+                                 512 bytes (`provenance.py`); stores of version 1 lack it
 
 They are allocated when the file is made but never filled: what is not used yet is a hole that takes no space. The ids
 come first, so a copy made front to back of a store in use holds the content of every id that it holds.
@@ -15,6 +17,10 @@ come first, so a copy made front to back of a store in use holds the content of 
 The file begins with a user block, which HDF5 leaves to its users: one line that says where the datasets lie, and the
 CRC-32 of the line and of HDF5's metadata. So the service never lets libhdf5 read a store, which crashes on some damaged
 files, and believes others.
+
+The user block names the version first. A store of version 1, without provenance, is read and written as it is, and a
+rewrite makes version 2 of it. Releases that know version 1 only refuse version 2; their `migrate-store` takes it over,
+without provenance, and keeps the file. What this release does not know, it refuses.
 """
 
 from __future__ import annotations
@@ -31,8 +37,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreUnavailableError
+from embeddings.provenance import RECORD_BYTES
 
-MAGIC = b"robotoff-ann store 1\n"
+_NAME = b"robotoff-ann store "
+MAGIC = _NAME + b"2\n"  # of a store that keeps provenance
+OLD_MAGIC = _NAME + b"1\n"  # of one that does not
 HEADER_BYTES = 4096  # HDF5 takes a power of two from 512; with a page, the datasets stay aligned to pages
 ID_BYTES = 8
 CRC_BYTES = 4
@@ -51,11 +60,12 @@ class ModelStamp:
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """Where the raw data of each dataset begins, in bytes from the start of the file."""
+    """Where the raw data of each dataset begins, in bytes from the start of the file; version 1 has one less."""
 
     ids: int
     checksums: int
     embeddings: int
+    provenance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class Layout:
             (self.offsets.ids, ID_BYTES),
             (self.offsets.checksums, CRC_BYTES),
             (self.offsets.embeddings, 4 * self.dim),
+            (self.offsets.provenance or 0, RECORD_BYTES if self.offsets.provenance else 0),
         )
         return max(begin + self.capacity * size for begin, size in sizes)
 
@@ -131,7 +142,7 @@ def read_layout(fd: int, path: Path) -> Layout:
 
 def has_header(fd: int) -> bool:
     """Tell whether an open file begins with the header of a store, sound or not."""
-    return _read(fd, 0, len(MAGIC)) == MAGIC or _read(fd, HEADER_BYTES, len(_SIGNATURE)) == _SIGNATURE
+    return _read(fd, 0, len(_NAME)) == _NAME or _read(fd, HEADER_BYTES, len(_SIGNATURE)) == _SIGNATURE
 
 
 def read_header(fd: int, path: Path) -> Layout:
@@ -210,6 +221,8 @@ def header_of(fd: int, layout: Layout) -> bytes:
     Raises:
         ValueError: the model's name is too long for it.
     """
+    assert layout.offsets is not None
+    assert layout.offsets.provenance is not None
     line = json.dumps({**dataclasses.asdict(layout), "metadata_crc32": _metadata_crc32(fd, layout)}).encode() + b"\n"
     header = MAGIC + line + f"{zlib.crc32(MAGIC + line):08x}\n".encode()
     if len(header) > HEADER_BYTES:
@@ -218,13 +231,18 @@ def header_of(fd: int, layout: Layout) -> bytes:
 
 
 def _decoded(header: bytes, path: Path) -> tuple[Layout, int]:
-    if not header.startswith(MAGIC):
+    if not header.startswith(_NAME):
         raise StoreLayoutError(f"the header of {path} is damaged: {_ADVICE}")
     content, _, checksum = header.rstrip(b"\0").removesuffix(b"\n").rpartition(b"\n")
     content += b"\n"
     if checksum != f"{zlib.crc32(content):08x}".encode():
         raise StoreLayoutError(f"the header of {path} is damaged: {_ADVICE}")
-    values = json.loads(content.removeprefix(MAGIC))
+    magic, line = content[: len(MAGIC)], content[len(MAGIC) :]
+    offsets = {MAGIC: {"ids", "checksums", "embeddings", "provenance"}, OLD_MAGIC: {"ids", "checksums", "embeddings"}}
+    values = json.loads(line) if magic in offsets else {}
+    known = {"capacity", "dim", "stamp", "offsets", "metadata_crc32"}
+    if set(values) != known or set(values["offsets"]) != offsets[magic] or set(values["stamp"]) != {"name", "digest"}:
+        raise StoreLayoutError(f"{path} was made by a later release of this service: use that, or another file")
     layout = Layout(values["capacity"], values["dim"], ModelStamp(**values["stamp"]), Offsets(**values["offsets"]))
     return layout, values["metadata_crc32"]
 

@@ -27,8 +27,17 @@ from embeddings.errors import StoreError, StoreLayoutError
 from embeddings.hdf5_file import lay_out, open_hdf5
 from embeddings.id_table import WINDOW
 from embeddings.layout import Layout, draft_path, keep_writers_out, storage_errors, sync_directory
+from embeddings.provenance import Records, damaged_among, no_records
 from embeddings.store_file import StoreFile, checksums_of
-from embeddings.successor import RewriteReport, append_copy, keep, refuse_without_room, take_owner, tell
+from embeddings.successor import (
+    RewriteReport,
+    append_copy,
+    keep,
+    refuse_without_room,
+    take_owner,
+    tell,
+    tell_torn,
+)
 
 _BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the original's chunks
 
@@ -49,6 +58,7 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
     """
     draft = draft_path(path)
     not_finite: list[int] = []
+    torn: list[int] = []
     # While it is open, no other program can open it for writing.
     with storage_errors(f"rewrite {path}"), path.open("rb") as file:
         draft.unlink(missing_ok=True)
@@ -70,7 +80,9 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
                 for wanted, embeddings in _blocks(hdf5["embedding"], rows):
                     if checksums is not None and (checksums_of(ids[wanted], embeddings) != checksums[wanted]).any():
                         raise StoreLayoutError(f"{path} has lost its header, and rows of it: restore it from a backup")
-                    not_finite += append_copy(target, end, ids[wanted], embeddings)
+                    records, damaged = _records(hdf5.get("provenance"), wanted, ids[wanted])
+                    torn += ids[wanted][damaged].tolist()
+                    not_finite += append_copy(target, end, ids[wanted], embeddings, records)
                     end += len(wanted)
                     progress(len(wanted))
                 target.sync()
@@ -90,6 +102,7 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
         kept_as=kept_as,
     )
     tell(path, report, [], not_finite)
+    tell_torn(path, torn)
     return report
 
 
@@ -97,6 +110,16 @@ def _last_of_each(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of the logos, ascending; of several rows with one id, the last."""
     rows = np.flatnonzero(ids > 0)[::-1]
     return np.sort(rows[np.unique(ids[rows], return_index=True)[1]])
+
+
+def _records(dataset: Any, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
+    """Return the provenance of ascending rows, empty where it is damaged, and where that is; of the original, none."""
+    if dataset is None or not len(rows):
+        return no_records(len(rows)), np.zeros(len(rows), bool)
+    records = dataset[rows[0] : rows[-1] + 1][rows - rows[0]].astype(no_records(0).dtype)
+    damaged = damaged_among(ids, records)
+    records[damaged] = no_records(1)
+    return records, damaged
 
 
 def _blocks(dataset: Any, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.id_table import WINDOW
+from embeddings.provenance import Provenance, provenance_in
 from embeddings.store_file import StoreFile
 
 log = logging.getLogger(__name__)
+
+
+class Block(NamedTuple):
+    """Some logos of a snapshot: n ids, their embeddings, (n, dim), and where they come from, None if unknown."""
+
+    ids: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    provenance: list[Provenance | None]
 
 
 class Snapshot:
@@ -56,6 +66,27 @@ class Snapshot:
 
         Each row is held against its checksum. Damaged ones are left out, logged and counted.
         """
+        for _, ids, embeddings in self._walk(rows):
+            yield ids, embeddings
+
+    def blocks_with_provenance(self, rows: int = WINDOW) -> Iterator[Block]:
+        """Yield logos as `blocks` does, and where they come from."""
+        for places, ids, embeddings in self._walk(rows):
+            yield Block(ids, embeddings, self.provenance(places))
+
+    def provenance(self, places: NDArray[np.int64]) -> list[Provenance | None]:
+        """Return where the logos at n ascending places of `ids` come from; None if unknown, or damaged."""
+        rows = self._rows[places]
+        found: list[Provenance | None] = []
+        while len(rows):
+            run, rows = np.split(rows, [rows.searchsorted(rows[0] + WINDOW)])
+            slots = np.zeros(run[-1] - run[0] + 1, np.int64)
+            slots[run - run[0]] = self.ids[places[len(found) : len(found) + len(run)]]
+            found += provenance_in(self._file.records(int(run[0]), slots)[0][run - run[0]])
+        return found
+
+    def _walk(self, rows: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield places in `ids`, ids and embeddings."""
         self.damaged = 0
         for start in range(0, int(self._rows[-1]) + 1 if len(self) else 0, rows):
             of_block = slice(*self._rows.searchsorted([start, start + rows]))
@@ -69,4 +100,4 @@ class Snapshot:
             if not intact.all():
                 self.damaged += int(np.count_nonzero(~intact))
                 log.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
-            yield ids[intact], embeddings[good]
+            yield np.arange(of_block.start, of_block.stop)[intact], ids[intact], embeddings[good]

@@ -8,13 +8,16 @@ Appending, step by step
     1.  Take the writer's lock: a `flock` on the side file `<path>.lock`. The kernel drops it when its holder dies.
     2.  Look for rows that others appended. Ids that are there already are left out, but not before a sync: to say
         "it is stored" promises as much as having stored it.
-    3.  Write embeddings and checksums into the rows after the last used one. Their id slots are zero: for every
-        reader, and after a crash, these rows are empty, and the next writer uses them again.
+    3.  Write embeddings, checksums and provenance into the rows after the last used one. Their id slots are zero: for
+        every reader, and after a crash, these rows are empty, and the next writer uses them again.
     4.  `fdatasync`. Without it the disk could hold the ids of the next step before the content they stand for.
     5.  Write the ids. Each is one aligned word, which a disk writes whole or not at all. A crash here keeps some ids
         of the batch and loses others: rows that were never acknowledged, each of them whole or absent. A slot that
         stayed zero between used ones is never used again.
     6.  `fdatasync`. Only now answer.
+
+Provenance, the image that a logo is cut from, takes part in step 3 only: it is as durable as the row, and has its own
+checksum. A row whose provenance is damaged is a good row without one. Stores laid out before it was kept have none.
 
 Deleting notes the ids in a file for those who answer from an index (`deletions.py`), negates the slots, syncs, and
 never frees the rows: a slot that is not zero is never given to another logo. So no logo is in two rows, but in a backup
@@ -44,34 +47,27 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.batch import checked_batch
+from embeddings.batch import Batch, checked_batch
+from embeddings.commit import commit, finish_deletions
+from embeddings.damaged_rows import DamagedRow, DamageLog, damaged_rows
 from embeddings.deletions import DeletionLog
-from embeddings.errors import DamagedRowError, StoreError, StoreFullError, StoreModelError, StoreUnavailableError
+from embeddings.errors import DamagedRowError, StoreFullError, StoreModelError, StoreUnavailableError
 from embeddings.id_table import WINDOW, KnownRows
 from embeddings.layout import ModelStamp, storage_errors, sync_directory
 from embeddings.live_count import LiveCount
+from embeddings.provenance import Provenance, provenance_in
 from embeddings.seen_rows import SeenRows
 from embeddings.snapshot import Snapshot
 from embeddings.store_file import StoreFile
-from embeddings.successor import some
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedRow:
-    """A row that cannot be read or disagrees with its checksum, and the id its slot holds."""
-
-    row: int
-    logo_id: int
 
 
 class EmbeddingStore:
@@ -95,7 +91,8 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._deletions = DeletionLog(self.path)
-        self._told: set[int] = set()  # logos whose rows were found damaged
+        self._damaged = DamageLog(log, "Damaged rows of %s are left out of answers, of logos %s: see `verify`")
+        self._torn = DamageLog(log, "Damaged provenance in %s is left out of answers, of logos %s: see `verify`")
         self._count = LiveCount(self.path, self._deletions)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
@@ -114,6 +111,11 @@ class EmbeddingStore:
     def stamp(self) -> ModelStamp:
         """Which model made the embeddings."""
         return self._known().file.stamp
+
+    @property
+    def keeps_provenance(self) -> bool:
+        """Whether the file has room for it; one laid out before it was kept has not, until it is rewritten."""
+        return self._known().file.keeps_provenance
 
     def __len__(self) -> int:
         return self._count.count(self.seen)
@@ -151,11 +153,19 @@ class EmbeddingStore:
                 known.look()
             rows = known.find_all(logo_ids)
         found = known.file.embeddings(rows, logo_ids)
-        damaged = logo_ids[np.isnan(found[:, 0]) & (rows >= 0)]
-        if len(damaged) and (new := set(damaged.tolist()) - self._told):
-            self._told |= new
-            log.error("Damaged rows of %s are left out of answers, of logos %s: see `verify`", self.path, some([*new]))
+        self._damaged.tell(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
         return found
+
+    def provenance(self, logo_ids: Sequence[int]) -> dict[int, Provenance]:
+        """Return where those of the logos come from that are stored and whose provenance is kept, in their order.
+
+        Damaged provenance is none; it is logged, once.
+        """
+        known, rows = self._find_each(logo_ids)
+        found = {logo_id: known.file.records(row, np.array([logo_id])) for logo_id, row in rows.items()}
+        self._torn.tell(self.path, [logo_id for logo_id, (_, damaged) in found.items() if damaged[0]])
+        origins = {logo_id: provenance_in(record)[0] for logo_id, (record, _) in found.items()}
+        return {logo_id: origin for logo_id, origin in origins.items() if origin is not None}
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
@@ -167,32 +177,38 @@ class EmbeddingStore:
 
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
         """Return those of the ids that are not stored, in order, each once. The others are safely on the disk."""
-        wanted = dict.fromkeys(logo_ids)
-        known = self._known()
-        absent = [logo_id for logo_id in wanted if known.find(logo_id) is None]
-        with self._mutex:
-            if absent:
-                known.look()
-                absent = [logo_id for logo_id in absent if known.find(logo_id) is None]
-            if len(absent) < len(wanted):
+        known, rows = self._find_each(logo_ids)
+        if rows:
+            with self._mutex:
                 known.make_durable()
-        return absent
+        return [logo_id for logo_id in dict.fromkeys(logo_ids) if logo_id not in rows]
 
-    def append(self, logo_ids: Sequence[int] | NDArray[np.int64], embeddings: NDArray[np.float32]) -> list[int]:
+    def append(
+        self,
+        logo_ids: Sequence[int] | NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+        provenance: Sequence[Provenance | None] | None = None,
+    ) -> list[int]:
         """Store embeddings, (n, dim) float32, and return the ids that are new, once all are safely on the disk.
 
         Ids stored before, and repetitions of an id, are left out. More than `WINDOW` rows are stored one batch after
         the other; when one fails, those before it stay.
+
+        Args:
+            logo_ids: n ids.
+            embeddings: (n, dim)
+            provenance: n of them, None for one that is not known. An address that is too long for the file, or any in
+                a file without room for it, is not kept.
 
         Raises:
             ValueError: an id is no positive 64-bit integer, or an embedding has another length or is not finite.
             StoreFullError: a batch does not fit into the file or on the disk.
             StoreUnavailableError: it could not be written.
         """
-        ids, vectors = checked_batch(logo_ids, embeddings, self.dim)
+        batch = checked_batch(logo_ids, embeddings, self.dim, provenance)
         new: list[int] = []
-        for first in range(0, len(ids), WINDOW):
-            new += self._append_batch(ids[first : first + WINDOW], vectors[first : first + WINDOW])
+        for first in range(0, len(batch.ids), WINDOW):
+            new += self._append_batch(batch.at(range(first, min(first + WINDOW, len(batch.ids)))))
         return new
 
     def delete(self, logo_ids: Sequence[int]) -> list[int]:
@@ -208,7 +224,7 @@ class EmbeddingStore:
             if rows:
                 check()
                 self._deletions.write(rows)
-                _commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
+                commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
             if len(rows) < len(logo_ids):  # "it is not there" is a promise, too
                 known.file.sync()
         return list(rows)
@@ -247,13 +263,7 @@ class EmbeddingStore:
 
     def verify(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[DamagedRow]:
         """Read every used row, deleted ones too, and yield those that are damaged."""
-        seen = self.seen()
-        for first in range(0, seen.end, WINDOW):
-            ids = seen.file.ids(first, min(first + WINDOW, seen.end))
-            _, good = seen.file.checked(first, ids)
-            for row in np.flatnonzero(~good & (ids != 0)).tolist():
-                yield DamagedRow(first + row, int(ids[row]))
-            progress(len(ids))
+        return damaged_rows(self.seen(), progress)
 
     def close(self) -> None:
         """Let go of the file; snapshots keep theirs."""
@@ -305,35 +315,44 @@ class EmbeddingStore:
             row = known.find(logo_id)
         return known, row
 
+    def _find_each(self, logo_ids: Sequence[int]) -> tuple[KnownRows, dict[int, int]]:
+        """Return the rows of those of the logos that are stored, by their ids, in order."""
+        known = self._known()
+        rows = {logo_id: known.find(logo_id) for logo_id in logo_ids}
+        if None in rows.values():
+            with self._mutex:
+                known.look()
+            rows |= {logo_id: known.find(logo_id) for logo_id, row in rows.items() if row is None}
+        return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
+
     def _look(self) -> tuple[KnownRows, SeenRows]:
         known = self._known()
         with self._mutex:
             known.look()
             return known, known.seen()
 
-    def _append_batch(self, ids: list[int], embeddings: NDArray[np.float32]) -> list[int]:
+    def _append_batch(self, batch: Batch) -> list[int]:
         with self._writing() as (known, check):
-            places = [place for place, logo_id in enumerate(ids) if known.find(logo_id) is None]
+            places = [place for place, logo_id in enumerate(batch.ids) if known.find(logo_id) is None]
             if not places:
                 with self._mutex:
                     known.make_durable()
                 return []
-            if len(places) < len(ids):
-                ids, embeddings = [ids[place] for place in places], embeddings[places]
+            batch = batch if len(places) == len(batch.ids) else batch.at(places)
             file, row = known.file, known.end
-            if len(ids) > file.capacity - row:
+            if len(places) > file.capacity - row:
                 raise StoreFullError(
-                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(ids)} logos "
-                    "are to be stored: grow it with `manage.py grow N`"
+                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(places)} logos"
+                    " are to be stored: grow it with `manage.py grow N`"
                 )
-            slots = np.array(ids, np.int64)
-            file.write_content(row, slots, embeddings)
+            slots = np.array(batch.ids, np.int64)
+            file.write_content(row, slots, batch.embeddings, batch.records)
             file.sync()
             check()  # else another writer may take these rows for its own
-            _commit(file, {row: slots})
+            commit(file, {row: slots})
             with self._mutex:
-                known.take_own(row, ids)
-        return ids
+                known.take_own(row, batch.ids)
+        return batch.ids
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[KnownRows, Callable[[], None]]]:
@@ -353,30 +372,10 @@ class EmbeddingStore:
                 if known.superseded:
                     check()
                     self._deletions.tell()
-                    _finish_deletions(known)
+                    finish_deletions(known)
                 yield known, check
         finally:
             self._turn.release()
-
-
-def _commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
-    """Write id slots, by their first row, and sync; take them back if that fails, in a way that never frees a row."""
-    for row, ids in slots.items():
-        file.write_ids(row, ids)
-    try:
-        file.sync()
-    except StoreUnavailableError:
-        with suppress(StoreError):
-            for row, ids in slots.items():
-                file.write_ids(row, -ids)
-        raise
-
-
-def _finish_deletions(known: KnownRows) -> None:
-    """Negate the rows whose logo a later row holds: else it would come back with the next deletion."""
-    slots = {row: known.file.ids(row, row + 1) for row in known.superseded}
-    _commit(known.file, {row: -ids for row, ids in slots.items() if ids[0] > 0})
-    known.superseded.clear()
 
 
 def _is_named(file: StoreFile, path: Path, *, or_gone: bool = False) -> bool:

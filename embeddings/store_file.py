@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreUnavailableError
 from embeddings.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_header, storage_errors, store_error
+from embeddings.provenance import RECORD, RECORD_BYTES, Records, damaged_among, no_records
 
 _SOON = os.POSIX_FADV_WILLNEED
 
@@ -44,6 +45,7 @@ class StoreFile:
         assert layout.offsets is not None
         self.path = path
         self.capacity, self.dim, self.stamp = layout.capacity, layout.dim, layout.stamp
+        self.keeps_provenance = layout.offsets.provenance is not None
         self.status = os.fstat(self._fd)
         self._offsets = layout.offsets
         self._row_bytes = 4 * layout.dim
@@ -137,11 +139,57 @@ class StoreFile:
         embeddings = np.frombuffer(content, "<f4").reshape(rows, self.dim)
         return embeddings, (checksums_of(ids, embeddings) == np.frombuffer(checksums, "<u4")) & (ids != 0)
 
-    def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
-        """Write embeddings, (n, dim), and checksums into the rows from `first`; the id slots stay as they are."""
+    def records(self, first: int, ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
+        """Read the records of provenance of consecutive rows, and hold each against its checksum.
+
+        Args:
+            first: the first row.
+            ids: (n,) what the id slots of the rows hold.
+
+        Returns:
+            The records, (n,), and which of them are damaged, (n,). Those are empty, as are those of rows without
+            provenance, of unused rows, and of a store that keeps none.
+        """
+        rows = len(ids)
+        if self._offsets.provenance is None or not rows:
+            return no_records(rows), np.zeros(rows, bool)
+        try:
+            content = self._read(self._offsets.provenance + RECORD_BYTES * first, RECORD_BYTES * rows)
+        except StoreUnavailableError:
+            if rows == 1:
+                return no_records(1), ids != 0
+            half = rows // 2  # as in `checked`
+            parts = self.records(first, ids[:half]), self.records(first + half, ids[half:])
+            return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        records = np.frombuffer(content, RECORD)
+        damaged = damaged_among(ids, records) & (ids != 0)
+        empty = damaged | (ids == 0)
+        if empty.any():
+            records = records.copy()
+            records[empty] = no_records(1)
+        return records, damaged
+
+    def write_content(
+        self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32], records: Records | None = None
+    ) -> None:
+        """Write embeddings, (n, dim), checksums, and records of provenance, (n,), into the rows from `first`.
+
+        The id slots stay as they are. Without records the rows have no provenance.
+        """
         embeddings = np.ascontiguousarray(embeddings, "<f4")
         self._write(self._offsets.embeddings + self._row_bytes * first, embeddings)
         self._write(self._offsets.checksums + CRC_BYTES * first, checksums_of(ids, embeddings))
+        self.write_records(first, no_records(len(ids)) if records is None else records)
+
+    def write_records(self, first: int, records: Records) -> None:
+        """Write the records of provenance, (n,), of the rows from `first`; nothing in a store that keeps none.
+
+        Empty ones leave a hole of the file as it is.
+        """
+        if self._offsets.provenance is not None:
+            offset, content = self._offsets.provenance + RECORD_BYTES * first, np.ascontiguousarray(records)
+            if content.view(np.uint8).any() or not self._is_empty(offset, content.nbytes):
+                self._write(offset, content.view(np.uint8))
 
     def write_ids(self, first: int, ids: NDArray[np.int64]) -> None:
         """Write the id slots, (n,), of the rows from `first`."""
@@ -172,6 +220,12 @@ class StoreFile:
             raise StoreUnavailableError(
                 f"a sync of {self.path} failed ({self._sync_failure.strerror}): see to its disk, then restart"
             ) from self._sync_failure
+
+    def _is_empty(self, offset: int, size: int) -> bool:
+        try:
+            return not any(self._read(offset, size))
+        except StoreUnavailableError:  # a bad sector, which writing may replace
+            return False
 
     def _read(self, offset: int, size: int) -> bytes:
         content = b""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError
 from embeddings.layout import storage_errors, sync_directory
+from embeddings.provenance import RECORD_BYTES, Records
 from embeddings.store_file import StoreFile
 
 _NAMED = 20  # ids that one line of the log names
@@ -45,10 +46,12 @@ class RewriteReport:
     kept_as: Path | None
 
 
-def append_copy(target: StoreFile, end: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> list[int]:
+def append_copy(
+    target: StoreFile, end: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32], records: Records
+) -> list[int]:
     """Write copied rows from row `end` of a file that nobody else uses yet; return the ids of those not finite."""
     if len(ids):
-        target.write_content(end, ids, embeddings)
+        target.write_content(end, ids, embeddings, records)
         target.write_ids(end, ids)
     not_finite: list[int] = ids[~np.isfinite(embeddings).all(axis=1)].tolist()
     return not_finite
@@ -85,7 +88,7 @@ def make_directory(path: Path) -> None:
 
 def refuse_without_room(path: Path, rows: int, dim: int) -> None:
     """Raise StoreFullError if the disk of a new file at `path` has no room for so many rows."""
-    needed, free = rows * (12 + 4 * dim), shutil.disk_usage(path.parent).free
+    needed, free = rows * (12 + 4 * dim + RECORD_BYTES), shutil.disk_usage(path.parent).free
     if needed > free:
         raise StoreFullError(
             f"{path} would take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free there: make room first"
@@ -111,6 +114,12 @@ def tell(path: Path, report: RewriteReport, damaged: list[int], not_finite: list
         log.error("Left out %d damaged rows, of logos %s", len(damaged), some(damaged))
     if not_finite:
         log.warning("%d logos have embeddings that are not finite: %s", len(not_finite), some(not_finite))
+
+
+def tell_torn(path: Path, torn: list[int]) -> None:
+    """Log the logos whose provenance was damaged, and so was not copied."""
+    if torn:
+        log.error("Left out the damaged provenance in %s of logos %s", path, some(torn))
 
 
 def some(ids: list[int]) -> str:

@@ -44,8 +44,8 @@ def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextMa
         last: dict[StoreFile, str] = {}
         content, ids, sync = StoreFile.write_content, StoreFile.write_ids, StoreFile.sync
 
-        def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
-            content(file, first, slots, rows)
+        def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], *rows: Any) -> None:
+            content(file, first, slots, *rows)
             last[file] = "content"
 
         def write_ids(file: StoreFile, first: int, slots: NDArray[np.int64]) -> None:
@@ -67,10 +67,10 @@ def _ids_first(of: str) -> Iterator[None]:
     """Write the ids of new rows before their content, in files whose names begin so."""
     content = StoreFile.write_content
 
-    def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+    def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], *rows: Any) -> None:
         if file.path.name.startswith(of):
             file.write_ids(first, slots)
-        content(file, first, slots, rows)
+        content(file, first, slots, *rows)
 
     with mock.patch.object(StoreFile, "write_content", write_content):
         yield

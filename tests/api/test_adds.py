@@ -10,8 +10,9 @@ import falcon.testing
 import numpy as np
 import pytest
 
+from embeddings.provenance import Provenance
 from tests.api.conftest import LOGO_IDS
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer, photo, wait_until
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]
@@ -40,6 +41,25 @@ def test_stored_vector_is_the_embedding_of_the_crop_alone(open_app: Any, photos:
     add(client, photos.url("/1.jpg"), (901, [0, 0, 1, 1]), (902, BOX))
     assert np.array_equal(app.parts.store.get(900), app.parts.store.get(902))
     assert not np.allclose(app.parts.store.get(900), app.parts.store.get(901))
+
+
+def test_the_store_keeps_where_a_logo_comes_from(open_app: Any, photos: PhotoServer) -> None:
+    app = open_app()
+    whole = [0, 0, 1, 1]
+    add(Client(app), photos.url("/1.jpg"), (900, BOX), (901, whole), (900, whole))
+    add(Client(app), photos.url("/2.jpg?again"), (901, BOX))
+    found = {
+        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6)),
+        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0)),
+    }
+    assert app.parts.store.provenance([900, 901, *LOGO_IDS]) == found
+
+
+def test_a_logo_whose_image_has_too_long_an_address_is_stored_without_it(open_app: Any, photos: PhotoServer) -> None:
+    app = open_app()
+    photos.photos[long := "/1.jpg?" + "x" * 500] = photo()
+    assert add(Client(app), photos.url(long), (900, BOX)).json == {"added": 1}
+    assert app.parts.store.provenance([900]) == {}
 
 
 def test_stored_logos_are_skipped_and_nothing_is_fetched(client: Client, photos: PhotoServer) -> None:

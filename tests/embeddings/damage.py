@@ -29,6 +29,12 @@ def damage_id(path: Path, row: int, value: int) -> None:
     _write(path, _offsets(path).ids + 8 * row, value.to_bytes(8, "little", signed=True))
 
 
+def damage_provenance(path: Path, row: int, byte: int = 3) -> None:
+    """Flip the bits of a byte of a row's provenance."""
+    offset = (_offsets(path).provenance or 0) + 512 * row + byte
+    _write(path, offset, bytes([path.read_bytes()[offset] ^ 0xFF]))
+
+
 def embedding_offset(path: Path, row: int) -> int:
     """Return where an embedding begins, in bytes from the start of the file."""
     return _offsets(path).embeddings + row * 4 * DIM

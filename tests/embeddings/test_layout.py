@@ -5,7 +5,8 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError, StoreLayoutError, StoreUnavailableError
 from embeddings.layout import HEADER_BYTES, MAGIC, ModelStamp, create_store, draft_path, inspect
+from embeddings.provenance import RECORD
 from embeddings.store_file import StoreFile
 
 STAMP = ModelStamp("efficientnet-b0", "abc")
@@ -52,11 +54,12 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 def test_rows_are_contiguous_in_pages_of_their_own_and_ids_come_first(tmp_path: Path) -> None:
     with h5py.File(make(tmp_path / "s.hdf5"), "r") as hdf5:
-        datasets = [hdf5[name] for name in ("external_id", "crc32", "embedding")]
-        assert [(dataset.shape, dataset.dtype.str) for dataset in datasets] == [
-            ((10,), "<i8"),
-            ((10,), "<u4"),
-            ((10, 4), "<f4"),
+        datasets = [hdf5[name] for name in ("external_id", "crc32", "embedding", "provenance")]
+        assert [(dataset.shape, dataset.dtype) for dataset in datasets] == [
+            ((10,), np.dtype("<i8")),
+            ((10,), np.dtype("<u4")),
+            ((10, 4), np.dtype("<f4")),
+            ((10,), RECORD),
         ]
         offsets = [dataset.id.get_offset() for dataset in datasets]
     assert offsets == sorted(offsets)
@@ -76,7 +79,7 @@ def test_any_hdf5_reader_reads_a_store_in_use(tmp_path: Path) -> None:
     with h5py.File(path, "r") as hdf5:
         assert hdf5["external_id"][:3].tolist() == [7, 8, 0]
         assert np.array_equal(hdf5["embedding"][:2], embeddings)
-        assert dict(hdf5.attrs) == {"model": "efficientnet-b0", "model_digest": "abc"}
+        assert dict(hdf5.attrs) == {"model": "efficientnet-b0", "model_digest": "abc", "version": 2}
     assert in_use.id_at(0) == 7
 
 
@@ -355,3 +358,21 @@ def test_the_descriptor_is_closed_with_its_last_user(tmp_path: Path) -> None:
     assert descriptors() == 1
     del user
     assert descriptors() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("store 2", "store 3"),
+        lambda text: text.replace('"ids"', '"names": 4096, "ids"'),
+        lambda text: text.replace('"dim"', '"compression": "zstd", "dim"'),
+        lambda text: text.replace("store 2", "store 1"),
+    ],
+)
+def test_a_store_of_a_later_release_is_refused_as_such(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = make(tmp_path / "s.hdf5")
+    header = path.read_bytes()[:HEADER_BYTES].rstrip(b"\0").decode()
+    content = change(header[:-9]).encode()
+    overwrite(path, 0, (content + f"{zlib.crc32(content):08x}\n".encode()).ljust(HEADER_BYTES, b"\0"))
+    with pytest.raises(StoreLayoutError, match="later release"):
+        inspect(path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from numpy.typing import NDArray
 
+import embeddings.commit
 import embeddings.live_count
 import embeddings.store
 from embeddings.errors import StoreError
@@ -148,14 +149,14 @@ def test_count_in_the_middle_of_a_deletion_is_not_kept(
 ) -> None:
     ours, theirs = two
     counted = []
-    commit = embeddings.store._commit
+    commit = embeddings.commit.commit
 
     def count_before_and_after(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
         counted.append(len(theirs))  # the log tells of the deletion, but the row is still there
         commit(file, slots)
         counted.append(len(theirs))
 
-    monkeypatch.setattr(embeddings.store, "_commit", count_before_and_after)
+    monkeypatch.setattr("embeddings.store.commit", count_before_and_after)
     ours.delete([1])
     assert [*counted, len(theirs), len(theirs)] == [40, 39, 39, 39]
 

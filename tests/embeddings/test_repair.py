@@ -21,7 +21,7 @@ from torture.expectation import Expectation, vectors_of
 def test_a_sound_store_needs_no_repair(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     before = store.path.read_bytes()
-    assert repair_store(store.path) == RepairReport([], None, [])
+    assert repair_store(store.path) == RepairReport([], None, [], [])
     assert store.path.read_bytes() == before
 
 
@@ -34,7 +34,7 @@ def test_damaged_rows_are_put_aside_and_their_logos_may_come_again(tmp_path: Pat
         running.get(2)
     report = repair_store(store.path)
     kept = tmp_path / "s.quarantine.hdf5"
-    assert report == RepairReport([2, 4], kept, [])
+    assert report == RepairReport([2, 4], kept, [], [])
     for anyone in (running, EmbeddingStore(store.path)):
         assert [*anyone.verify()] == []
         assert anyone.ids().tolist() == [1, 3]
@@ -57,7 +57,7 @@ def test_a_row_that_was_only_being_written_stays(tmp_path: Path) -> None:
         store.path.write_bytes(before)
 
     report = repair_store(store.path, progress=finish_writing)
-    assert report == RepairReport([], None, [])
+    assert report == RepairReport([], None, [], [])
     assert Expectation({1, 2}).losses(store.path) == []
 
 
@@ -73,7 +73,7 @@ def test_a_quarantined_row_that_rots_again_is_not_kept_twice(tmp_path: Path) -> 
     damage_embedding(store.path, row=0)
     repair_store(store.path)
     damage_embedding(store.path, row=0)
-    assert repair_store(store.path) == RepairReport([QUARANTINED], None, [])
+    assert repair_store(store.path) == RepairReport([QUARANTINED], None, [], [])
     assert [*store.verify()] == []
 
 

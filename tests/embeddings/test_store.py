@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embeddings.damaged_rows import DamagedRow
 from embeddings.errors import (
     DamagedRowError,
     StoreError,
@@ -25,7 +26,8 @@ from embeddings.errors import (
 )
 from embeddings.id_table import MAX_ID, WINDOW
 from embeddings.layout import ModelStamp, create_store, inspect
-from embeddings.store import DamagedRow, EmbeddingStore
+from embeddings.provenance import Provenance
+from embeddings.store import EmbeddingStore
 from embeddings.writer_lock import writer_lock
 
 DIM = 4
@@ -229,7 +231,7 @@ def test_each_append_writes_content_before_ids_and_syncs_after_both(
     layout = inspect(store.path)
     assert layout
     assert layout.offsets
-    names = {layout.offsets.ids: "ids", layout.offsets.checksums: "checksums", layout.offsets.embeddings: "embeddings"}
+    names = {getattr(layout.offsets, name): name for name in ("ids", "checksums", "embeddings", "provenance")}
     steps: list[str] = []
     pwrite, fdatasync = os.pwrite, os.fdatasync
 
@@ -243,8 +245,8 @@ def test_each_append_writes_content_before_ids_and_syncs_after_both(
 
     monkeypatch.setattr(os, "pwrite", note_write)
     monkeypatch.setattr(os, "fdatasync", note_sync)
-    store.append([1, 2], vectors(2))
-    assert steps == ["embeddings", "checksums", "sync", "ids", "sync"]
+    store.append([1, 2], vectors(2), [Provenance("http://images.test/1.jpg", (0, 0, 1, 1)), None])
+    assert steps == ["embeddings", "checksums", "provenance", "sync", "ids", "sync"]
 
 
 def test_already_stored_is_said_only_after_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

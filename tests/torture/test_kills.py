@@ -116,10 +116,10 @@ def back_up_deletions_first() -> None:
 
 
 class IdsFirst(StoreFile):
-    def write_content(self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+    def write_content(self, first: int, ids: NDArray[np.int64], *rows: Any) -> None:
         self.write_ids(first, ids)
         time.sleep(0.02)
-        super().write_content(first, ids, embeddings)
+        super().write_content(first, ids, *rows)
 
 
 def no_lock(path: Path) -> AbstractContextManager[Callable[[], None]]:
