@@ -26,7 +26,7 @@ ARG WEIGHTS_URL=
 COPY requirements.txt requirements-serve.txt constraints.txt ./
 COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
-COPY manage.py settings.py ./
+COPY manage.py settings.py version.py ./
 COPY api api
 COPY commands commands
 COPY embeddings embeddings
@@ -52,7 +52,7 @@ RUN --mount=from=wheels,source=/wheels,target=/wheels \
     --mount=source=constraints.txt,target=/tmp/constraints.txt \
     pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt
 WORKDIR /app
-COPY manage.py settings.py gunicorn_conf.py ./
+COPY manage.py settings.py version.py gunicorn_conf.py ./
 COPY api api
 COPY commands commands
 COPY index index
@@ -60,6 +60,9 @@ COPY --from=weights /app/embeddings embeddings
 USER off
 VOLUME /data
 EXPOSE 5501
+# Which state of the source this is: --build-arg REVISION=$(git rev-parse --short HEAD). Last, for the layers above to be kept.
+ARG REVISION=
+ENV ANN_REVISION=$REVISION
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
-    CMD ["python", "-c", "import urllib.request; assert b'\"count\"' in urllib.request.urlopen('http://127.0.0.1:5501/api/v1/ann/?count=1', timeout=9).read()"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5501/readyz', timeout=9)"]
 CMD ["gunicorn", "--config", "gunicorn_conf.py"]

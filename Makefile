@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPOSE := docker compose
 DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
+MONITOR := $(COMPOSE) -f docker-compose.yml -f docker/monitor/docker-compose.yml
+export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up down restart status livecheck log health clean
+.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -110,8 +112,11 @@ dev: ## Build the image and start the development stack
 up: ## Start the stack in the background
 	$(COMPOSE) up --detach
 
+monitor: ## Start the stack with Prometheus, its alerts, and Grafana on http://127.0.0.1:3000
+	$(MONITOR) up --detach
+
 down: ## Stop the stack; the data stay
-	$(COMPOSE) down
+	$(MONITOR) down
 
 restart: ## Restart the service
 	$(COMPOSE) restart api
@@ -122,10 +127,11 @@ status: ## Say which containers run
 log: ## Follow the log
 	$(COMPOSE) logs --follow --tail=100
 
-livecheck: ## Fail unless the service answers
-	@curl --fail --silent --show-error --max-time 10 "$(BASE)/api/v1/ann/?count=1" | grep -q '"count"' && echo "alive"
+livecheck: ## Fail unless queries are answered, and say why
+	@curl --fail-with-body --silent --show-error --max-time 10 "$(BASE)/readyz" && echo
 
-health: status livecheck ## Containers, and whether the service answers
+health: status ## Containers, and whether all is well: store, index, model, adds
+	@curl --fail-with-body --silent --show-error --max-time 10 "$(BASE)/api/v1/health" && echo
 
 clean: ## Remove the virtual environment, the caches and the demo's picture; data and images stay
 	rm -rf $(VENV) demo-output .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* htmlcov

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -31,6 +32,13 @@ class RequestIdFilter(logging.Filter):
         """Let every record pass."""
         record.request_id = request_id.current()
         return True
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to where the standard error goes now, whatever becomes of descriptor 2 later (`native_output.py`)."""
+
+    def __init__(self) -> None:
+        super().__init__(os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace"))
 
 
 class HumanFormatter(logging.Formatter):
@@ -84,7 +92,7 @@ def configuration(level: str, form: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter}},
         "filters": {"request": {"()": RequestIdFilter}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
+        "handlers": {"stderr": {"()": StderrHandler, "formatter": "line", "filters": ["request"]}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {"gunicorn.error": own, "gunicorn.access": own, **dict.fromkeys(_TALKATIVE, quiet)},
     }

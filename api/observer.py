@@ -62,7 +62,7 @@ class RequestObserver:
         body = app(environ, start)
         answer = Answer(
             environ["REQUEST_METHOD"],
-            environ.get("RAW_URI") or f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}".rstrip("?"),
+            _target(environ),
             self._route(environ),
             status,
             size,
@@ -98,6 +98,12 @@ class RequestObserver:
     def _route(self, environ: dict[str, Any]) -> str:
         template = environ.get(_ROUTE) or self.route_of(environ["PATH_INFO"])
         return UNMATCHED if template is None else _label(template)
+
+
+def _target(environ: dict[str, Any]) -> str:
+    path: str = environ.get("RAW_URI", environ["PATH_INFO"]).partition("?")[0]  # as it came, where the server says it
+    query = environ.get("QUERY_STRING")
+    return f"{path}?{query}" if query else path
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from PIL import Image
 
 from embeddings.errors import ModelError
 from embeddings.model import ConvertedModel, ModelDescription
+from embeddings.native_output import caught_stderr
 
 logger = logging.getLogger(__name__)
 
@@ -145,10 +146,13 @@ def _load(model: ConvertedModel, threads: int) -> Network:
     description = model.description
     content = _read(model)
     try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
+        with caught_stderr() as lines:
+            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"the weights {model.path} are no LiteRT model: {error}") from error
+    for line in lines:
+        logger.debug("the runtime says: %s", line)
     size = description.input_size
     input_index = _sole_tensor(model, interpreter.get_input_details(), (1, size, size, 3))
     output_index = _sole_tensor(model, interpreter.get_output_details(), (1, description.dim))

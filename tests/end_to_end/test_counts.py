@@ -1,0 +1,112 @@
+"""What `/metrics` of several workers tells is what their clients counted, also after one of them was killed."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+
+import requests
+
+from tests.end_to_end.service import Service, manage
+from tests.photo_server import PhotoServer, wait_until
+
+Counts = collections.Counter[tuple[str, str, int]]
+A = "/api/v1/ann"
+CLIENTS, ROUNDS = 4, 6
+
+
+def told(service: Service) -> Counts:
+    """Read what was counted, but for the questions after it."""
+    text = requests.get(f"http://127.0.0.1:{service.port}/metrics", timeout=30).text
+    pattern = r'^robotoff_ann_requests_total\{method="(\w+)",route="(.*)",status="(\d+)"\} (\S+)$'
+    found = re.findall(pattern, text, re.MULTILINE)
+    counts = {(method, route, int(status)): int(float(count)) for method, route, status, count in found}
+    return Counts({key: count for key, count in counts.items() if key[1] != "/metrics"})
+
+
+def workers(service: Service) -> set[int]:
+    pid = service.process.pid
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def load(service: Service, photos: PhotoServer, client: int) -> Counts:
+    """Ask good and bad questions, and count the answers."""
+    counts = Counts()
+
+    def ask(method: str, route: str, path: str, expected: int, **arguments: object) -> None:
+        answer = requests.request(method, f"http://127.0.0.1:{service.port}{path}", timeout=30, **arguments)  # type: ignore[arg-type]
+        assert answer.status_code == expected, answer.text
+        assert answer.headers["X-Request-ID"]
+        counts[method, route, answer.status_code] += 1
+
+    for number in range(ROUNDS):
+        logo_id = 1000 * client + number + 1
+        logos = [{"id": logo_id, "bounding_box": [0.1, 0.1, 0.9, 0.9]}]
+        ask("POST", f"{A}/add", f"{A}/add", 200, json={"image_url": photos.url("/1.jpg"), "logos": logos})
+        ask("GET", A + "/{logo_id}", f"{A}/{logo_id}?count=3", 200)
+        ask("GET", A + "/{logo_id}", f"{A}/{10**9 + number}", 404)
+        ask("GET", A, f"{A}?count=0", 400)
+        ask("GET", "unmatched", f"/{client}/{number}", 404)
+        ask("PUT", f"{A}/count", f"{A}/count", 405)
+        counts["GET", "unmatched", 408] += send(service, b"GET /late HTTP/1.1\r\nHost: x\r\n", 408)
+        counts["other", "unmatched", 400] += send(service, b"GET / HTTP/9\r\n\r\n", 400)
+        counts["GET", "unmatched", 431] += send(service, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431)
+    return counts
+
+
+def send(service: Service, sent: bytes, expected: int) -> int:
+    with socket.create_connection(("127.0.0.1", service.port), 20) as client:
+        client.sendall(sent)
+        answer = b""
+        while part := client.recv(2**16):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % expected)
+    assert re.search(rb"\r\nX-Request-ID: [0-9a-f]{16}(\r\n|$)", head)
+    assert set(json.loads(body)) == {"title", "description"}
+    return 1
+
+
+def test_counts_are_those_of_the_clients(tmp_path: Path, photos: PhotoServer) -> None:
+    def load_from(first: int) -> Counts:
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            jobs = [pool.submit(load, service, photos, first + client) for client in range(CLIENTS)]
+            return sum((job.result() for job in jobs), Counts())
+
+    with Service(tmp_path / "data", workers=2, ANN_RECEIVE_SECONDS="0.3") as service:
+        started = told(service)
+        expected = load_from(0)
+        assert sum(expected.values()) == 9 * CLIENTS * ROUNDS
+        assert told(service) - started == expected
+
+        killed = max(workers(service))
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: len(workers(service) - {killed}) == 2)
+        assert told(service) - started == expected
+        expected += load_from(CLIENTS)
+        assert told(service) - started == expected
+
+
+def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoServer) -> None:
+    with Service(tmp_path / "data", workers=2, ANN_LOG_FORMAT="json") as service:
+        assert service.add(photos.url("/1.jpg"), 1).json() == {"added": 1}
+        send(service, b"GET / HTTP/9\r\n\r\n", 400)
+        assert manage(tmp_path / "data", "generate-index", "--tree-count", "2", ANN_LOG_FORMAT="json").returncode == 0
+        wait_until(lambda: service.log.count("logos from") == 2)
+        os.kill(service.worker_pid, signal.SIGKILL)
+        wait_until(lambda: service.log.count("Booting worker") == 3)
+        service.terminate()
+        lines = [json.loads(line) for line in service.log.splitlines()]
+        messages = " ".join(line["message"] for line in lines)
+        assert {"gunicorn.error", "access", "index.watched_index", "embeddings.embedder"} <= {
+            line["logger"] for line in lines
+        }
+        assert all({"time", "level", "logger", "message", "process"} <= set(line) for line in lines)
+        assert "Starting gunicorn" in messages
+        assert "Shutting down" in messages
