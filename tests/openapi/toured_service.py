@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ TOUR_PHOTOS = ("photo-002.jpg", "photo-003.jpg")
 class TouredService(Service):
     """The service, and the photos that it may fetch; deleting is allowed, so that there is every operation."""
 
-    def __init__(self, folder: Path, photos: PhotoServer) -> None:
-        super().__init__(folder / "data", ANN_ALLOW_DELETE="1")
+    def __init__(self, folder: Path, photos: PhotoServer, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder / "data", workers=1, **{"ANN_ALLOW_DELETE": "1", **(settings or {})})
         self.photos = photos
         drawn = list(make_photos(12, 1))
         photos.photos = {f"/{photo.name}": photo.jpeg for photo in drawn}
