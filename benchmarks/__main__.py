@@ -13,7 +13,19 @@ from pathlib import Path
 
 import click
 
-from benchmarks import add, cold_start, embedding, memory, original, query, recall, store_append, store_read
+from benchmarks import (
+    add,
+    cold_start,
+    embedding,
+    image_query,
+    index_map,
+    memory,
+    original,
+    query,
+    recall,
+    store_append,
+    store_read,
+)
 from benchmarks.fixture import Fixture, Scale
 from benchmarks.table import Row, machine, render
 
@@ -22,6 +34,8 @@ ROWS: dict[str, Callable[[Fixture], list[Row]]] = {
     "recall": recall.measure,
     "embedding": embedding.measure,
     "add": add.measure,
+    "image-query": image_query.measure,
+    "map": index_map.measure,
     "cold-start": cold_start.measure,
     "memory": memory.measure,
     "append": store_append.measure,

@@ -45,8 +45,8 @@ def measure(fixture: Fixture) -> list[Row]:
     """Measure how many logos are added a second, by one client and by two."""
     model = locate_model(Settings().model, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
-    inputs = itertools.cycle([preprocess(_cropped(photo), model.description) for photo in photos])
-    bare, logo_ids, seconds = _Bare(model), itertools.count(1), fixture.scale.seconds
+    inputs = itertools.cycle([preprocess(cropped(photo), model.description) for photo in photos])
+    bare, logo_ids, seconds = Bare(model), itertools.count(1), fixture.scale.seconds
     with (
         PhotoServer({f"/{number}.jpg": photo for number, photo in enumerate(photos)}) as server,
         Service(fixture.scratch / "adds", workers=WORKERS, ANN_STORE_CAPACITY=str(CAPACITY)) as service,
@@ -59,7 +59,7 @@ def measure(fixture: Fixture) -> list[Row]:
             return sum(client.result() for client in adding)
 
         measures: list[Callable[[], float]] = [partial(add, clients) for clients in CLIENTS]
-        measures.append(lambda: _rate(lambda: bare.embed(next(inputs)), seconds))
+        measures.append(lambda: rate(lambda: bare.embed(next(inputs)), seconds))
         for warm_up in measures:
             for _ in range(WORKERS):  # either worker loads the network with its first logo
                 warm_up()
@@ -82,7 +82,7 @@ def draw_photos(count: int, seed: int) -> list[bytes]:
     return photos
 
 
-class _Bare:
+class Bare:
     """The runtime alone, with the threads that the service gives it."""
 
     def __init__(self, model: ConvertedModel) -> None:
@@ -92,17 +92,20 @@ class _Bare:
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vector, `(dim,)`, of what the network sees of a crop."""
         self._interpreter.set_tensor(self._input, pixels[np.newaxis])
         self._interpreter.invoke()
         vector: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
         return vector
 
 
-def _cropped(photo: bytes) -> Image.Image:
+def cropped(photo: bytes) -> Image.Image:
+    """Cut the logo out of one of the drawn photos."""
     return crop_logo(decode_rgb(photo, max_pixels=WIDTH * HEIGHT), BOX, logo_id=1, max_pixels=WIDTH * HEIGHT)
 
 
-def _rate(act: Callable[[], object], seconds: float) -> float:
+def rate(act: Callable[[], object], seconds: float) -> float:
+    """Measure how often a second something can be done."""
     started, done = time.monotonic(), 0
     while (elapsed := time.monotonic() - started) < seconds:
         act()
@@ -118,7 +121,7 @@ def _rate_of_adds(port: int, urls: Sequence[str], logo_ids: Iterator[int], secon
             answer = client.ask(_request(urls[logo_id % len(urls)], logo_id))
             assert json.loads(answer) == {"added": 1}, answer
 
-        return _rate(add, seconds)
+        return rate(add, seconds)
 
 
 def _request(url: str, logo_id: int) -> bytes:

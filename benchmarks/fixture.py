@@ -125,7 +125,7 @@ class Fixture:
         self.say(" ".join(words))
         started = time.monotonic()
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index", "--nice", "0", *arguments],
+            [sys.executable, "manage.py", "generate-index", "--nice", "0", "--no-map", *arguments],
             cwd=ROOT,
             env=environment(data_dir),
             stdout=subprocess.DEVNULL,

@@ -104,7 +104,7 @@ def _build(folder: Path, *arguments: str) -> tuple[float, int]:
 @contextmanager
 def _building(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "generate-index", *arguments],
+        [sys.executable, "manage.py", "generate-index", "--no-map", *arguments],
         cwd=ROOT,
         env=environment(folder),
         stderr=subprocess.DEVNULL,
