@@ -169,7 +169,9 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         "/count": resources.CountResource(parts.store),
         FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
         "/stored": resources.StoredResource(parts.store),
-    } | explorer_resources.routes(parts.store, parts.catalog, IndexMaps(settings.data_dir))
+    }
+    maps = IndexMaps(settings.data_dir)
+    routes |= explorer_resources.routes(parts.store, parts.catalog, maps, max_logos=settings.max_batch_logos)
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:

@@ -1,4 +1,4 @@
-"""What the explorer's page asks besides neighbours: how an index is, and its map."""
+"""What the explorer's page asks besides neighbours: how an index is, its map, and where logos were seen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import falcon
 
 from api.errors import without_folders
 from api.index_maps import IndexMaps
+from api.parameters import logo_ids_of
 from api.waiting import WaitingLogos
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
@@ -47,7 +48,7 @@ class StatusResource:
             "map_points": self.maps.of(status).points,
             "indexes": self.catalog.names(),
             "model": self.store.stamp.name,
-            "keeps_provenance": bool(getattr(self.store, "keeps_provenance", False)),
+            "keeps_provenance": self.store.keeps_provenance,
         }
 
     def _waiting(self, status: IndexStatus, stored: int) -> int:
@@ -72,9 +73,27 @@ class MapResource:
         found.answer.answer(req, resp)
 
 
-def routes(store: EmbeddingStore, catalog: IndexCatalog, maps: IndexMaps) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ProvenanceResource:
+    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and where on them."""
+
+    store: EmbeddingStore
+    max_logos: int
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
+        known = self.store.provenance(logo_ids_of(req, self.max_logos))
+        found = {
+            str(logo_id): {"image_url": origin.image_url, "bounding_box": origin.bounding_box}
+            for logo_id, origin in known.items()
+        }
+        resp.media = {"provenance": found, "count": len(found)}
+
+
+def routes(store: EmbeddingStore, catalog: IndexCatalog, maps: IndexMaps, *, max_logos: int) -> dict[str, Any]:
     """Return the resources by their paths, below that of the API."""
     return {
         "/status": StatusResource(store, catalog, maps, WaitingLogos(store)),
         "/map": MapResource(catalog, maps),
+        "/provenance": ProvenanceResource(store, max_logos),
     }
