@@ -14,14 +14,16 @@ from benchmarks.fixture import Fixture, settle
 from benchmarks.logos import DIM, draw_logos
 from benchmarks.table import Ratio, Row
 from embeddings.layout import ModelStamp
+from embeddings.provenance import RECORD_BYTES, Provenance
 from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 
 CAPACITY = 100_000
 APPENDS = 150  # a repetition
 REACH = 1.5
-CONTENT_BYTES = 4 * DIM + 4
+CONTENT_BYTES = 4 * DIM + 4 + RECORD_BYTES
 ID_BYTES = 8
+ORIGIN = Provenance("https://images.openfoodfacts.org/images/products/327/408/000/5003/1.jpg", (0.41, 0.2, 0.6, 0.65))
 
 
 def measure(fixture: Fixture) -> list[Row]:
@@ -40,7 +42,7 @@ def measure(fixture: Fixture) -> list[Row]:
         with EmbeddingStore(path) as store:
 
             def append(row: int) -> None:
-                store.append(logo_ids[row : row + 1], vectors[row : row + 1])
+                store.append(logo_ids[row : row + 1], vectors[row : row + 1], [ORIGIN])
 
             for rows in np.split(np.arange(appends), scale.repetitions):
                 pairs = [

@@ -11,7 +11,7 @@ from embeddings.backup import backup_store
 from embeddings.errors import StoreError
 from embeddings.rewrite import prepare_store, rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, Expectation, vectors_of
+from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.ext4_writers import DIM, SMALL, STORE, Told, backup_path, created_path
 
 
@@ -80,7 +80,7 @@ class Promises:
         after = Expectation(self.expectation.stored | {*ids}, self.expectation.deleted)
         wrong = []
         with EmbeddingStore(home / STORE) as store:
-            new = store.append(ids, vectors_of(ids, DIM))
+            new = store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
             if new != [*ids] or store.missing(ids):
                 wrong.append(f"the next append stored {new}, not {[*ids]}, and lacks {store.missing(ids)}")
         if any(home.glob(f"{STORE}.*ing")):

@@ -19,7 +19,7 @@ from embeddings.errors import BackupError, StoreError
 from embeddings.layout import inspect
 from embeddings.rewrite import prepare_store, rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, vectors_of
+from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 17  # a row may lie on two pages
 CAPACITY = 400_000
@@ -114,7 +114,7 @@ class Appender(Writer):
             tell("deleted", began, gone)
         else:
             ids = self.take(self.dice.choices(_SIZES, _WEIGHTS)[0])
-            new = self.store.append(ids, vectors_of(ids, DIM))
+            new = self.store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
             assert new == [*ids]
             tell("added", began, ids)
             self.own += new[:20]
@@ -147,7 +147,7 @@ class Creator(Writer):
         prepare_store(path, capacity=SMALL, dim=DIM, stamp=STAMP)
         tell("created", began, [number])
         with EmbeddingStore(path) as store:
-            store.append([number], vectors_of([number], DIM))
+            store.append([number], vectors_of([number], DIM), provenance_of([number]))
         tell("filled", began, [number])
 
 

@@ -22,7 +22,7 @@ from embeddings.errors import EmbeddingsError
 from embeddings.layout import HEADER_BYTES, create_store, inspect
 from embeddings.rewrite import prepare_store, rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, vectors_of
+from torture.expectation import STAMP, provenance_of, vectors_of
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
@@ -92,7 +92,7 @@ class _Trial:
             len(store)
             [*store.verify()]
             with suppress(EmbeddingsError):
-                self._served.update(store.append(_NEW, vectors_of(_NEW, _DIM)))
+                self._served.update(store.append(_NEW, vectors_of(_NEW, _DIM), provenance_of(_NEW)))
         self._look_for_losses("an append")
         with suppress(EmbeddingsError):
             rewrite_store(self._path)
@@ -120,9 +120,14 @@ class _Trial:
             served.add(logo_id)
             if self._has_checksums and not np.array_equal(embedding, vectors_of([logo_id], store.dim)[0]):
                 self.wrong.append(f"a wrong embedding was served of logo {logo_id}")
-        for ids, embeddings in store.snapshot().blocks():
+        for ids, embeddings, origins in store.snapshot().blocks_with_provenance():
             if self._has_checksums and not np.array_equal(embeddings, vectors_of(ids, store.dim)):
                 self.wrong.append(f"a snapshot holds a wrong embedding of one of the logos {ids.tolist()}")
+            if any(origin not in (None, due) for origin, due in zip(origins, provenance_of(ids.tolist()), strict=True)):
+                self.wrong.append(f"a snapshot holds wrong provenance of one of the logos {ids.tolist()}")
+        few = [*_IDS, *_NEW]
+        if any(origin != provenance_of([logo_id])[0] for logo_id, origin in store.provenance(few).items()):
+            self.wrong.append("wrong provenance was served")
         if self._has_checksums and _DELETED in served:
             self.wrong.append(f"logo {_DELETED}, which was deleted, is back")
         return served
@@ -131,7 +136,7 @@ class _Trial:
 def _ours(path: Path) -> _Sample:
     create_store(path, capacity=_CAPACITY, dim=_DIM, stamp=STAMP)
     with EmbeddingStore(path) as store:
-        store.append(_IDS, vectors_of(_IDS, _DIM))
+        store.append(_IDS, vectors_of(_IDS, _DIM), provenance_of(_IDS))
         store.delete([_DELETED])
     with h5py.File(path, "r") as hdf5:
         data = {

@@ -27,7 +27,7 @@ from embeddings.id_table import WINDOW
 from embeddings.layout import create_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, Expectation, vectors_of
+from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import ChildError, Herd, Tell
 from torture.kills import clean_processes
 from torture.report import HEADER, Finding
@@ -116,7 +116,7 @@ class Crowd:
                 ids = chance.sample(range(first, first + _BLOCK), _BLOCK)
                 while ids and not self._ending[0]:
                     batch = [ids.pop() for _ in range(min(len(ids), chance.choice([1, 1, 3, 20, 150])))]
-                    new = store.append(batch, vectors_of(batch, DIM))
+                    new = store.append(batch, vectors_of(batch, DIM), provenance_of(batch))
                     self._new[number, new] = self._there[number, batch] = 1
                     self._latest[number] = batch[-1]
                     self._counts[0, number] += self._look_for_the_latest(store, seen)
@@ -136,7 +136,7 @@ class Crowd:
         del tell
         with EmbeddingStore(self.path) as store:
             for logo_id in itertools.count(_GONE):
-                store.append([logo_id], vectors_of([logo_id], DIM))
+                store.append([logo_id], vectors_of([logo_id], DIM), provenance_of([logo_id]))
                 assert store.delete([logo_id]) == [logo_id], f"logo {logo_id} is stored, but not deleted"
                 self._latest[-1] = logo_id
 
@@ -146,7 +146,7 @@ class Crowd:
         with EmbeddingStore(self.path) as store:
             for batch in range(_BATCHES):
                 ids = np.arange(_BIG + batch * WINDOW, _BIG + (batch + 1) * WINDOW)
-                assert store.append(ids, vectors_of(ids, DIM)) == ids.tolist()
+                assert store.append(ids, vectors_of(ids, DIM), provenance_of(ids)) == ids.tolist()
                 self._big[0] += WINDOW
                 looks = self._counts[1].sum()
                 while self._counts[1].sum() < looks + _READERS:

@@ -12,7 +12,7 @@ from embeddings.backup import backup_store, restore_store
 from embeddings.layout import CRC_BYTES, ID_BYTES, inspect
 from embeddings.repair import repair_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import Expectation, vectors_of
+from torture.expectation import Expectation, provenance_of, vectors_of
 from torture.kill_children import ASKS, ASKS_APPEND, ASKS_DELETE, DONE, Record, Tell, Work
 from torture.kill_writers import DIM, REGION, SHARED_IDS, Stage, repeating
 
@@ -100,7 +100,7 @@ class _Saved(Stage):
         self.backup = self.home / "backups" / "b.hdf5"
         self.backup.parent.mkdir()
         with EmbeddingStore(self.path) as store:
-            store.append(_SAVED_IDS, vectors_of(_SAVED_IDS, DIM))
+            store.append(_SAVED_IDS, vectors_of(_SAVED_IDS, DIM), provenance_of(_SAVED_IDS))
             store.delete(_SAVED_IDS[:20])
         self.expectation = Expectation(set(_SAVED_IDS[20:]), set(_SAVED_IDS[:20]))
         backup_store(self.path, self.backup)
@@ -123,7 +123,7 @@ class Restoring(_Saved):
         self._saved, self._restored = self.expectation, False
         more = range(REGION - 100, REGION - 50)
         with EmbeddingStore(self.path) as store:
-            store.append(more, vectors_of(more, DIM))
+            store.append(more, vectors_of(more, DIM), provenance_of(more))
             store.delete(_SAVED_IDS[20:40])
         self.expectation = Expectation({*_SAVED_IDS[40:], *more}, set(_SAVED_IDS[:40]))
         self._current = Expectation(set(self.expectation.stored), set(self.expectation.deleted))

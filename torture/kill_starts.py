@@ -72,6 +72,7 @@ class Migrating(Creating):
         """Put a file of the original into place."""
         self.path.write_bytes(_original())
         self.expectation.stored.update(_ORIGINAL_IDS)
+        self.expectation.bare.update(_ORIGINAL_IDS)
 
     def judge_left(self) -> list[str]:
         """Return what is wrong before anybody starts again."""

@@ -18,7 +18,7 @@ from embeddings.errors import StoreError, StoreFullError
 from embeddings.layout import create_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, Expectation, vectors_of
+from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import (
     ANSWERS,
     APPENDED,
@@ -135,7 +135,7 @@ class Stage:
         embeddings = vectors_of(batch, DIM)
         self.tell(Record(ASKS_APPEND, number, ids.start, len(ids)), tell)
         gone, here = self.expectation.deleted.intersection(ids), self.expectation.stored.intersection(ids)
-        new = store.append(batch, embeddings)
+        new = store.append(batch, embeddings, provenance_of(batch.tolist()))
         assert not here.intersection(new), f"stored again: {sorted(here.intersection(new))}"
         assert gone.issubset(new), f"deleted, but not stored again: {sorted(gone.difference(new))}"
         self.tell(Record(APPENDED, number, ids.start, len(ids)), tell)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.id_table import KnownRows
+from embeddings.provenance import Records
 from embeddings.store_file import StoreFile
 
 
@@ -77,6 +78,24 @@ def _ids_first(of: str) -> Iterator[None]:
 
 
 @contextmanager
+def _provenance_last() -> Iterator[None]:
+    """Write the provenance of new rows after their ids."""
+    records, ids = StoreFile.write_records, StoreFile.write_ids
+    late: dict[StoreFile, tuple[int, Records]] = {}
+
+    def write_records(file: StoreFile, first: int, of_rows: Records) -> None:
+        late[file] = first, of_rows
+
+    def write_ids(file: StoreFile, first: int, slots: NDArray[np.int64]) -> None:
+        ids(file, first, slots)
+        if file in late:
+            records(file, *late.pop(file))
+
+    with mock.patch.multiple(StoreFile, write_records=write_records, write_ids=write_ids):
+        yield
+
+
+@contextmanager
 def _no_sync_of_files(*endings: str) -> Iterator[None]:
     """Leave out the syncs of store files whose names end so."""
     sync = StoreFile.sync
@@ -126,6 +145,7 @@ RECORDED = {
     "append without a sync before the ids": Mutant("append", _no_sync_after("content")),
     "append without a sync after the ids": Mutant("append", _no_sync_after("ids")),
     "append ids before content": Mutant("append", lambda: _ids_first("logos")),
+    "append provenance after the ids": Mutant("append", _provenance_last),
     "answer for others without a sync": Mutant("take_turns", lambda: mock.patch.object(KnownRows, "make_durable")),
     "delete without a sync": Mutant("delete", _no_sync_after("deletion")),
     "link a new store before it is synced": Mutant("create", lambda: _no_fsync_of(stat.S_ISREG)),

@@ -15,7 +15,7 @@ from embeddings.repair import repair_store
 from embeddings.rewrite import prepare_store, rewrite_store
 from embeddings.store import EmbeddingStore
 from torture.disk_model import SECTOR
-from torture.expectation import STAMP, Expectation, vectors_of
+from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.power_writer import DIM, backup_path, garbage, original_path, store_path
 
 _NEW = [10**6, 10**6 + 1, 10**6 + 2]  # ids that no writer uses
@@ -59,6 +59,9 @@ class Promises:
             case "appended":
                 self.appending = []
                 self.of_store.stored.update(ids)
+            case "found":
+                self.of_store.stored.update(ids)
+                self.of_store.bare.update(ids)
             case "deleting":
                 self.deleting = ids
                 self.of_store.stored.difference_update(ids)
@@ -107,7 +110,7 @@ def store_losses(root: Path, promises: Promises) -> list[str]:
         forgotten = expected.deleted - store.deleted_among(expected.deleted)
         losses += [f"forgot that these were deleted: {sorted(forgotten)}"] if forgotten else []
         added = [*_NEW, *promises.appending]
-        store.append(added, vectors_of(added, DIM))
+        store.append(added, vectors_of(added, DIM), provenance_of(added))
         store.delete(promises.deleting)
     expected.stored |= {*added}
     expected.deleted |= {*promises.deleting}
@@ -190,7 +193,7 @@ def served_losses(root: Path, promises: Promises) -> list[str]:
                         losses.append(f"served a wrong embedding of logo {logo_id}{step}")
                 except DamagedRowError:
                     pass
-            store.append(_NEW, vectors_of(_NEW, DIM))
+            store.append(_NEW, vectors_of(_NEW, DIM), provenance_of(_NEW))
     return losses
 
 

@@ -18,7 +18,7 @@ from embeddings.backup import backup_store
 from embeddings.rewrite import prepare_store
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
-from torture.expectation import STAMP, vectors_of
+from torture.expectation import STAMP, provenance_of, vectors_of
 
 ACKNOWLEDGEMENTS = "/acks"  # the file, from the root; what is written to it is not on the disk
 DIM = 160  # a row is 640 bytes: a sector may hold parts of two rows, and a row lies in two or three sectors
@@ -85,7 +85,7 @@ class Writer:
     def append(self, store: EmbeddingStore, ids: Sequence[int]) -> None:
         """Append, and say so."""
         self.say("appending", ids)
-        store.append(ids, vectors_of(ids, DIM))
+        store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
         self.say("appended", ids)
 
     def delete(self, store: EmbeddingStore, ids: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from embeddings.layout import sync_directory
 from embeddings.repair import repair_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import vectors_of
+from torture.expectation import provenance_of, vectors_of
 from torture.mutants import RECORDED
 from torture.power_writer import DIM, Writer, garbage, killed_before_sync, original_path
 
@@ -48,7 +48,7 @@ def take_turns(writer: Writer) -> None:
             ids = writer.new()
             if turn % 3 == 2:
                 with EmbeddingStore(writer.path) as third, killed_before_sync(2):
-                    third.append(ids, vectors_of(ids, DIM))
+                    third.append(ids, vectors_of(ids, DIM), provenance_of(ids))
             if turn % 6 == 5:
                 writer.say("appended", sorted({*ids} - {*other.missing(ids)}))
             writer.append(one if turn % 2 else other, [*ids, *writer.new(2)])
@@ -108,7 +108,7 @@ def _lay_out_original(writer: Writer) -> None:
         with h5py.File(path, "w") as hdf5:
             hdf5.create_dataset("embedding", (80, DIM), "f", chunks=(20, 32))[: len(ids)] = vectors_of(ids, DIM)
             hdf5.create_dataset("external_id", (80,), "i", chunks=True)[: len(ids)] = ids
-    writer.say("appended", ids)
+    writer.say("found", ids)
     writer.say("begin")
 
 

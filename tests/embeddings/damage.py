@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embeddings.layout import Offsets, create_store, inspect
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, vectors_of
+from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 4
 
@@ -15,7 +15,7 @@ def store_of(path: Path, *ids: int, capacity: int = 100) -> EmbeddingStore:
     """Make a store that holds `vectors_of` some ids, in this order."""
     create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
     store = EmbeddingStore(path)
-    store.append(ids, vectors_of(ids, DIM))
+    store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
     return store
 
 

@@ -16,13 +16,13 @@ from embeddings.repair import repair_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
 from tests.embeddings.damage import DIM, damage_embedding, damage_id, store_of
-from torture.expectation import Expectation, vectors_of
+from torture.expectation import Expectation, provenance_of, vectors_of
 
 MANY = 9000  # rows: more than two blocks
 
 
 def add(store: EmbeddingStore, *ids: int) -> None:
-    assert store.append(ids, vectors_of(ids, DIM)) == [*ids]
+    assert store.append(ids, vectors_of(ids, DIM), provenance_of(ids)) == [*ids]
 
 
 def test_a_backup_is_a_store_of_the_same_logos_and_as_sparse(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_backup_under_write_load_is_restored_and_whole(tmp_path: Path) -> None
     def write() -> None:
         while not stop.is_set():
             ids = range(stored[-1] + 1, stored[-1] + 8)
-            store.append(ids, vectors_of(ids, DIM))
+            store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
             stored.extend(ids)
             deleted.extend(store.delete([deleted[-1] + 1]))
 

@@ -15,7 +15,7 @@ from embeddings.repair import QUARANTINED, RepairReport, repair_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
 from tests.embeddings.damage import DIM, damage_embedding, damage_id, embedding_offset, store_of
-from torture.expectation import Expectation, vectors_of
+from torture.expectation import Expectation, provenance_of, vectors_of
 
 
 def test_a_sound_store_needs_no_repair(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_damaged_rows_are_put_aside_and_their_logos_may_come_again(tmp_path: Pat
         assert file["external_id"][:].tolist() == [2, 4]
         assert np.array_equal(file["embedding"][:][:, 1:], vectors_of([2, 4], DIM)[:, 1:])
         assert file["crc32"].shape == (2,)
-    assert running.append([2, 4], vectors_of([2, 4], DIM)) == [2, 4]
+    assert running.append([2, 4], vectors_of([2, 4], DIM), provenance_of([2, 4])) == [2, 4]
     assert Expectation({1, 2, 3, 4}).losses(store.path) == []
 
 

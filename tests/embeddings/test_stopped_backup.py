@@ -16,9 +16,9 @@ from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
 from embeddings.store_file import StoreFile
 from tests.embeddings.damage import DIM, damage_embedding, store_of
-from torture.expectation import Expectation, vectors_of
+from torture.expectation import Expectation, provenance_of, vectors_of
 
-WRITES = 3  # of a block: embeddings, checksums, ids
+WRITES = 4  # of a block: embeddings, checksums, provenance, ids
 
 
 class StoppedError(Exception):
@@ -46,7 +46,7 @@ def back_up_until(store: EmbeddingStore, backup: Path, writes: int, *, block: in
 
 
 def add(store: EmbeddingStore, *ids: int) -> None:
-    assert store.append(ids, vectors_of(ids, DIM)) == [*ids]
+    assert store.append(ids, vectors_of(ids, DIM), provenance_of(ids)) == [*ids]
 
 
 def delete_and_add_again(store: EmbeddingStore, *ids: int) -> None:

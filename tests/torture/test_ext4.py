@@ -10,7 +10,7 @@ import pytest
 from embeddings.backup import backup_store
 from embeddings.layout import create_store
 from embeddings.store import EmbeddingStore
-from torture.expectation import STAMP, vectors_of
+from torture.expectation import STAMP, provenance_of, vectors_of
 from torture.ext4 import run
 from torture.ext4_image import Ext4Image, MountError
 from torture.ext4_promises import Promises
@@ -98,7 +98,7 @@ def new_store(path: Path, *ids: int) -> None:
     path.parent.mkdir(exist_ok=True)
     create_store(path, capacity=SMALL, dim=DIM, stamp=STAMP)
     with EmbeddingStore(path) as store:
-        store.append(ids, vectors_of(ids, DIM))
+        store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
 
 
 def test_promises_are_judged_as_they_were_told(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_backup_owes_what_was_promised_before_it_began(tmp_path: Path) -> None
     new_store(tmp_path / STORE, 1, 2)
     backup_store(tmp_path / STORE, backup_path(tmp_path, 9))
     with EmbeddingStore(tmp_path / STORE) as store:
-        store.append([3], vectors_of([3], DIM))
+        store.append([3], vectors_of([3], DIM), provenance_of([3]))
         store.delete([2])
     promises = Promises()
     promises.take(Told("added", 0, 1, [1, 2]))
