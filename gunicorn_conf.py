@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from api import log_lines, worker
+from api.client_limits import ClientLimits
 from api.gunicorn_logger import GunicornLogger
 from api.metric_files import MetricFiles
 from api.paths import body_sizes
@@ -70,7 +71,7 @@ except SettingsError as error:
 class BufferingWorker(worker.BufferingWorker):
     """gunicorn's threads, kept from waiting for clients."""
 
-    limits = worker.ClientLimits(
+    limits = ClientLimits(
         receive_seconds=_settings.receive_seconds,
         send_seconds=_settings.send_seconds,
         bodies=body_sizes(usual=_settings.max_body_bytes, image=_settings.image_max_bytes),

@@ -6,6 +6,7 @@ has none to read; the worker's loop fills the one side and empties the other.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import re
 import socket
@@ -48,6 +49,7 @@ class ClientSocket:
         self._held = b""
         self._pieces: Iterator[bytes] | None = None
         self._pieces_bytes = 0
+        self._context = contextvars.Context()
 
     def begin_answer(self) -> None:
         """Hold back what is sent next, the head, until its body follows: one packet is faster than two."""
@@ -79,6 +81,7 @@ class ClientSocket:
             held_bytes: how much memory they take until the last one is made.
         """
         self._pieces, self._pieces_bytes = pieces, held_bytes
+        self._context = contextvars.copy_context()  # of the request, for the lines that making them logs
         self.unsent_bytes += held_bytes
         if not self.unsent:
             self._make_piece()
@@ -159,9 +162,9 @@ class ClientSocket:
         if self._pieces is None:
             return
         try:
-            piece = next(self._pieces, None)
-        except Exception:
-            logger.exception("closed on a client: the rest of its answer cannot be made")
+            piece = self._context.run(next, self._pieces, None)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged
+            self._context.run(logger.exception, "closed on a client: the rest of its answer cannot be made")
             piece = None
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)

@@ -11,8 +11,7 @@ from api.connection import ClientSocket
 def lazily(pieces: Iterator[bytes], environ: Mapping[str, Any], *, held_bytes: int) -> Iterable[bytes]:
     """Return a WSGI body whose pieces the worker's loop makes one by one, as the client takes them.
 
-    Under another server than the worker's they are made at once. In the access log the body counts as empty: what is
-    written there is what a thread sent.
+    Under another server than the worker's they are made at once.
 
     Args:
         pieces: each takes at most a few milliseconds to make; the answer says their length in all.

@@ -19,7 +19,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -28,8 +27,8 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
 from api import request_id
+from api.client_limits import ClientLimits
 from api.connection import ClientSocket, Connection
-from api.paths import BodySizes
 from api.refusal import Observer, Page, Refusal
 
 _LINE_BYTES = 2**13  # of a request's first line, for the log
@@ -44,24 +43,6 @@ _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _TRANSIENT = (errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO)
 
 Waiting = OrderedDict[Connection, float]  # since when each is waited for; the longest awaited comes first
-
-
-@dataclass(frozen=True, slots=True)
-class ClientLimits:
-    """What clients may take up.
-
-    Attributes:
-        receive_seconds: how long a client may take to send a request, in all.
-        send_seconds: how long a client may take nothing of its answer.
-        bodies: the largest that are read; larger ones are for the app to refuse by their length.
-        buffer_bytes: what is held of all requests that are not whole and all answers that are not taken; with it, of
-            all requests that wait for a thread or have one and whose bodies are larger than usual.
-    """
-
-    receive_seconds: float = 20.0
-    send_seconds: float = 20.0
-    bodies: BodySizes = field(default_factory=BodySizes)
-    buffer_bytes: int = 2**28
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types

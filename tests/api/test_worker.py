@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import re
 import resource
@@ -21,7 +22,9 @@ from types import SimpleNamespace
 import pytest
 from gunicorn.config import Config
 
+from api import request_id
 from api.connection import ClientSocket
+from api.log_lines import RequestIdFilter
 from api.worker import BufferingWorker
 from tests.end_to_end.service import ROOT, free_port
 from tests.photo_server import wait_until
@@ -32,10 +35,10 @@ PIECES, PIECE = 64, 2**19  # of an answer that is made while it is sent, and the
 CONFIGURATION = f"""
 import sys, threading
 sys.path[:0] = [{str(ROOT)!r}, {{folder!r}}]
-from api import worker
+from api import client_limits, paths, worker
 
 class BufferingWorker(worker.BufferingWorker):
-    limits = worker.ClientLimits({{limits}})
+    limits = client_limits.ClientLimits({{limits}})
 
 wsgi_app, worker_class, workers, threads = "app:app", BufferingWorker, 1, {THREADS}
 bind, control_socket_disable = "127.0.0.1:{{port}}", True
@@ -197,7 +200,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With one path that takes larger bodies than others."""
-    with Server(tmp_path_factory.mktemp("roomy"), "bodies=worker.BodySizes(2**20, {'/echo': 2**22})") as server:
+    with Server(tmp_path_factory.mktemp("roomy"), "bodies=paths.BodySizes(2**20, {'/echo': 2**22})") as server:
         yield server
 
 
@@ -301,6 +304,30 @@ def test_connection_is_broken_off_when_a_piece_cannot_be_made(caplog: pytest.Log
         assert (client.unsent_bytes, len(client.unsent)) == (0, 0)
         assert "the disk is gone" in caplog.text
         client.close()
+
+
+def test_pieces_that_are_made_after_the_request_still_log_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Iterator[bytes]:
+        logging.getLogger("x").warning("a piece")
+        yield b"first"
+        raise OSError("the disk is gone")
+
+    caplog.handler.addFilter(RequestIdFilter())
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = ClientSocket(ours)
+        client.sendall(bytes(BIG))
+        request_id.begin("the-request")
+        client.send_later(broken(), held_bytes=100)
+        request_id.end()
+        assert not caplog.records
+        theirs.setblocking(False)
+        while client.unsent:
+            client.send_some()
+            with contextlib.suppress(BlockingIOError):
+                theirs.recv(2**20)
+        client.close()
+    assert [vars(record)["request_id"] for record in caplog.records] == ["the-request"] * 2
 
 
 def test_pieces_come_after_what_was_sent_before() -> None:
@@ -480,7 +507,7 @@ def test_larger_bodies_are_waited_for_where_they_are_wanted(roomy: Server, path:
 
 def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path) -> None:
     large = post(bytes(700_000), "Connection: close", path="/two-parts")
-    sizes = "bodies=worker.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
+    sizes = "bodies=paths.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
     with Server(tmp_path, sizes) as server, server.connect() as first, server.connect() as second:
         first.sendall(large)
         begun = first.recv(100)

@@ -62,7 +62,10 @@ def test_a_crowd_of_slow_clients_keeps_nobody_from_an_answer(data_dir: Path, pho
             assert service.get("/count").json() == {"count": MANY}
         assert service.add(photos.url("/1.jpg"), 7).json() == {"added": 1}
         assert service.get("/7?count=3").status_code == 200
-        assert len(service.get("/stored").json()["stored"]) == MANY + 1
+        stored = service.get("/stored", headers={"X-Request-ID": "all-ids"})
+        assert len(stored.json()["stored"]) == MANY + 1
+        assert stored.headers["X-Request-ID"] == "all-ids"
+        assert f'access [all-ids]: "GET /api/v1/ann/stored" 200 {len(stored.content)} bytes' in service.log
         assert "Traceback" not in service.log
 
 
