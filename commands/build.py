@@ -131,9 +131,11 @@ def generate_index(
             if current_generation(output) is not None:
                 logger.warning("%s has generations, which are served instead: leave OUTPUT out to publish one", output)
         else:
-            earlier = earlier_map(index_dir, weights_digest=store.stamp.digest)  # it may be removed with its generation
+            draws = with_map and settings.map_points > 0
+            # It is read now, for it may be removed with its generation.
+            earlier = earlier_map(index_dir, weights_digest=store.stamp.digest) if draws else None
             generation = publish(index_dir, build_generation, keep=keep, wait=wait)
-            if with_map and settings.map_points:
+            if draws:
                 _draw_map(generation, store, settings.map_points, earlier, seed or 0)
     if damaged:
         raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")

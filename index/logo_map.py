@@ -31,7 +31,7 @@ from index.vectors import usable_rows
 logger = logging.getLogger(__name__)
 
 POINTS = 20_000
-"""Logos on a map: what a browser draws at 60 frames a second, and half a minute of work."""
+"""Logos on a map: what a browser draws at 60 frames a second, and half a minute of work on two cores."""
 
 COMPONENTS = 50
 """Principal components that the layout is made from; van der Maaten and Hinton took 30, most have taken 50 since."""
@@ -72,7 +72,7 @@ def add_map(
         progress: is told the number of steps just done, of `index.tsne.STEPS` at most.
 
     Raises:
-        IndexDamagedError, OSError: the generation cannot be read or written.
+        OSError, ValueError: the generation cannot be read, or not be written.
     """
     ids = sampled(LogoIds.parse(read_regular(generation / TXT_NAME)).all(), max_points)
     ids, points = _reduced(ids, vectors)

@@ -3,6 +3,12 @@
 Near points attract each other (`index.near_pairs`), all points repel each other (`index.repulsion`), and gradient
 descent finds a balance. It begins from the first two principal components, which keeps what is far apart at large
 (Kobak and Berens 2019), or from an earlier layout.
+
+Of 20,000 drawn logos of 1280 values, a layout of their first 50 components takes 21 s on two cores, and of the ten
+nearest of each, six are among its ten nearest there (0.594; of the plane of the first two components, 0.013); of 1,000,
+1.3 s and 0.616. From the layout of the night before it takes 16 s, and points move by 0.2 % of the width (median), or
+by 0.4 % if a tenth of them are new. openTSNE 1.0.4 took 50 s (0.587) and 10 s (0.615), and would bring scikit-learn and
+SciPy along, 206 MB where all of the service's packages have 232 MB; umap-learn would bring Numba besides.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Of a generation whose digests are checked, every changed byte is seen. At a start, that of `index.bin` is not checked: a
 changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold, and what a
 reduced index answers is measured. The original's pair has no digests: there, only crashes, hangs, memory and other
-exceptions count.
+exceptions count. A map is refused, or shows what was drawn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from index.build import Blocks, build_index
 from index.build_reduced import build_reduced
 from index.catalog import IndexCatalog
+from index.errors import IndexDamagedError
 from index.generations import CURRENT, publish
 from index.manifest import JSON_NAME, Manifest
+from index.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
@@ -30,8 +32,11 @@ from torture.fuzz_mutation import mutate
 _NAME, _DIM, _LOGOS, _TREES = "index", 6, 60, 3
 _NEW, _AT_START, _PAIR = "new generation of an index", "generation of an index at a start", "original's index"
 _NEW_REDUCED, _REDUCED_AT_START = "new generation of a reduced index", "generation of a reduced index at a start"
+_MAP = "map of an index"
 _REDUCED = (_NEW_REDUCED, _REDUCED_AT_START)
 _IDS = np.arange(1, _LOGOS + 1) * 7
+_GENERATION = "20991231T000000Z"
+_DRAWN = LogoMap(_IDS, np.random.default_rng(1).integers(0, SIDE, (_LOGOS, 2)))
 _VECTORS = np.random.default_rng(0).normal(size=(_LOGOS, _DIM)).astype(np.float32)
 
 
@@ -45,12 +50,16 @@ class IndexFiles:
     limits = Limits()
 
     def __init__(self, directory: Path) -> None:
-        self.samples = [_NEW, _AT_START, _PAIR, *_REDUCED]
+        self.samples = [_NEW, _AT_START, _PAIR, *_REDUCED, _MAP]
         self._good = directory / "good"
         for _ in range(2):
             publish(self._good / _NAME, _build)
         current = self._good / _NAME / CURRENT
         self._link = str(current.readlink())
+        drawn = directory / _GENERATION
+        drawn.mkdir()
+        write_map(drawn, _DRAWN)
+        self._map = (drawn / MAP_NAME).read_bytes()
         self._files = {path.name: path.read_bytes() for path in sorted(current.iterdir())}
         reduced = directory / "reduced"
         reduced.mkdir()
@@ -59,12 +68,15 @@ class IndexFiles:
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
         """Change one of the files, or the link."""
-        place = _NAME if sample == _PAIR else f"{_NAME}/generations/20991231T000000Z"
+        place = _NAME if sample == _PAIR else f"{_NAME}/generations/{_GENERATION}"
+        if sample == _MAP:
+            content, changes = mutate(self._map, range(len(self._map)), chance)
+            return Case(number, sample, f"{MAP_NAME} {changes}", {f"{place}/{MAP_NAME}": content})
         good = self._reduced_files if sample in _REDUCED else self._files
         files = {f"{place}/{name}": content for name, content in good.items()}
         if sample == _PAIR:
             del files[f"{place}/{JSON_NAME}"]
-        links = {} if sample == _PAIR else {f"{_NAME}/{CURRENT}": "generations/20991231T000000Z"}
+        links = {} if sample == _PAIR else {f"{_NAME}/{CURRENT}": f"generations/{_GENERATION}"}
         victim = chance.choice([*files, *files, *links])
         if victim in links:
             links[victim], changes = _another_target(chance, self._link)
@@ -79,6 +91,8 @@ class IndexFiles:
     def attempt(self, case: Case, directory: Path) -> list[str]:
         """Start on the files, or take them in at a look; then search."""
         logging.disable()
+        if case.sample == _MAP:
+            return _wrong_map(directory / _NAME / "generations" / _GENERATION)
         if case.sample in _ALLOWED_AT_START:
             return _wrong_answers(_open(directory), _ALLOWED_AT_START[case.sample])
         data = directory / "data"
@@ -118,6 +132,18 @@ def _build(directory: Path) -> Manifest:
 
 def _open(data: Path) -> IndexCatalog:
     return IndexCatalog(data, dim=_DIM, default=_NAME, vectors=_vectors_of)
+
+
+def _wrong_map(generation: Path) -> list[str]:
+    try:
+        shown = read_map(generation)
+    except IndexDamagedError:
+        return []
+    if shown is None or not np.array_equal(shown.logo_ids, _DRAWN.logo_ids):
+        return ["the map shows other logos than were drawn"]
+    return (
+        [] if np.array_equal(shown.positions, _DRAWN.positions) else ["the map shows logos where they were not drawn"]
+    )
 
 
 def _wrong_answers(catalog: IndexCatalog, is_allowed: Callable[[Neighbours, int], bool]) -> list[str]:
