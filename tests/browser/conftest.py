@@ -5,8 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from demo.photos import Photo, make_photos
+from tests.browser import explored
+from tests.browser.explored import Explorer
+from tests.end_to_end.service import Service, manage
+from tests.photo_server import PhotoServer, wait_until
 
 FLAGS = [
     "--no-sandbox",  # root has none
@@ -38,3 +45,85 @@ def browser_page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(10_000)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def drawn() -> list[Photo]:
+    return list(make_photos(12, seed=1))
+
+
+@pytest.fixture(scope="session")
+def drawn_photos(drawn: list[Photo]) -> Iterator[PhotoServer]:
+    with PhotoServer({f"/{photo.name}": photo.jpeg for photo in drawn}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, drawn: list[Photo], drawn_photos: PhotoServer
+) -> Iterator[Service]:
+    """A service with the logos of a dozen photos, some odd ones, one that waits for the next index, and two indexes."""
+    data_dir = tmp_path_factory.mktemp("small") / "data"
+    with Service(data_dir) as service:
+        for photo in drawn:
+            explored.add_photo(service, drawn_photos, photo)
+        explored.store_odd_logos(data_dir, drawn_photos, drawn)
+        assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
+        explored.draw_map(data_dir, np.array(service.get("/stored").json()["stored"]))
+        shutil.copytree(data_dir / "efficientnet-b0", data_dir / "other", symlinks=True)
+        explored.add_photo(service, drawn_photos, drawn[1], [explored.WAITING])
+        wait_until(lambda: [service.get("/status").json()[key] for key in ("logos_waiting", "map_points")] == [1, 21])
+        yield service
+
+
+@pytest.fixture(scope="session")
+def large(browser: Browser, small: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same with a map of many points."""
+    data_dir = tmp_path_factory.mktemp("large") / "data"
+    shutil.copytree(small.data_dir, data_dir, symlinks=True)
+    explored.draw_map(data_dir, np.arange(1001, 1001 + explored.MANY))
+    with Service(data_dir) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def empty(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("empty") / "data") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def broken(browser: Browser, small: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same with a damaged index."""
+    data_dir = tmp_path_factory.mktemp("broken") / "data"
+    shutil.copytree(small.data_dir, data_dir, symlinks=True)
+    for items in data_dir.glob("efficientnet-b0/generations/*/index.bin"):
+        items.write_bytes(items.read_bytes()[:-1000])
+    with Service(data_dir) as service:
+        yield service
+
+
+@pytest.fixture
+def explorer(browser_page: Page, small: Service) -> Iterator[Explorer]:
+    yield from _explorer(browser_page, small)
+
+
+def _explorer(page: Page, service: Service) -> Iterator[Explorer]:
+    explorer = Explorer(page, f"http://127.0.0.1:{service.port}")
+    yield explorer
+    assert explorer.complaints == []
+
+
+@pytest.fixture
+def large_explorer(browser_page: Page, large: Service) -> Iterator[Explorer]:
+    yield from _explorer(browser_page, large)
+
+
+@pytest.fixture
+def empty_explorer(browser_page: Page, empty: Service) -> Iterator[Explorer]:
+    yield from _explorer(browser_page, empty)
+
+
+@pytest.fixture
+def broken_explorer(browser_page: Page, broken: Service) -> Iterator[Explorer]:
+    yield from _explorer(browser_page, broken)

@@ -1,0 +1,44 @@
+"""A service to look at: drawn logos of the statistics of real ones, each seen on a drawn photo.
+
+Logos of one class share the brand that they are seen as, so that neighbours look alike, as they should.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from api.startup import prepare
+from benchmarks.logo_statistics import LogoStatistics
+from benchmarks.logos import LogoSource, draw_logos
+from demo.photos import make_photos
+from embeddings.provenance import Provenance
+from embeddings.store import EmbeddingStore
+from settings import Settings
+from tests.end_to_end.service import Service, manage
+from tests.photo_server import PhotoServer
+
+PHOTOS = 60
+SEED = 1
+
+
+@contextlib.contextmanager
+def served_logos(count: int, data_dir: Path, say: Callable[[str], None]) -> Iterator[str]:
+    """Serve `count` drawn logos with their pictures and a map; yields the service's address."""
+    photos = list(make_photos(PHOTOS, SEED))
+    with PhotoServer({f"/{photo.name}": photo.jpeg for photo in photos}) as server:
+        seen = [Provenance(server.url(f"/{photo.name}"), logo.box) for photo in photos for logo in photo.logos]
+        say(f"storing {count} logos")
+        settings = Settings(data_dir=data_dir, store_capacity=count)
+        prepare(settings)
+        classes = iter(LogoSource(count, SEED, LogoStatistics.load()).class_of.tolist())
+        with EmbeddingStore(settings.store_path) as store:
+            for logo_ids, vectors in draw_logos(count, SEED):
+                store.append(logo_ids, vectors, [seen[next(classes) % len(seen)] for _ in logo_ids])
+        say("generate-index")
+        built = manage(data_dir, "generate-index")
+        if built.returncode:
+            raise RuntimeError(built.stderr)
+        with Service(data_dir) as service:
+            yield f"http://127.0.0.1:{service.port}"

@@ -1,0 +1,94 @@
+"""The explorer when there is nothing to show, something is broken, or somebody means harm."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, expect
+
+from tests.browser import explored
+from tests.browser.explored import Explorer, tiles
+from tests.end_to_end.service import Service
+from tests.photo_server import PhotoServer, wait_until
+
+
+def test_an_empty_service_says_how_to_add_logos(empty_explorer: Explorer) -> None:
+    page = empty_explorer.open()
+    expect(page.get_by_role("heading", name="No logo is stored yet")).to_be_visible()
+    assert f"curl {empty_explorer.base}/api/v1/ann/add" in page.locator("pre").inner_text()
+
+
+def test_a_broken_index_says_why_and_what_to_do(broken_explorer: Explorer, broken: Service) -> None:
+    for path in ("/", "/?logo=1003"):
+        page = broken_explorer.open(path)
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("manage.py generate-index")
+    answer = broken.get("/1003")
+    assert answer.status_code == 503
+    expect(page.get_by_role("alert")).to_contain_text(answer.json()["description"])
+
+
+def test_a_damaged_newer_index_is_told_while_the_older_one_goes_on(
+    browser_page: Page, small: Service, tmp_path: Path
+) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    index = tmp_path / "data" / "efficientnet-b0"
+    with Service(tmp_path / "data") as service:
+        newer = index / "generations" / "29990101T000000Z"
+        shutil.copytree((index / "current").resolve(), newer)
+        (newer / "index.bin").write_bytes(b"")
+        (index / "next").symlink_to(newer.relative_to(index))
+        (index / "next").rename(index / "current")
+        wait_until(lambda: service.get("/status").json()["error"])
+        page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
+        expect(page.locator("#facts .bad")).to_have_text(re.compile("newer index\\s*damaged"))
+        expect(page.locator(".map[data-painted]")).to_be_visible()
+
+
+def test_an_unknown_logo_is_named(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=7")
+    expect(page.get_by_role("heading", name="Unknown logo")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("7")
+
+
+def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:
+    for asked in ("../count", "1/../../count", "abc", "-1", "1e3", "%3Cimg%20src=x%3E"):
+        page = explorer.open(f"/?logo={asked}")
+        expect(page.get_by_role("heading", name="No such logo")).to_be_visible()
+    asked_for = [urlsplit(request.url).path for request in explorer.requests if "/api/" in request.url]
+    assert set(asked_for) <= {"/api/v1/ann/status"}
+
+
+def test_a_service_that_does_not_answer_can_be_tried_again(explorer: Explorer) -> None:
+    page = explorer.open()
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_label("Logo id").fill("1003")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(tiles(page).first).to_be_visible()
+
+
+def test_hostile_provenance_is_neither_followed_nor_read_as_markup(explorer: Explorer) -> None:
+    for logo_id in (explored.HOSTILE, explored.MARKUP):
+        page = explorer.open(f"/?logo={logo_id}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Logo {logo_id}")
+        assert page.title() == f"Logo {logo_id} · Logo explorer"
+        assert page.locator("[onerror]").count() == 0
+        for attribute in ("href", "src"):
+            for element in page.locator(f"main [{attribute}]").all():
+                assert not (element.get_attribute(attribute) or "").startswith("javascript:")
+
+
+def test_a_logo_without_a_picture_keeps_its_place(explorer: Explorer, drawn_photos: PhotoServer) -> None:
+    page = explorer.open("/?logo=1001")
+    gone = page.locator(f'.tile[data-logo="{explored.GONE}"]')
+    expect(gone).to_contain_text("photo not available")
+    expect(gone).to_contain_text(str(explored.GONE))
+    source = gone.locator("xpath=following-sibling::a")
+    expect(source).to_have_attribute("href", drawn_photos.url("/gone.jpg"))
+    expect(page.locator(f'.tile[data-logo="{explored.UNSEEN}"]')).to_contain_text("no photo kept")
