@@ -10,7 +10,7 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY requirements-serve.txt constraints.txt ./
+COPY requirements-serve.txt requirements-parquet.txt constraints.txt ./
 # Annoy compiles for the very processor it is built on (-march=native), which others may not have.
 # ANNOY_COMPILER_ARGS replaces every default flag, so this is the whole list, split at commas:
 # the defaults of annoy 1.17.3 with a portable -march (x86-64-v3: any x86 server since 2013; on Arm: armv8-a).
@@ -18,12 +18,15 @@ ARG ANNOY_MARCH=
 RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo armv8-a)}" \
  && export ANNOY_COMPILER_ARGS="-D_CRT_SECURE_NO_WARNINGS,-fpermissive,-march=${march},-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14" \
  && pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-serve.txt
+# Any text: the image can also export and import Parquet files, and is 170 MB larger.
+ARG PARQUET=
+RUN if [ -n "$PARQUET" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-parquet.txt; fi
 
 FROM python:${PYTHON} AS weights
 WORKDIR /app
 ARG WEIGHTS=bundled
 ARG WEIGHTS_URL=
-COPY requirements.txt requirements-serve.txt constraints.txt ./
+COPY requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt ./
 COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
 COPY manage.py settings.py version.py ./
@@ -40,6 +43,7 @@ FROM python:${PYTHON}
 ARG OFF_UID=1000
 ARG OFF_GID=$OFF_UID
 ARG WEIGHTS=bundled
+ARG PARQUET=
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ANN_WEIGHTS=$WEIGHTS \
@@ -49,8 +53,10 @@ RUN groupadd --gid "$OFF_GID" off \
  && install --directory --owner=off --group=off /data
 RUN --mount=from=wheels,source=/wheels,target=/wheels \
     --mount=source=requirements-serve.txt,target=/tmp/requirements-serve.txt \
+    --mount=source=requirements-parquet.txt,target=/tmp/requirements-parquet.txt \
     --mount=source=constraints.txt,target=/tmp/constraints.txt \
-    pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt
+    pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt \
+        ${PARQUET:+-r /tmp/requirements-parquet.txt}
 WORKDIR /app
 COPY manage.py settings.py version.py gunicorn_conf.py ./
 COPY api api

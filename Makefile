@@ -21,7 +21,7 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.run: $(VENV)/.made requirements.txt requirements-serve.txt constraints.txt
+$(VENV)/.run: $(VENV)/.made requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from api import log_lines
-from commands import build, report, store
+from commands import build, report, store, transfer
 from commands.shell import Commands
 from settings import Settings
 
@@ -38,6 +38,9 @@ for command in (
     store.grow,
     store.repair,
     store.migrate_store,
+    transfer.export_logos,
+    transfer.import_logos,
+    transfer.re_embed,
 ):
     cli.add_command(command)
 

@@ -32,12 +32,10 @@ from api.observer import RequestObserver, RouteNote, StartResponse
 from api.openapi import resource as api_document
 from api.paths import API, FROM_IMAGE, body_sizes
 from api.stages import Stage, Stages
-from api.startup import prepare
+from api.startup import image_fetcher, prepare
 from api.unindexed import UnindexedLogos
 from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
-from embeddings.fetch import ImageFetcher
-from embeddings.metered_http import FetchLimits
 from embeddings.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from settings import Settings, unknown_variables
@@ -136,17 +134,7 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 
 
 def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    fetcher = ImageFetcher(
-        FetchLimits(
-            max_bytes=settings.image_max_bytes,
-            connect_seconds=settings.image_connect_seconds,
-            read_seconds=settings.image_read_seconds,
-            total_seconds=settings.image_total_seconds,
-            max_redirects=settings.image_max_redirects,
-        ),
-        allowed_hosts=settings.image_hosts,
-        allow_private=settings.allow_private_image_hosts,
-    )
+    fetcher = image_fetcher(settings)
     limit = WriteLimit(settings.add_concurrency, on_refusal=metrics.count_refused_write)
     embedder = LogoEmbedder(
         parts.embedder,

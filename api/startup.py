@@ -13,7 +13,9 @@ import os
 from api.progress import logged_progress
 from embeddings.convert import export_in_child_process
 from embeddings.errors import ModelError, StoreUnavailableError
+from embeddings.fetch import ImageFetcher
 from embeddings.layout import ModelStamp
+from embeddings.metered_http import FetchLimits
 from embeddings.model import ConvertedModel, locate_model
 from embeddings.rewrite import prepare_store
 from settings import Settings
@@ -30,7 +32,7 @@ def prepare(settings: Settings) -> ConvertedModel:
         OSError: the data directory cannot be made.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    model = _model(settings)
+    model = configured_model(settings)
     stamp = ModelStamp(model.description.name, model.description.weights_digest)
     report = prepare_store(
         settings.store_path,
@@ -52,7 +54,12 @@ def prepare(settings: Settings) -> ConvertedModel:
     return model
 
 
-def _model(settings: Settings) -> ConvertedModel:
+def configured_model(settings: Settings) -> ConvertedModel:
+    """Return the model that the settings name, having converted its weights if need be.
+
+    Raises:
+        ModelError: the weights cannot be had.
+    """
     try:
         return locate_model(settings.model, settings.weights, settings.model_dir)
     except ModelError as missing:
@@ -65,4 +72,19 @@ def _model(settings: Settings) -> ConvertedModel:
         settings.model_dir,
         timeout_seconds=settings.convert_seconds,
         weights_url=settings.weights_url,
+    )
+
+
+def image_fetcher(settings: Settings) -> ImageFetcher:
+    """Return what fetches images within the limits of the settings."""
+    return ImageFetcher(
+        FetchLimits(
+            max_bytes=settings.image_max_bytes,
+            connect_seconds=settings.image_connect_seconds,
+            read_seconds=settings.image_read_seconds,
+            total_seconds=settings.image_total_seconds,
+            max_redirects=settings.image_max_redirects,
+        ),
+        allowed_hosts=settings.image_hosts,
+        allow_private=settings.allow_private_image_hosts,
     )

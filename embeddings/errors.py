@@ -12,6 +12,7 @@ EmbeddingsError
 │   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
 │   ├── DamagedRowError        a row disagrees with its checksum
 │   └── BackupError            a file is no backup of the store, or does not read back
+├── ParquetError               a Parquet file cannot be used
 ├── ExhaustedError             this process has no descriptor or memory left; another time it may
 └── ModelError                 weights are missing, damaged or not converted
 """
@@ -65,6 +66,10 @@ class DamagedRowError(StoreError):
 
 class BackupError(StoreError):
     """A file is no backup of this store, or a damaged one."""
+
+
+class ParquetError(EmbeddingsError):
+    """A Parquet file cannot be read, written or understood, or what reads it is not installed."""
 
 
 class ExhaustedError(EmbeddingsError):

@@ -1,0 +1,129 @@
+"""`export`, `import` and `re-embed`: logos on their way to other systems, from them, and to another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from api.startup import configured_model, image_fetcher
+from commands.shell import open_store, progress
+from commands.store import FILE
+from embeddings import parquet
+from embeddings.embedder import Embedder
+from embeddings.errors import StoreModelError
+from embeddings.layout import ModelStamp
+from embeddings.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
+from embeddings.rewrite import prepare_store
+from embeddings.store import EmbeddingStore
+from embeddings.successor import some
+from settings import Settings
+
+
+@click.command(name="export")
+@click.argument("target", metavar="FILE", type=FILE)
+@click.option("--replace", is_flag=True, help="Take the place of a file that is there.")
+@click.pass_obj
+def export_logos(settings: Settings, target: Path, replace: bool) -> None:
+    """Write all logos into a Parquet FILE: ids, vectors, image addresses and boxes. Services go on meanwhile.
+
+    Exits with 1 if damaged rows were left out.
+    """
+    with open_store(settings) as store, progress("exporting logos", len(store)) as advance:
+        report = parquet.export_logos(store, target, replace=replace, progress=advance)
+    click.echo(f"{target} holds {report.logos} logos; of {report.with_provenance} it says where they come from")
+    if report.damaged:
+        raise click.ClickException(f"{report.damaged} damaged rows were left out: see `manage.py verify`")
+
+
+@click.command(name="import")
+@click.argument("source", metavar="FILE", type=FILE)
+@click.option("--any-model", is_flag=True, help="Believe that the store's model made the vectors, whatever FILE says.")
+@click.pass_obj
+def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
+    """Store the logos of a Parquet FILE that are not stored yet. Services go on meanwhile.
+
+    Makes the store if there is none. A run that was stopped is started again.
+    """
+    rows = parquet.count_rows(source)
+    if not settings.store_path.exists():
+        _make_store(settings, settings.store_path, rows)
+    with open_store(settings, writable=True) as store, progress("importing logos", rows) as advance:
+        report = parquet.import_logos(source, store, any_model=any_model, progress=advance)
+    click.echo(f"{source} holds {report.logos} logos, {report.stored} of them were new")
+
+
+@click.command()
+@click.argument("target", metavar="STORE", type=FILE)
+@click.option("--from", "source", type=FILE, help="A Parquet file of ids, image addresses and boxes, not the store.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Images fetched at once.")
+@click.option(
+    "--give-up-after",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Failed images of one host in a row, after which this run leaves it out.",
+)
+@click.pass_obj
+def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, give_up_after: int) -> None:
+    """Embed the logos anew into another file STORE, with the model that the settings name.
+
+    Their images are fetched again from where they came from. Services go on with the old store meanwhile. A run that
+    was stopped goes on, and a later one embeds what came or failed since; STORE.failed.jsonl says what failed. Exits
+    with 1 if the new store lacks logos.
+    """
+    embedder = Embedder(configured_model(settings), threads=settings.embed_threads)
+    limits = Limits(jobs, settings.image_max_pixels, give_up_after)
+    failures = target.with_name(f"{target.name}.failed.jsonl")
+    fetch = image_fetcher(settings).fetch
+
+    def run(sources: Sources, new: EmbeddingStore, total: int) -> ReembeddingReport:
+        with progress("embedding logos", total) as advance:
+            return reembed(sources, new, embedder, fetch, limits=limits, failures=failures, progress=advance)
+
+    if source is not None:
+        total = parquet.count_rows(source)
+        with _opened(settings, target, total) as new:
+            report = run(parquet.read_provenance(source), new, total)
+            logos = len(new)
+    else:
+        with open_store(settings) as store:
+            _refuse_same_model(settings, store, embedder)
+            with _opened(settings, target, store.capacity) as new:
+                report = run(sources_in(store, but_not_in=new), new, max(0, len(store) - len(new)))
+                report.forgotten = forget_deleted(store, new)
+                logos = len(new)
+    click.echo(f"{target} holds {logos} logos; {report.embedded} were embedded now")
+    if report.forgotten:
+        click.echo(f"deleted {report.forgotten} that were deleted meanwhile")
+    if report.failed:
+        click.echo(f"{report.failed} failed: {failures} says why", err=True)
+    if report.unknown:
+        click.echo(f"nobody knows where {len(report.unknown)} come from: {some(report.unknown)}", err=True)
+    if report.failed or report.unknown:
+        raise click.ClickException(f"{target} lacks {report.failed + len(report.unknown)} logos")
+
+
+def _refuse_same_model(settings: Settings, store: EmbeddingStore, embedder: Embedder) -> None:
+    model = embedder.description
+    if store.stamp == ModelStamp(model.name, model.weights_digest):
+        raise StoreModelError(
+            f"{settings.store_path} is of this model already ({model.name}, weights: {model.weights}): name another "
+            "by ANN_MODEL and ANN_WEIGHTS"
+        )
+
+
+def _make_store(settings: Settings, path: Path, rows: int) -> None:
+    model = configured_model(settings).description
+    prepare_store(
+        path,
+        capacity=max(settings.store_capacity, rows),
+        dim=model.dim,
+        stamp=ModelStamp(model.name, model.weights_digest),
+    )
+
+
+def _opened(settings: Settings, path: Path, rows: int) -> EmbeddingStore:
+    """Open a store of the model that the settings name, and make it if there is none."""
+    _make_store(settings, path, rows)
+    return EmbeddingStore(path)

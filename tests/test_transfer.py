@@ -1,0 +1,164 @@
+"""`export`, `import` and `re-embed`, called as the shell calls them, and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from embeddings.layout import ModelStamp
+from embeddings.model import locate_model
+from embeddings.provenance import Provenance
+from embeddings.rewrite import prepare_store
+from embeddings.store import EmbeddingStore
+from manage import cli
+from tests.original_files import random_vectors
+from tests.photo_server import PhotoServer, wait_until
+
+ROOT = Path(__file__).resolve().parents[1]
+BOX = (0.1, 0.2, 0.6, 0.7)
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ANN_ALLOW_PRIVATE_IMAGE_HOSTS", "1")
+    monkeypatch.setenv("ANN_STORE_CAPACITY", "1000")
+
+
+@pytest.fixture
+def run(environment: None) -> Run:
+    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def started(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "manage.py", *map(str, arguments)], cwd=ROOT, env=os.environ)
+
+
+def old_store(data: Path, provenance: dict[int, Provenance | None], capacity: int = 1000) -> Path:
+    path = data / "efficientnet-b0.hdf5"
+    prepare_store(path, capacity=capacity, dim=1280, stamp=ModelStamp("efficientnet-b0", "old"))
+    with EmbeddingStore(path) as store:
+        store.append([*provenance], random_vectors(len(provenance)), [*provenance.values()])
+    return path
+
+
+def ids_of(path: Path) -> list[int]:
+    with EmbeddingStore(path, writable=False) as store:
+        ids: list[int] = store.ids().tolist()
+        return ids
+
+
+def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = locate_model("efficientnet-b0", "bundled", tmp_path).description.weights_digest
+    path = tmp_path / "efficientnet-b0.hdf5"
+    prepare_store(path, capacity=10, dim=1280, stamp=ModelStamp("efficientnet-b0", digest))
+    with EmbeddingStore(path) as store:
+        store.append([7, 8], random_vectors(2), [Provenance("http://a.example/1.jpg", BOX), None])
+    answer = run("export", tmp_path / "logos.parquet")
+    assert (answer.exit_code, answer.output) == (
+        0,
+        f"{tmp_path / 'logos.parquet'} holds 2 logos; of 1 it says where they come from\n",
+    )
+    monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path / "elsewhere"))
+    answer = run("import", tmp_path / "logos.parquet")
+    assert answer.exit_code == 0, answer.output
+    assert "holds 2 logos, 2 of them were new" in answer.output
+    assert "2 logos, 0 of them" in run("import", tmp_path / "logos.parquet").output
+    with EmbeddingStore(tmp_path / "elsewhere" / "efficientnet-b0.hdf5") as other:
+        assert np.array_equal(other.get(8), random_vectors(2)[1])
+        assert other.provenance([7, 8]) == {7: Provenance("http://a.example/1.jpg", BOX)}
+
+
+def test_what_an_import_refuses_is_one_line(run: Run, tmp_path: Path) -> None:
+    old_store(tmp_path, {7: None})
+    pq.write_table(pa.table({"logo_id": [1], "embedding": [[1.0, 2.0]]}), tmp_path / "x.parquet")
+    answer = run("import", tmp_path / "x.parquet")
+    assert answer.exit_code == 1
+    assert "--any-model" in answer.output
+    answer = run("import", "--any-model", tmp_path / "x.parquet")
+    assert answer.output.splitlines()[-1] == "Error: row 0: embedding has 2 values, 1280 are expected"
+
+
+def test_re_embed_makes_a_store_of_the_model_of_the_settings(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
+    known = {k: Provenance(photos.url(f"/{k}.jpg"), BOX) for k in (1, 2, 3)}
+    old_store(tmp_path, {**known, 4: Provenance(photos.url("/gone.jpg"), BOX), 5: None})
+    answer = run("re-embed", tmp_path / "new.hdf5")
+    assert answer.exit_code == 1
+    assert "holds 3 logos; 3 were embedded now" in answer.output
+    assert "1 failed:" in answer.output
+    assert "nobody knows where 1 come from: 5" in answer.output
+    assert "lacks 2 logos" in answer.output
+    assert json.loads((tmp_path / "new.hdf5.failed.jsonl").read_text())["logo_ids"] == [4]
+    with EmbeddingStore(tmp_path / "new.hdf5") as new:
+        assert new.stamp.digest != "old"
+        assert new.provenance(new.ids().tolist()) == known
+
+
+def test_the_new_store_takes_the_place_of_the_old_one(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
+    old_store(tmp_path, {1: Provenance(photos.url("/1.jpg"), BOX), 2: Provenance(photos.url("/2.jpg"), BOX)})
+    assert run("re-embed", tmp_path / "new.hdf5").exit_code == 0
+    assert run("restore", "--replace", tmp_path / "new.hdf5").exit_code == 0
+    assert run("generate-index").exit_code == 0
+    assert ids_of(tmp_path / "efficientnet-b0.replaced.hdf5") == [1, 2]
+    answer = run("re-embed", tmp_path / "newer.hdf5")
+    assert answer.exit_code == 1
+    assert "is of this model already" in answer.output
+
+
+def test_a_file_can_say_where_logos_come_from(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
+    columns = {"logo_id": [1, 2], "image_url": [photos.url("/1.jpg"), photos.url("/2.jpg")]}
+    pq.write_table(pa.table({**columns, "bounding_box": [[*BOX], [*BOX]]}), tmp_path / "known.parquet")
+    answer = run("re-embed", "--from", tmp_path / "known.parquet", tmp_path / "efficientnet-b0.hdf5")
+    assert answer.exit_code == 0, answer.output
+    assert ids_of(tmp_path / "efficientnet-b0.hdf5") == [1, 2]
+
+
+def test_re_embedding_goes_on_after_a_kill(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
+    urls = [photos.url(f"/{k}.jpg") for k in range(6)] + [photos.url("/slow")]
+    urls += [photos.url(f"/{k}.jpg") for k in range(6, 12)]
+    old_store(tmp_path, {place + 1: Provenance(url, BOX) for place, url in enumerate(urls)})
+    process = started("re-embed", "--jobs", "1", tmp_path / "new.hdf5")
+    try:
+        wait_until(lambda: (tmp_path / "new.hdf5").exists() and len(ids_of(tmp_path / "new.hdf5")) >= 4)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    held = ids_of(tmp_path / "new.hdf5")
+    assert 4 <= len(held) <= 6
+    photos.release.set()
+    answer = run("re-embed", tmp_path / "new.hdf5")
+    assert answer.exit_code == 0, answer.output
+    assert f"{13 - len(held)} were embedded now" in answer.output
+    assert ids_of(tmp_path / "new.hdf5") == [*range(1, 14)]
+
+
+def test_a_killed_export_leaves_the_earlier_file(run: Run, tmp_path: Path) -> None:
+    logos = 20_000
+    path = old_store(tmp_path, {1: None}, capacity=logos)
+    with EmbeddingStore(path) as store:
+        store.append(range(2, logos + 1), np.ones((logos - 1, 1280), np.float32))
+    target = tmp_path / "logos.parquet"
+    target.write_text("the earlier one")
+    process = started("export", "--replace", target)
+    try:
+        wait_until((tmp_path / "logos.parquet.partial").exists)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert target.read_text() == "the earlier one"
+    assert run("export", "--replace", target).exit_code == 0
+    assert pq.ParquetFile(target).metadata.num_rows == logos
+    assert not (tmp_path / "logos.parquet.partial").exists()
