@@ -82,5 +82,20 @@ def explorer_operations(settings: Settings) -> list[Operation]:
             {200: Answer("The photos and boxes.", {JSON: reference("Provenance")})},
             (400, 503, *ANYWHERE),
             (logo_ids_parameter(settings),),
+            examples=(
+                Example(
+                    "of_a_logo_and_an_unknown_one",
+                    {
+                        "provenance": {
+                            "1003": {
+                                "image_url": "https://images.example.org/photo-002.jpg",
+                                "bounding_box": [0.4139, 0.2176, 0.5917, 0.6481],
+                            }
+                        },
+                        "count": 1,
+                    },
+                    parameters={"logo_ids": [1003, 7]},
+                ),
+            ),
         ),
     ]

@@ -18,6 +18,9 @@ _STORED = Answer(
     {JSON: reference("Added")},
     links={
         "neighbours": Link("neighboursOfLogo", "A logo can be asked for at once.", _OF_THE_FIRST),
+        "provenance": Link(
+            "provenanceOfLogos", "The service remembers where it was seen.", {"logo_ids": _OF_THE_FIRST["logo_id"]}
+        ),
         "deletion": Link("deleteLogo", "It can be forgotten again.", _OF_THE_FIRST),
     },
 )

@@ -86,8 +86,8 @@ def test_answers_link_only_to_operations_that_are_there(open_app: Callable[..., 
             for link in answer.get("links", {}).values()
         }
 
-    assert links(document_of(open_app())) == {"neighboursOfLogo"}
-    assert links(document_of(open_app(allow_delete=True))) == {"neighboursOfLogo", "deleteLogo"}
+    assert links(document_of(open_app())) == {"neighboursOfLogo", "provenanceOfLogos"}
+    assert links(document_of(open_app(allow_delete=True))) == {"neighboursOfLogo", "provenanceOfLogos", "deleteLogo"}
 
 
 def test_limits_are_those_of_the_settings(open_app: Callable[..., AnnApp]) -> None:
