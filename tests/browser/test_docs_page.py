@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.openapi.toured_service import TouredService
@@ -67,6 +68,19 @@ def test_page_is_as_light_or_dark_as_its_reader_likes(browser_page: Page, servic
     open_docs(browser_page, service)
     colour = browser_page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (colour == "rgb(28, 32, 34)") == (scheme == "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_of_the_page_stands_out(browser_page: Page, service: TouredService, scheme: str) -> None:
+    browser_page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    open_docs(browser_page, service)
+    for operation in ("addLogos", "deleteLogo", "countLogos"):
+        browser_page.locator(f"#operations-Logos-{operation} .opblock-summary-control").click()
+    browser_page.locator("#operations-Logos-countLogos").get_by_role("button", name="Execute").click()
+    expect(browser_page.locator(".live-responses-table .response .microlight").first).to_be_visible()
+    found = Axe().run(browser_page, options={"runOnly": ["color-contrast"]})
+    assert [node["html"] for rule in found.response["violations"] for node in rule["nodes"]] == []
+    assert found.response["passes"]
 
 
 def test_page_fits_a_phone(browser_page: Page, service: TouredService) -> None:
