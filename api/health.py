@@ -64,17 +64,21 @@ class Health:
 
     def _see_store(self) -> str:
         seen = self._store.seen()
-        try:
-            is_there = os.path.samestat(self._store.path.stat(), seen.file.status)
-        except OSError as error:
-            raise UnwellError(f"{self._store.path} cannot be found: {error.strerror}") from error
-        if not is_there:
-            raise UnwellError(f"{self._store.path} is another file than the one that is read")
+        if not self._is_in_place(seen):
+            seen = self._store.seen()  # it was replaced in between, and is read from now on
+            if not self._is_in_place(seen):
+                raise UnwellError(f"{self._store.path} is another file than the one that is read")
         try:
             self._try_adds(seen)
         except (UnwellError, StoreUnavailableError) as error:
             return f"{len(self._store)} logos; adds fail: {error}"
         return f"{len(self._store)} logos, room for {_rows_left(seen)} more"
+
+    def _is_in_place(self, seen: SeenRows) -> bool:
+        try:
+            return os.path.samestat(self._store.path.stat(), seen.file.status)
+        except OSError as error:
+            raise UnwellError(f"{self._store.path} cannot be found: {error.strerror}") from error
 
     def _see_index(self) -> str:
         index = self._catalog.get(None)

@@ -50,8 +50,9 @@ class MetricFiles:
                 lock = _locked(left / _LOCK)
                 shutil.rmtree(left)
                 os.close(lock)
-        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        return cls(directory, _locked(directory / _LOCK, create=True))
+        made = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=parent))
+        lock = _locked(made / _LOCK, create=True)  # before it has the name by which others look for it
+        return cls(made.rename(parent / made.name.removeprefix("new-")), lock)
 
     def free_slot(self, taken: Iterable[int]) -> int:
         """Answer the lowest number that is not taken."""

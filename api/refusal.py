@@ -12,6 +12,7 @@ from api.request_id import HEADER
 
 SECONDS_UNTIL_RETRY = 1  # of what cannot be answered for now
 _MAX_DESCRIPTION = 200  # characters: it may quote what came
+_MAX_QUOTED = 40  # characters of what came that an error keeps
 
 
 class Observer(Protocol):
@@ -58,6 +59,13 @@ class Refusal:
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             head.append(f"Retry-After: {SECONDS_UNTIL_RETRY}")
         return "\r\n".join([*head, "", ""]).encode() + self.body
+
+
+def quote_little(error: Exception) -> None:
+    """Have an error of gunicorn's parser quote little of what came: that may be the rest of a body, or a secret."""
+    for name, value in vars(error).items():
+        if isinstance(value, str) and len(value) > _MAX_QUOTED:
+            setattr(error, name, f"{value[:_MAX_QUOTED]}...")
 
 
 class Page:

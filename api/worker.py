@@ -29,7 +29,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from api import request_id
 from api.client_limits import ClientLimits
 from api.connection import ClientSocket, Connection
-from api.refusal import Observer, Page, Refusal
+from api.refusal import Observer, Page, Refusal, quote_little
 
 _LINE_BYTES = 2**13  # of a request's first line, for the log
 _HEAD_BYTES = 2**16  # a head that goes on beyond this is refused
@@ -128,6 +128,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
         """Answer what is no request, or what the app failed to, in a thread."""
         named = request_id.begin()
+        quote_little(exc)
         page = Page()
         super().handle_error(req, page, addr, exc)  # it logs, and knows the status
         first_line = f"{getattr(req, 'method', '-')} {getattr(req, 'uri', '-')}"

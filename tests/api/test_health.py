@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from api.app import AnnApp
 from embeddings.errors import StoreUnavailableError
+from embeddings.rewrite import rewrite_store
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import write_pair, write_store
 from tests.photo_server import wait_until
@@ -199,3 +201,14 @@ def test_replaced_index_of_another_name_does_not_matter(data_dir: Path, open_app
     write_pair(data_dir / "other", INDEXED, VECTORS[:40])
     (data_dir / "other" / "index.txt").write_text("1\n")
     assert health(Client(open_app()))[0] == 200
+
+
+def test_store_that_is_rewritten_meanwhile_stays_ready(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
+    client = Client(open_app())
+    rewrites = threading.Thread(
+        target=lambda: [rewrite_store(data_dir / "efficientnet-b0.hdf5", capacity=300 + k) for k in range(10)]
+    )
+    rewrites.start()
+    while rewrites.is_alive():
+        assert readiness(client)[0] == 200
+    assert readiness(client)[1]["store"]["detail"] == "60 logos, room for 249 more"

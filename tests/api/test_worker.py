@@ -575,3 +575,11 @@ def test_protocols_that_the_loop_does_not_know_stop_the_start(setting: str, valu
     config.set(setting, value)
     with pytest.raises(SystemExit, match="proxy before it"):
         BufferingWorker.check_config(config, SimpleNamespace(warning=print))
+
+
+def test_rest_of_a_body_that_is_no_request_is_hardly_quoted(server: Server) -> None:
+    embedding = b"0.123456789," * 300
+    answer = server.ask(post(b"[", length=1) + embedding + b"\r\n\r\n")
+    assert b" 400 Bad Request" in answer
+    assert answer.count(b"0.123456789") <= 4
+    assert server.log.count("0.123456789") <= 4
