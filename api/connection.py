@@ -24,7 +24,7 @@ from api.paths import BodySizes
 logger = logging.getLogger(__name__)
 
 _JOINED_BYTES = 2**16  # a body below this is sent together with its head
-_PART_BYTES = 2**20  # the most that is received before the loop turns to the next connection
+_PART_BYTES = 2**17  # the most that is received before the loop turns to the next connection
 _READ_BYTES = 2**13  # what is received of a head; what a client sends ahead of its turn stays with the kernel
 _HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # the parser refuses a bare line feed as soon as it sees one
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)

@@ -40,6 +40,9 @@ _RETRY_SECONDS = 1.0  # before descriptors that had run out are tried again
 _CALM_SECONDS = 5.0  # between two warnings
 _SPARE_DESCRIPTORS = 32  # are left to the app once they have run out
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_TOO_LARGE_FOR_NOW = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "too busy", "As many large requests as can be held are here; try again in a moment."
+)
 _TRANSIENT = (errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO)
 
 Waiting = OrderedDict[Connection, float]  # since when each is waited for; the longest awaited comes first
@@ -184,7 +187,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         # A single answer may be larger than the limit; it is sent all the same.
         while self._held_bytes > self.limits.buffer_bytes and len(self._receiving) + len(self._sending) > 1:
             self._warn("%d bytes are held for slow clients, more than allowed: closing old ones", self._held_bytes)
-            self._close_longest_awaited(self._receiving, self._sending)
+            large = next((conn for conn in self._receiving if conn.large_bytes), None)
+            if large is None:
+                self._close_longest_awaited(self._receiving, self._sending)
+            else:
+                self._refuse(self._leave(self._receiving, large), _TOO_LARGE_FOR_NOW)
 
     def _close_longest_awaited(self, *everywhere: Waiting) -> bool:
         some = [waiting for waiting in everywhere if waiting]
@@ -200,9 +207,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _hand_over(self, conn: Connection) -> None:
         if conn.large_bytes:
             if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
-                conn.large_bytes = 0
-                text = "As many large requests as can be held are being answered; try again in a moment."
-                self._refuse(conn, Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too busy", text))
+                self._refuse(conn, _TOO_LARGE_FOR_NOW)
                 return
             self._large_bytes += conn.large_bytes
         conn.give_to_parser()

@@ -523,6 +523,16 @@ def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path
         assert server.ask(post(bytes(700_000), "Connection: close")).endswith(bytes(700_000))
 
 
+def test_large_bodies_make_room_before_smaller_ones_do(tmp_path: Path) -> None:
+    sizes = "bodies=paths.BodySizes(2**20, {'/echo': 2**22}), receive_seconds=60, buffer_bytes=2**20"
+    with Server(tmp_path, sizes) as server, server.connect() as small, server.connect() as large:
+        small.sendall(post(bytes(700_000), length=800_000))
+        large.sendall(post(bytes(700_000), length=2**21))
+        assert large.recv(100).startswith(b"HTTP/1.1 503")
+        small.sendall(bytes(100_000))
+        assert read_answer(small) == bytes(800_000)
+
+
 def test_worker_without_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:
     def holds(server: Server, count: int) -> bool:
         """Tell whether so many connections stay open at once."""
