@@ -62,7 +62,7 @@ def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Failed images of one host in a row, after which this run leaves it out.",
+    help="Times in a row that a host is not reached, after which this run leaves it out.",
 )
 @click.pass_obj
 def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, give_up_after: int) -> None:
@@ -102,6 +102,11 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
         click.echo(f"nobody knows where {len(report.unknown)} come from: {some(report.unknown)}", err=True)
     if report.failed or report.unknown:
         raise click.ClickException(f"{target} lacks {report.failed + len(report.unknown)} logos")
+    if target.resolve() != settings.store_path.resolve():
+        click.echo(
+            f"to change over: `manage.py restore --replace {target}`, `manage.py generate-index`, and restart the "
+            "service, all with these settings"
+        )
 
 
 def _refuse_same_model(settings: Settings, store: EmbeddingStore, embedder: Embedder) -> None:

@@ -3,6 +3,7 @@
 EmbeddingsError
 ├── ImageError                 the image or a box cannot be used; the caller can change that
 │   ├── ImageFetchError        the image could not be had from its address
+│   │   └── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
 │   ├── ImageDecodeError       what came is no image, or too large a one
 │   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
 ├── StoreError                 the store cannot do this now; the operator can change that
@@ -30,6 +31,10 @@ class ImageError(EmbeddingsError):
 
 class ImageFetchError(ImageError):
     """The image could not be had from its address."""
+
+
+class HostUnreachableError(ImageFetchError):
+    """Nobody answers at the image's host, or not in time."""
 
 
 class ImageDecodeError(ImageError):

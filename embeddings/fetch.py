@@ -26,8 +26,16 @@ from urllib3.exceptions import DecodeError, LocationParseError, ProtocolError
 from urllib3.util import Url, parse_url
 
 from embeddings.addresses import may_reach
-from embeddings.errors import ExhaustedError, ImageFetchError
-from embeddings.metered_http import Budget, Connection, FetchLimits, RefusedError, TLSConnection, too_large
+from embeddings.errors import ExhaustedError, HostUnreachableError, ImageFetchError
+from embeddings.metered_http import (
+    Budget,
+    Connection,
+    FetchLimits,
+    RefusedError,
+    TLSConnection,
+    UnreachableError,
+    too_large,
+)
 
 if TYPE_CHECKING:
     pass
@@ -104,6 +112,7 @@ class ImageFetcher:
 
         Raises:
             ExhaustedError: this process has no descriptor or memory left.
+            HostUnreachableError: nobody answers at its host, or not in time.
             ImageFetchError: whatever else goes wrong. The message names the address without its query, which may hold
                 secrets, and never an address that a name was resolved to.
         """
@@ -117,7 +126,8 @@ class ImageFetcher:
             if isinstance(error, OSError) and error.errno in _EXHAUSTED:  # not the fault of the address
                 raise ExhaustedError(f"no image can be fetched now: {error.strerror}") from error
             redirected = f" (redirected to {_shown(hop)})" if hop != url else ""
-            raise ImageFetchError(f"Cannot fetch {_shown(url)}{redirected}: {_reason(error)}.") from error
+            kind = HostUnreachableError if _is_unreachable(error) else ImageFetchError
+            raise kind(f"Cannot fetch {_shown(url)}{redirected}: {_reason(error)}.") from error
         else:
             return answer
 
@@ -166,7 +176,7 @@ class ImageFetcher:
         try:
             answers = self._resolve(host, port)
         except (OSError, UnicodeError) as error:
-            raise RefusedError("its host name cannot be resolved") from error
+            raise UnreachableError("its host name cannot be resolved") from error
         addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
         if not all(may_reach(address, allow_private=self._allow_private) for address in addresses):
             raise RefusedError("its host is not on the public Internet, and images are fetched from nowhere else")
@@ -217,6 +227,11 @@ def _shown(url: str) -> str:
     """Shorten an address for a message: no user name, no password, no query."""
     shown = re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
     return "".join(char if char.isprintable() else "?" for char in shown[:200])
+
+
+def _is_unreachable(error: Exception) -> bool:
+    slow = (UnreachableError, TimeoutError, urllib3.exceptions.TimeoutError)
+    return isinstance(error, slow) or (isinstance(error, OSError) and not isinstance(error, ssl.SSLError))
 
 
 def _reason(error: Exception) -> str:

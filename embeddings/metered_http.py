@@ -45,6 +45,10 @@ class RefusedError(Exception):
     """A reason to give up, fit to end the sentence that `fetch` begins."""
 
 
+class UnreachableError(RefusedError):
+    """A reason that lies with the host, and not with the image."""
+
+
 class Budget:
     """What is left of the time, bytes and redirects of one fetch."""
 
@@ -58,7 +62,7 @@ class Budget:
         """Return how long the next wait may be; refuse it if the time is up."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise RefusedError(f"it took longer than {self.limits.total_seconds:g} seconds")
+            raise UnreachableError(f"it took longer than {self.limits.total_seconds:g} seconds")
         return min(left, at_most)
 
     def take_bytes(self, count: int) -> None:

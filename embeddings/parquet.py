@@ -11,18 +11,20 @@ columns in any order and among others, and write lists and numbers of any width.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import ParquetError, StoreModelError
 from embeddings.id_table import WINDOW
-from embeddings.layout import ModelStamp, storage_errors, sync_directory, sync_file
+from embeddings.layout import ModelStamp, storage_errors, sync_directory
 from embeddings.provenance import Provenance
 from embeddings.store import EmbeddingStore
 
@@ -75,7 +77,7 @@ def export_logos(
         progress: called with the number of logos just written.
 
     Raises:
-        ParquetError: pyarrow is missing, or there is a file at `target`.
+        ParquetError: pyarrow is missing, there is a file at `target`, or another run is writing it.
         StoreError: the store cannot be read, or the file not be written.
     """
     with _arrow_errors(target):
@@ -87,9 +89,9 @@ def export_logos(
         partial = target.with_name(f"{target.name}.partial")
         snapshot = store.snapshot()
         logos = known = 0
-        with storage_errors(f"write {target}"):
+        with storage_errors(f"write {target}"), _begun_anew(partial) as file:
             try:
-                with pq.ParquetWriter(partial, _schema(store), compression="zstd", use_dictionary=["image_url"]) as out:
+                with pq.ParquetWriter(file, _schema(store), compression="zstd", use_dictionary=["image_url"]) as out:
                     for ids, embeddings, rows in snapshot.blocks_with_provenance():
                         boxes = [None if row is None else [*row.bounding_box] for row in rows]
                         columns = [
@@ -102,11 +104,13 @@ def export_logos(
                         logos += len(ids)
                         known += sum(row is not None for row in rows)
                         progress(len(ids))
-                sync_file(partial)
+                file.flush()
+                os.fsync(file.fileno())
                 partial.replace(target)
                 sync_directory(target.parent)
-            finally:
+            except BaseException:
                 partial.unlink(missing_ok=True)
+                raise
     return ExportReport(logos, known, snapshot.damaged)
 
 
@@ -176,6 +180,20 @@ def _schema(store: EmbeddingStore) -> pa.Schema:
         ],
         metadata={_MODEL: store.stamp.name.encode(), _DIGEST: store.stamp.digest.encode()},
     )
+
+
+@contextmanager
+def _begun_anew(partial: Path) -> Iterator[BinaryIO]:
+    """Open a file that a run writes alone; what a killed one left of it goes."""
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
+        alone = False
+        with suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = os.path.samestat(os.fstat(file.fileno()), partial.stat())  # else the other just gave it its name
+        if not alone:
+            raise ParquetError(f"another run is writing {partial}")
+        file.truncate()
+        yield file
 
 
 @contextmanager

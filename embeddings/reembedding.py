@@ -1,7 +1,7 @@
 """Making the vectors of logos anew, with another model, from the images that they came from.
 
-Logos are taken in the order of their source, in which those of one image lie together: it is fetched once, and the next
-ones meanwhile. Each image's logos are appended, durably, as soon as they are embedded, and what the new store holds
+An image is fetched once for all its logos that lie together in the source, as `sources_in` lays those of a store, and
+the next ones meanwhile. Its logos are appended, durably, as soon as they are embedded, and what the new store holds
 already is passed over. So a run that was stopped, or whose images could not all be had, is simply started again.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.embedder import Embedder
-from embeddings.errors import BoundingBoxError, ImageError, ImageFetchError, StoreModelError
+from embeddings.errors import BoundingBoxError, HostUnreachableError, ImageError, StoreModelError
 from embeddings.images import BoundingBox
 from embeddings.layout import storage_errors
 from embeddings.photo import Photo
@@ -63,7 +63,8 @@ class Limits:
     Attributes:
         fetches: images that are fetched at once.
         max_pixels: the largest image, or crop of it, that is taken.
-        give_up_after: failed fetches in a row after which nothing more is fetched from a host in this run.
+        give_up_after: times in a row that a host was not reached, after which nothing more is fetched from it in this
+            run. An image that it has not is no such time: the next run, too, would come no further than those.
     """
 
     fetches: int = 4
@@ -72,12 +73,35 @@ class Limits:
 
 
 def sources_in(store: EmbeddingStore, *, but_not_in: EmbeddingStore) -> Sources:
-    """Yield where the logos of a store come from, but for those that another store holds."""
+    """Yield where the logos of a store come from, but for those that another store holds.
+
+    Logos of one image lie together, where the first of them does.
+    """
     ids = store.ids()
     missing = ids[~np.isin(ids, but_not_in.ids())]
-    for block in np.split(missing, range(_BLOCK, len(missing), _BLOCK)):
+    missing = missing[_by_image(store, missing)]
+    for block in _blocks(missing):
         known = store.provenance(block.tolist())
         yield block.tolist(), [known.get(logo_id) for logo_id in block.tolist()]
+
+
+def _blocks(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.split(ids, range(_BLOCK, len(ids), _BLOCK))
+
+
+def _by_image(store: EmbeddingStore, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order, (n,), in which logos of one image lie together, found in 8 bytes for each address.
+
+    Two addresses of one hash lie together, too, and are told apart later.
+    """
+    images = [np.zeros(0, np.int64)]
+    for block in _blocks(ids):
+        known = store.provenance(block.tolist())
+        images.append(
+            np.array([hash(known[key].image_url) if key in known else -1 for key in block.tolist()], np.int64)
+        )
+    _, first, image = np.unique(np.concatenate(images), return_index=True, return_inverse=True)
+    return np.argsort(first[image], kind="stable")
 
 
 def forget_deleted(source: EmbeddingStore, target: EmbeddingStore) -> int:
@@ -153,13 +177,16 @@ class _Hosts:
     def fetch(self, url: str) -> bytes:
         host = _host(url)
         if self._failures[host] >= self._most:
-            raise ImageFetchError(f"{self._most} images of {host} in a row could not be fetched: given up for this run")
+            raise HostUnreachableError(f"{host} was not reached {self._most} times in a row: given up for this run")
         try:
             data = self._fetch(url)
-        except ImageFetchError:
+        except HostUnreachableError:
             self._failures[host] += 1
             if self._failures[host] == self._most:
-                log.warning("%d images of %s in a row could not be fetched: leaving it out", self._most, host)
+                log.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
+            raise
+        except ImageError:
+            self._failures[host] = 0  # it did answer
             raise
         self._failures[host] = 0
         return data

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from embeddings.addresses import may_reach
-from embeddings.errors import ImageFetchError
+from embeddings.errors import HostUnreachableError, ImageFetchError
 from embeddings.fetch import ImageFetcher
 from embeddings.metered_http import FetchLimits
 from tests.embeddings.hostile_server import (
@@ -703,6 +703,19 @@ def test_a_port_where_nobody_listens_is_refused() -> None:
         on_loopback().fetch(f"http://127.0.0.1:{port}/")
     with pytest.raises(ImageFetchError, match="could not be made"):
         on_loopback().fetch("http://127.0.0.1:0/")
+
+
+def test_what_lies_with_the_host_is_told_from_what_lies_with_the_image(server: HostileServer) -> None:
+    server.behaviours |= {"/gone": reply(b"", status="404 Gone"), "/silent": silence(b""), "/empty": reply(b"")}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for unreachable in (server.url("/silent"), f"http://127.0.0.1:{port}/", "http://nobody.invalid/"):
+        with pytest.raises(HostUnreachableError):
+            on_loopback(HURRIED).fetch(unreachable)
+    for of_the_image in (server.url("/gone"), server.url("/empty"), "no address"):
+        with pytest.raises(ImageFetchError) as error:
+            on_loopback().fetch(of_the_image)
+        assert not isinstance(error.value, HostUnreachableError)
 
 
 # TLS

@@ -106,6 +106,32 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not [*tmp_path.glob("logos*")]
 
 
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    target = tmp_path / "logos.parquet"
+    refused: list[str] = []
+
+    def export_again(rows: int) -> None:
+        with pytest.raises(ParquetError, match="another run is writing") as error:
+            export_logos(store, target)
+        refused.append(str(error.value))
+
+    with store_at(tmp_path / "a.hdf5") as store:
+        store.append([5, 6], VECTORS[:2], [KNOWN, None])
+        assert export_logos(store, target, progress=export_again).logos == 2
+    assert refused
+    assert pq.read_table(target).column("logo_id").to_pylist() == [5, 6]
+    assert not (tmp_path / "logos.parquet.partial").exists()
+
+
+def test_what_a_killed_run_left_is_no_part_of_the_next_file(tmp_path: Path) -> None:
+    (tmp_path / "logos.parquet.partial").write_bytes(bytes(10**6))
+    with store_at(tmp_path / "a.hdf5") as store:
+        store.append([5], VECTORS[:1])
+        export_logos(store, tmp_path / "logos.parquet")
+    assert pq.read_table(tmp_path / "logos.parquet").num_rows == 1
+    assert (tmp_path / "logos.parquet").stat().st_size < 10**5
+
+
 def test_damaged_rows_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with store_at(tmp_path / "a.hdf5") as store:
         store.append([5, 6], VECTORS[:2])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embeddings.embedder import Embedder
-from embeddings.errors import ImageFetchError, StoreModelError
+from embeddings.errors import HostUnreachableError, StoreModelError
 from embeddings.fetch import ImageFetcher
 from embeddings.layout import ModelStamp
 from embeddings.model import ConvertedModel, locate_model
@@ -103,6 +103,17 @@ def test_an_image_is_fetched_once_for_all_its_logos(old: EmbeddingStore, run: Ru
     assert photos.requests == 1
 
 
+def test_logos_of_one_image_that_lie_apart_are_fetched_with_it(
+    old: EmbeddingStore, new: EmbeddingStore, run: Run, photos: PhotoServer
+) -> None:
+    places = [1, 2, None, 1, 3, None, 2, 1]
+    add(old, [(10 + k, None if place is None else photos.url(f"/{place}.jpg"), BOX) for k, place in enumerate(places)])
+    assert run() == ReembeddingReport(embedded=6, unknown=[12, 15])
+    assert photos.requests == 3
+    assert new.ids().tolist() == [10, 13, 17, 11, 16, 14]
+    assert new.provenance([16]) == {16: Provenance(photos.url("/2.jpg"), BOX)}
+
+
 def test_a_second_run_takes_only_what_is_missing(
     old: EmbeddingStore, new: EmbeddingStore, run: Run, photos: PhotoServer
 ) -> None:
@@ -154,13 +165,21 @@ def test_a_host_that_is_gone_is_given_up(old: EmbeddingStore, run: Run, photos: 
     def fetch(url: str) -> bytes:
         asked.append(url)
         if "dead" in url:
-            raise ImageFetchError("no answer")
+            raise HostUnreachableError("no answer")
         return photo(1)
 
     add(old, [(k, f"http://dead.example/{k}.jpg", BOX) for k in range(1, 31)])
     add(old, [(k, f"http://alive.example/{k}.jpg", BOX) for k in range(31, 41)])
     assert run(fetch=fetch, limits=Limits(fetches=1, give_up_after=5)) == ReembeddingReport(embedded=10, failed=30)
     assert sum("dead" in url for url in asked) == 5
+
+
+def test_a_host_that_has_lost_many_images_is_not_given_up(
+    old: EmbeddingStore, new: EmbeddingStore, run: Run, photos: PhotoServer
+) -> None:
+    add(old, [(k, photos.url(f"/gone-{k}.jpg"), BOX) for k in range(1, 31)] + [(31, photos.url("/1.jpg"), BOX)])
+    assert run(limits=Limits(fetches=1, give_up_after=5)) == ReembeddingReport(embedded=1, failed=30)
+    assert new.ids().tolist() == [31]
 
 
 def test_images_are_fetched_ahead_but_not_all_at_once(old: EmbeddingStore, run: Run) -> None:
