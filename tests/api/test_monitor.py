@@ -12,6 +12,7 @@ from pathlib import Path
 import falcon.testing
 import numpy as np
 import pytest
+import yaml
 
 from api.app import AnnApp
 from index.generations import publish
@@ -20,7 +21,7 @@ from tests.api.conftest import LOGO_IDS, VECTORS
 from tests.index.samples import build
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker" / "monitor"
-RULES = (FOLDER / "alerts.yml").read_text()
+RULES = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "robotoff-ann.json").read_text())
 NAME = re.compile(r"\brobotoff_ann_\w+")
 LABELLED = re.compile(r"\b(robotoff_ann_\w+)\{([^}]*(?:\\\\\}[^}]*)*)\}")
@@ -38,11 +39,10 @@ def text(data_dir: Path, open_app: Callable[..., AnnApp]) -> str:
 
 
 def expressions() -> list[str]:
-    rules = re.findall(r"expr: (?:>-\n)?((?:.*\n)(?: {10}[^a].*\n)*)", RULES)
     targets = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     annotations = [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
     variables = [variable["query"]["query"] for variable in DASHBOARD["templating"]["list"]]
-    return [*rules, *targets, *annotations, *variables]
+    return [*(rule["expr"] for rule in RULES), *targets, *annotations, *variables]
 
 
 def test_every_metric_that_is_asked_for_is_told(text: str) -> None:
@@ -73,6 +73,24 @@ def test_routes_that_are_asked_for_are_there(open_app: Callable[..., AnnApp]) ->
                 path = route.replace("{logo_id}", "3")
                 assert app._router.find(path) is not None, route
     assert found > 10
+
+
+def test_every_alert_says_how_urgent_it_is_and_is_tried_in_both_cases() -> None:
+    tests = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+    tried = [case for test in tests for case in test["alert_rule_test"]]
+    for rule in RULES:
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert rule["annotations"]["summary"]
+        assert {bool(case["exp_alerts"]) for case in tried if case["alertname"] == rule["alert"]} == {True, False}
+
+
+def test_all_files_that_the_stack_mounts_are_there() -> None:
+    services = yaml.safe_load((FOLDER / "docker-compose.yml").read_text())["services"]
+    sources = [volume.split(":")[0] for service in services.values() for volume in service["volumes"]]
+    files = [source for source in sources if source.startswith("./")]
+    assert len(files) == 4
+    assert all((FOLDER.parents[1] / file).exists() for file in files)
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", service["image"]) for service in services.values())
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of Debian's package prometheus, is not here")
