@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import statistics
 import tempfile
@@ -26,8 +27,7 @@ from benchmarks.explorer_data import served_logos
 from tests.browser.conftest import FLAGS
 
 SLOWED = 4  # times; https://github.com/GoogleChrome/lighthouse/blob/main/docs/throttling.md
-DRAGGED = 240  # steps of the mouse
-WHEELED = 60
+STEPS = 240  # of the mouse, while it drags the map to and fro; a quarter as many of the wheel
 
 # Notes what Chromium tells only to those who listen: long tasks (https://w3c.github.io/longtasks/), and when the
 # page shows what it is for.
@@ -140,7 +140,9 @@ class Frames:
         return 1000 / statistics.mean(self.gaps)
 
 
-def measure_frames(browser: Browser, address: str, slowed: int, scratch: Path) -> tuple[int, Frames]:
+def measure_frames(
+    browser: Browser, address: str, slowed: int, scratch: Path, steps: int = STEPS
+) -> tuple[int, Frames]:
     """Drag and wheel the map of the start page; answers how many points it has, too."""
     with _page(browser) as (page, session):
         page.goto(address)
@@ -155,11 +157,11 @@ def measure_frames(browser: Browser, address: str, slowed: int, scratch: Path) -
         page.evaluate(FRAMES)
         page.mouse.move(x, y)
         page.mouse.down()
-        for step in range(DRAGGED):
-            page.mouse.move(x + 120 * (step / 60 % 2 if step // 60 % 2 == 0 else 1), y + step / 4)
+        for step in range(steps):
+            page.mouse.move(x + 120 * math.sin(step / 20), y + 60 * math.sin(step / 13))
         page.mouse.up()
-        for step in range(WHEELED):
-            page.mouse.wheel(0, -40 if step < WHEELED / 2 else 40)
+        for step in range(steps // 4):
+            page.mouse.wheel(0, -40 if step < steps / 8 else 40)
         gaps = page.evaluate("() => { cancelAnimationFrame(frameWatch); return frames_; }")
         points = int(page.get_attribute(".map", "data-points") or 0)
         browser.stop_tracing()

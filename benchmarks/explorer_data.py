@@ -6,6 +6,8 @@ Logos of one class share the brand that they are seen as, so that neighbours loo
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from demo.photos import make_photos
 from embeddings.provenance import Provenance
 from embeddings.store import EmbeddingStore
 from settings import Settings
-from tests.end_to_end.service import Service, manage
+from tests.end_to_end.service import ROOT, Service, environment
 from tests.photo_server import PhotoServer
 
 PHOTOS = 60
@@ -37,8 +39,7 @@ def served_logos(count: int, data_dir: Path, say: Callable[[str], None]) -> Iter
             for logo_ids, vectors in draw_logos(count, SEED):
                 store.append(logo_ids, vectors, [seen[next(classes) % len(seen)] for _ in logo_ids])
         say("generate-index")
-        built = manage(data_dir, "generate-index")
-        if built.returncode:
-            raise RuntimeError(built.stderr)
+        command = [sys.executable, "manage.py", "generate-index"]
+        subprocess.run(command, cwd=ROOT, env=environment(data_dir), stderr=subprocess.DEVNULL, check=True)
         with Service(data_dir) as service:
             yield f"http://127.0.0.1:{service.port}"
