@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image
+from playwright.sync_api import Browser, FloatRect, Page, expect
 
+from demo.photos import Photo
 from tests.browser import explored
-from tests.browser.explored import MANY, Explorer
+from tests.browser.explored import MANY, Explorer, crop_of, difference
 from tests.end_to_end.service import Service
+from tests.photo_server import wait_until
 
 
 def test_the_map_draws_every_one_of_many_points(large_explorer: Explorer) -> None:
@@ -96,6 +100,24 @@ def test_the_map_marks_the_logo_and_its_neighbours(explorer: Explorer) -> None:
     expect(page.locator(".legend")).to_have_text(re.compile(r"logo 1003\s*12 of its 12 nearest"))
     page = explorer.open(f"/?logo={explored.WAITING}&show=map")
     expect(page.locator(".legend")).to_contain_text(f"Logo {explored.WAITING} is not on the map")
+
+
+def test_near_enough_the_map_shows_the_logos_themselves(explorer: Explorer, drawn: list[Photo]) -> None:
+    page = explorer.open()
+    area = page.locator(".area").bounding_box()
+    assert area is not None
+    held = crop_of(drawn[0])
+    size = [48 * side / max(held.size) for side in held.size]
+    left, top = _places_on_map(page)[str(drawn[0].logos[0].logo_id)]  # the first of the map: it always has room
+    corner = [area["x"] + left - size[0] / 2, area["y"] + top - size[1] / 2]
+    clip: FloatRect = {"x": corner[0], "y": corner[1], "width": size[0], "height": size[1]}
+
+    def shows_logo() -> bool:
+        return difference(Image.open(io.BytesIO(page.screenshot(clip=clip))), held) < 12
+
+    wait_until(shows_logo, seconds=5)
+    page.locator(".area").press("-")
+    assert not shows_logo()
 
 
 def test_the_map_is_usable_with_the_keyboard(large_explorer: Explorer) -> None:

@@ -201,9 +201,7 @@ export class LogoMap {
     const [ground, near, here] = [this.area, this.colours.near, this.colours.here].map(colour);
     const nears = new Set(this.near);
     const frameOf = (i) => (i === this.here ? here : nears.has(i) ? near : ground);
-    const pictured = paintThumbnails(context, this, painted, frameOf, () => this.#changed());
     const disc = (i, size, fill) => {
-      if (pictured.has(i)) return;
       const [x, y] = toScreen(this.camera, this.size, this.xs[i], this.ys[i]);
       context.beginPath();
       context.arc(x, y, size, 0, 2 * Math.PI);
@@ -215,6 +213,8 @@ export class LogoMap {
     context.strokeStyle = ground;
     for (const i of this.near) disc(i, Math.max(radius + 1, 3.5), near);
     if (this.here >= 0) disc(this.here, Math.max(radius + 3, 6), here);
+    const first = this.here >= 0 ? [this.here, ...this.near] : this.near;
+    paintThumbnails(context, this, painted, first, frameOf, () => this.#changed());
     if (this.pointed >= 0) disc(this.pointed, radius + 3, getComputedStyle(this.area).color);
   }
 }

@@ -3,25 +3,33 @@
 import { toScreen } from "./camera.js";
 import { provenanceOf } from "./pictures.js";
 
-const MOST = 64; // logos in view, beyond which they stay points
+const CROWD = 300; // logos in view, beyond which they stay points
+const MOST = 40; // pictures
+const APART = 54; // pixels between two
 const SIDE = 48; // pixels of a picture's longer side
 const KEPT = 200; // photos
 
 const photos = new Map(); // address -> image, or null while it comes or if it cannot be had
 
-// Paints those in view over their points, framed in the colour that `frameOf` says; answers which were painted.
-export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, frameOf, changed) {
-  const painted = new Set();
-  if (inView > MOST) return painted;
-  for (let i = 0; i < ids.length; i++) {
+// Paints pictures of those in view where there is room, the first ones first; `frameOf` says the colour of a frame.
+export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, first, frameOf, changed) {
+  if (inView > CROWD) return;
+  const places = [];
+  const seen = new Set();
+  const take = (i) => {
+    if (seen.has(i) || places.length === MOST) return;
+    seen.add(i);
     const [x, y] = toScreen(camera, size, xs[i], ys[i]);
-    if (x < 0 || y < 0 || x > size.width || y > size.height) continue;
+    if (x < 0 || y < 0 || x > size.width || y > size.height) return;
+    if (places.some((place) => Math.abs(place.x - x) < APART && Math.abs(place.y - y) < APART)) return;
+    places.push({ i, x, y });
+  };
+  first.forEach(take);
+  for (let i = 0; i < ids.length; i++) take(i);
+  for (const { i, x, y } of places) {
     const picture = pictureOf(ids[i], changed);
-    if (!picture) continue;
-    paint(context, picture, x, y, frameOf(i));
-    painted.add(i);
+    if (picture) paint(context, picture, x, y, frameOf(i));
   }
-  return painted;
 }
 
 const pictures = new Map(); // id -> {photo, box}, or null while it comes
