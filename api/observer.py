@@ -2,6 +2,8 @@
 
 An answer is counted before it is sent, so whoever has it finds it counted. Answers that no app gives, because what came
 was no whole request, are told of by the worker.
+
+Counts and line take about 40 µs of a request, and each stage 10 µs more, where a query takes some milliseconds.
 """
 
 from __future__ import annotations

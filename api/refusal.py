@@ -54,6 +54,7 @@ class Refusal:
             "Connection: close",
             "Content-Type: application/json",
             f"Content-Length: {len(self.body)}",
+            "Access-Control-Allow-Origin: *",  # as all other answers: pages elsewhere may read why
             f"{HEADER}: {request_id}",
         ]
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -69,6 +69,7 @@ def send(service: Service, sent: bytes, expected: int) -> int:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % expected)
     assert re.search(rb"\r\nX-Request-ID: [0-9a-f]{16}(\r\n|$)", head)
+    assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in head
     assert set(json.loads(body)) == {"title", "description"}
     return 1
 
@@ -97,7 +98,9 @@ def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoSe
     with Service(tmp_path / "data", workers=2, ANN_LOG_FORMAT="json") as service:
         assert service.add(photos.url("/1.jpg"), 1).json() == {"added": 1}
         send(service, b"GET / HTTP/9\r\n\r\n", 400)
-        assert manage(tmp_path / "data", "generate-index", "--no-map", ANN_LOG_FORMAT="json").returncode == 0
+        built = manage(tmp_path / "data", "generate-index", "--no-map", ANN_LOG_FORMAT="json")
+        assert built.returncode == 0
+        assert "published" in " ".join(json.loads(line)["message"] for line in built.stderr.splitlines())
         wait_until(lambda: service.log.count("logos from") == 2)
         os.kill(service.worker_pid, signal.SIGKILL)
         wait_until(lambda: service.log.count("Booting worker") == 3)
