@@ -26,6 +26,22 @@ def test_start_shows_the_map_and_how_the_index_is(explorer: Explorer, small: Ser
     expect(page.locator(".map")).to_have_attribute("data-painted", str(status["map_points"]))
 
 
+def test_the_age_of_an_index_is_said_in_words(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=none")
+    said = page.evaluate(
+        "async (ages) => ages.map((await import('/explorer/facts.js')).age)", [3, 60, 7199, 7200, 200_000]
+    )
+    assert said == ["just now", "1 minute ago", "1 hour ago", "2 hours ago", "2 days ago"]
+
+
+def test_a_store_without_room_for_where_logos_were_seen_says_so(explorer: Explorer, small: Service) -> None:
+    page = explorer.page
+    earlier = {**small.get("/status").json(), "keeps_provenance": False}
+    page.route("**/status", lambda route: route.fulfill(json=earlier))
+    explorer.open()
+    expect(page.locator("#facts")).to_contain_text("none kept: see manage.py compact")
+
+
 def test_a_logo_shows_its_neighbours_as_the_service_answers_them(explorer: Explorer, small: Service) -> None:
     shown = shown_on(explorer.open("/?logo=1003&count=12"))
     itself, *others = answered(small.get("/1003?count=13").text)

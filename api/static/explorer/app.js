@@ -73,7 +73,7 @@ async function render({ arrived = false } = {}) {
   at("logo-id").value = view.logo ?? "";
   if (arrived) scrollTo(0, 0);
   document.body.dataset.view = view.logo ? "logo" : view.image ? "image" : "start";
-  document.title = view.logo ? `Logo ${view.logo} · Logo explorer` : "Logo explorer";
+  document.title = [view.logo ? `Logo ${view.logo}` : view.image && "Your image", "Logo explorer"].filter(Boolean).join(" · ");
   await (view.logo ? renderLogo() : view.image ? renderImage() : renderStart());
   if (asked !== asking) return;
   main.ariaBusy = "false";

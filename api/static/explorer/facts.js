@@ -33,5 +33,7 @@ export function showFacts(list, status) {
     const { at_10: of10, at_100: of100 } = status.recall;
     add("recall", `${share(of10)} of the nearest 10, ${share(of100)} of 100`, "Share of the true nearest that the index finds, as measured when it was built");
   }
+  if (!status.keeps_provenance)
+    add("pictures", "none kept: see manage.py compact", "An earlier release made this store, without room for where logos are seen");
   add("model", status.model, "The network that the vectors come from");
 }
