@@ -27,7 +27,7 @@ from embeddings.errors import StoreError, StoreLayoutError
 from embeddings.hdf5_file import lay_out, open_hdf5
 from embeddings.id_table import WINDOW
 from embeddings.layout import Layout, draft_path, keep_writers_out, storage_errors, sync_directory
-from embeddings.provenance import Records, damaged_among, no_records
+from embeddings.provenance import Records, no_records, sound_records
 from embeddings.store_file import StoreFile, checksums_of
 from embeddings.successor import (
     RewriteReport,
@@ -116,10 +116,7 @@ def _records(dataset: Any, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> t
     """Return the provenance of ascending rows, empty where it is damaged, and where that is; of the original, none."""
     if dataset is None or not len(rows):
         return no_records(len(rows)), np.zeros(len(rows), bool)
-    records = dataset[rows[0] : rows[-1] + 1][rows - rows[0]].astype(no_records(0).dtype)
-    damaged = damaged_among(ids, records)
-    records[damaged] = no_records(1)
-    return records, damaged
+    return sound_records(ids, dataset[rows[0] : rows[-1] + 1][rows - rows[0]].tobytes())
 
 
 def _blocks(dataset: Any, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

@@ -43,7 +43,6 @@ All this holds on a local Linux file system whose disk does what a sync asks. Op
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -162,10 +161,11 @@ class EmbeddingStore:
         Damaged provenance is none; it is logged, once.
         """
         known, rows = self._find_each(logo_ids)
-        found = {logo_id: known.file.records(row, np.array([logo_id])) for logo_id, row in rows.items()}
-        self._torn.tell(self.path, [logo_id for logo_id, (_, damaged) in found.items() if damaged[0]])
-        origins = {logo_id: provenance_in(record)[0] for logo_id, (record, _) in found.items()}
-        return {logo_id: origin for logo_id, origin in origins.items() if origin is not None}
+        ids = np.array([*rows], np.int64)
+        records, damaged = known.file.records_at([*rows.values()], ids)
+        self._torn.tell(self.path, ids[damaged].tolist())
+        found = zip(rows, provenance_in(records), strict=True)
+        return {logo_id: origin for logo_id, origin in found if origin is not None}
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
@@ -279,13 +279,13 @@ class EmbeddingStore:
     def _known(self) -> KnownRows:
         """Return what is known of the file that has the name now; of the last one, if the name is gone."""
         known = self._open
-        if known is not None and _is_named(known.file, self.path, or_gone=True):
+        if known is not None and known.file.is_at(self.path, or_gone=True):
             return known
         with self._mutex:
             known = self._open
             if known is None:
                 raise StoreUnavailableError(f"{self.path} has been closed")
-            if not _is_named(known.file, self.path, or_gone=True):
+            if not known.file.is_at(self.path, or_gone=True):
                 file = self._open_file()
                 if (file.dim, file.stamp) != (known.file.dim, known.file.stamp):
                     raise StoreModelError(f"{self.path} was replaced by a store of another model: restart the service")
@@ -364,7 +364,7 @@ class EmbeddingStore:
         try:
             with writer_lock(self.path) as check:
                 known = self._known()
-                if not _is_named(known.file, self.path):
+                if not known.file.is_at(self.path):
                     raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service")
                 known.file.refuse_after_failed_sync()
                 with self._mutex:
@@ -376,11 +376,3 @@ class EmbeddingStore:
                 yield known, check
         finally:
             self._turn.release()
-
-
-def _is_named(file: StoreFile, path: Path, *, or_gone: bool = False) -> bool:
-    """Tell whether an open file is the one at `path`."""
-    try:
-        return os.path.samestat(path.stat(), file.status)
-    except OSError:
-        return or_gone

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreUnavailableError
 from embeddings.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_header, storage_errors, store_error
-from embeddings.provenance import RECORD, RECORD_BYTES, Records, damaged_among, no_records
+from embeddings.provenance import RECORD_BYTES, Records, no_records, sound_records
 
 _SOON = os.POSIX_FADV_WILLNEED
 
@@ -51,6 +52,13 @@ class StoreFile:
         self._row_bytes = 4 * layout.dim
         self._syncing = threading.Lock()
         self._sync_failure: OSError | None = None
+
+    def is_at(self, path: Path, *, or_gone: bool = False) -> bool:
+        """Tell whether this is the file at `path`; `or_gone` if there is none."""
+        try:
+            return os.path.samestat(path.stat(), self.status)
+        except OSError:
+            return or_gone
 
     def id_at(self, row: int) -> int:
         """Return what the id slot of a row holds now."""
@@ -161,13 +169,21 @@ class StoreFile:
             half = rows // 2  # as in `checked`
             parts = self.records(first, ids[:half]), self.records(first + half, ids[half:])
             return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        records = np.frombuffer(content, RECORD)
-        damaged = damaged_among(ids, records) & (ids != 0)
-        empty = damaged | (ids == 0)
-        if empty.any():
-            records = records.copy()
-            records[empty] = no_records(1)
-        return records, damaged
+        return sound_records(ids, content)
+
+    def records_at(self, rows: Sequence[int], ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
+        """Read the records of n rows anywhere, as `records` does."""
+        if self._offsets.provenance is None:
+            return no_records(len(rows)), np.zeros(len(rows), bool)
+        content, unread = [], np.zeros(len(rows), bool)
+        for place, row in enumerate(rows):
+            try:
+                content.append(self._read(self._offsets.provenance + RECORD_BYTES * row, RECORD_BYTES))
+            except StoreUnavailableError:  # a bad sector costs one row its provenance
+                content.append(bytes(RECORD_BYTES))
+                unread[place] = True
+        records, damaged = sound_records(ids, b"".join(content))
+        return records, damaged | unread
 
     def write_content(
         self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32], records: Records | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -123,6 +124,28 @@ def test_damaged_provenance_costs_a_picture_and_no_row(path: Path, caplog: pytes
     assert np.array_equal(store.get(1), vectors_of([1], DIM)[0])
     assert np.isfinite(store.vectors(np.array([1, 3]))).all()
     assert [*store.verify()] == [DamagedRow(row=0, logo_id=1, embedding=False)]
+
+
+def test_a_bad_sector_costs_the_provenance_of_one_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = inspect(path)
+    assert layout
+    assert layout.offsets
+    assert layout.offsets.provenance
+    bad, pread = layout.offsets.provenance + RECORD_BYTES + 7, os.pread
+
+    def failing(fd: int, size: int, offset: int) -> bytes:
+        if offset <= bad < offset + size:
+            raise OSError(errno.EIO, "bad sector")
+        return pread(fd, size, offset)
+
+    with EmbeddingStore(path) as store:
+        monkeypatch.setattr(os, "pread", failing)
+        assert store.provenance([1, 2, 3]) == {1: HERE, 3: THERE}
+        (block,) = store.snapshot().blocks_with_provenance()
+        assert block.ids.tolist() == [1, 2, 3]
+        assert block.provenance == [HERE, None, THERE]
+        assert [*store.verify()] == [DamagedRow(row=1, logo_id=2, embedding=False)]
+        assert repair_store(path).torn == [2]
 
 
 def test_a_deleted_logo_has_no_provenance_and_added_again_has_its_own(path: Path) -> None:
