@@ -61,6 +61,7 @@ def test_a_picture_is_what_the_box_holds_of_the_photo(explorer: Explorer, drawn:
 
 def test_the_whole_photo_is_marked_where_the_logo_is(explorer: Explorer, drawn: list[Photo]) -> None:
     page = explorer.open("/?logo=1003")
+    expect(page.locator(".photo .mark")).to_be_visible()
     sheet, mark = page.locator(".photo .sheet").bounding_box(), page.locator(".photo .mark").bounding_box()
     assert sheet is not None
     assert mark is not None
@@ -90,15 +91,16 @@ def test_one_clicks_from_neighbour_to_neighbour_and_goes_back(explorer: Explorer
 
 def test_going_back_finds_the_place_that_one_left(explorer: Explorer) -> None:
     page = explorer.open("/?logo=1003")
-    tiles(page).last.scroll_into_view_if_needed()
-    left_at = page.evaluate("scrollY")
+    page.wait_for_load_state("networkidle")
+    left_at = page.evaluate("(scrollTo(0, 1e6), scrollY)")
     assert left_at > 100
-    tiles(page).last.click()
+    tiles(page).last.evaluate("(tile) => tile.click()")
     expect(page.get_by_role("heading", level=1)).not_to_have_text("Logo 1003")
     assert page.evaluate("scrollY") == 0
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Logo 1003")
-    assert page.evaluate("scrollY") == pytest.approx(left_at, abs=40)
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert page.evaluate("scrollY") == pytest.approx(left_at, abs=2)
 
 
 def test_random_takes_one_to_some_logo(explorer: Explorer) -> None:

@@ -42,6 +42,17 @@ def test_it_is_usable_with_the_keyboard_alone(explorer: Explorer) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Logo {wanted}")
 
 
+def test_the_skip_link_leads_past_the_top_and_changes_nothing(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=1003")
+    page.evaluate("document.querySelector('.tile').dataset.kept = 'yes'")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.locator(".tile[data-kept]")).to_be_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
 def test_a_phone_need_not_scroll_sideways(explorer: Explorer) -> None:
     explorer.page.set_viewport_size(PHONE)
     for path in ("/", "/?logo=1003", "/?logo=1003&show=map", f"/?logo={BEYOND_EXACT}", "/?logo=7"):

@@ -97,9 +97,12 @@ def test_an_image_that_is_brought_in_is_still_there_after_going_back(
     expect(tiles(page).first).to_have_attribute("data-logo", re.compile(r"\d+"))
     tiles(page).first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"Logo \d+"))
+    sent = sum(request.method == "POST" for request in explorer.requests)
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your image")
     assert _boxed_query(page) == asked
+    expect(tiles(page).first).to_be_visible()
+    assert sum(request.method == "POST" for request in explorer.requests) == sent  # it is not sent again
 
 
 def test_a_photo_that_a_camera_marked_as_turned_is_searched_upright(explorer: Explorer, drawn: list[Photo]) -> None:

@@ -43,6 +43,7 @@ const goTo = (changes) => go(write({ ...view, ...changes }));
 const goToLogo = (logo) => goTo({ logo, image: null });
 
 addEventListener("popstate", async (event) => {
+  if (!event.state && write(read(location.search)) === write(view)) return; // within the page: the skip link
   turn();
   await render();
   main.style.minHeight = `${event.state?.height ?? 0}px`; // pictures that are still to come would make it too short
@@ -137,7 +138,7 @@ async function renderImage() {
     call.replaceChildren(imageCall(view, box, image.name, image.blob.type));
     results.replaceChildren(resultsHead(), skeleton());
     try {
-      const answer = await service.neighboursOfImage(view, image.blob, box, asked);
+      const answer = await service.neighboursOfImage(view, image, box, asked);
       if (!asked.aborted) await showNeighbours(results, answer);
     } catch (error) {
       if (!asked.aborted) results.replaceChildren(problem(error, view, retry));
@@ -212,11 +213,15 @@ const mapKey = () => `${status.index} ${status.generation} ${status.map_points}`
 // --- the index -------------------------------------------------------------------------------------------------------
 
 async function lookAtStatus() {
+  const { index } = view;
   try {
-    status = await service.status(view.index);
+    const found = await service.status(index);
+    if (index !== view.index) return; // another look is on its way
+    status = found;
     trouble = null;
   } catch (error) {
-    if (error.status !== 0 || !status) status = null;
+    if (index !== view.index) return;
+    if (error.status !== 0) status = null;
     trouble = error;
   }
   showFacts(at("facts"), status);

@@ -26,18 +26,24 @@ export const queryOfLogo = (view) => addressOf(`/${view.logo}`, { count: view.co
 export const queryOfImage = (view, box) =>
   addressOf("/from_image", { bounding_box: box && box.map((x) => +x.toFixed(5)), count: view.count, index: view.index });
 
-export async function neighboursOfLogo(view, signal) {
+export function neighboursOfLogo(view, signal) {
   const address = queryOfLogo(view);
-  if (kept.has(address)) return kept.get(address);
-  const answer = listed(await ask(address, { signal }));
-  kept.set(address, answer);
-  if (kept.size > KEPT_ANSWERS) kept.delete(kept.keys().next().value);
-  return answer;
+  return once(address, () => ask(address, { signal }));
 }
 
-export async function neighboursOfImage(view, image, box, signal) {
-  const headers = { "Content-Type": image.type || "image/jpeg" };
-  return listed(await ask(queryOfImage(view, box), { method: "POST", body: image, headers, signal }));
+// `image` is a `PickedImage`.
+export function neighboursOfImage(view, image, box, signal) {
+  const address = queryOfImage(view, box);
+  const headers = { "Content-Type": image.blob.type || "image/jpeg" };
+  return once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal }));
+}
+
+async function once(question, asked) {
+  if (kept.has(question)) return kept.get(question);
+  const answer = listed(await asked());
+  kept.set(question, answer);
+  if (kept.size > KEPT_ANSWERS) kept.delete(kept.keys().next().value);
+  return answer;
 }
 
 export async function randomLogo(index) {
