@@ -23,6 +23,7 @@ from torture.soak_samples import children
 RELOADS = (0.08, 0.94)  # fractions of the run
 KILL_SECONDS = 240.0  # between two kills
 EXPLAINED_SECONDS = 40.0  # so long after a kill or a reload: gunicorn's graceful_timeout, and some
+MAP_POINTS = "1000"  # of an index, which is built every few seconds
 
 
 def plan(seconds: float) -> list[tuple[float, str]]:
@@ -100,7 +101,7 @@ class Operator:
         """Run a command to its end; tell whether it exited with 0."""
         self.commands[command[0]] += 1
         try:
-            done = manage(self._data_dir, *command, LOG_LEVEL="WARNING")
+            done = manage(self._data_dir, *command, LOG_LEVEL="WARNING", ANN_MAP_POINTS=MAP_POINTS)
         except subprocess.TimeoutExpired as error:
             self.wrong.append(f"manage.py {' '.join(command)} does not end: {error}")
             return False
