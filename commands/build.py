@@ -24,6 +24,7 @@ from index.map_file import LogoMap
 from index.plan import plan_index
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
+from index.tsne import STEPS
 from settings import Settings
 
 logger = logging.getLogger("manage")
@@ -163,7 +164,7 @@ def export_model(settings: Settings, weights: str | None, output: Path | None) -
 def _draw_map(generation: Path, store: EmbeddingStore, max_points: int, earlier: LogoMap | None, seed: int) -> None:
     """Put a map into a generation that is published: whatever goes wrong, the build went well."""
     try:
-        with progress("drawing the map", None) as advance:
+        with progress("drawing the map", STEPS) as advance:
             add_map(generation, store.vectors, max_points=max_points, earlier=earlier, seed=seed, progress=advance)
     except Exception:
         logger.exception("%s has no map; the next one will have", generation)

@@ -25,7 +25,7 @@ from index.map_file import SIDE, LogoMap, read_map, write_map
 from index.protocol import Vectors
 from index.reduction import Reduction
 from index.regular_file import read_regular
-from index.tsne import lay_out
+from index.tsne import STEPS, STEPS_FROM_EARLIER, lay_out
 from index.vectors import usable_rows
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def add_map(
         max_points: how many logos are on the map, at most.
         earlier: a map to begin from, if it shows at least half of these logos.
         seed: see `index.tsne.lay_out`.
-        progress: is told the number of steps just done, of `index.tsne.STEPS` at most.
+        progress: is told the number of steps just done, or spared, of `index.tsne.STEPS`.
 
     Raises:
         OSError, ValueError: the generation cannot be read, or not be written.
@@ -77,6 +77,8 @@ def add_map(
     ids = sampled(LogoIds.parse(read_regular(generation / TXT_NAME)).all(), max_points)
     ids, points = _reduced(ids, vectors)
     known = None if earlier is None else _known(ids, earlier)
+    if known is not None:
+        progress(STEPS - STEPS_FROM_EARLIER)  # are spared
     layout = lay_out(points, seed=seed, earlier=known, progress=progress)
     made = LogoMap(ids, _on_the_square(layout))
     write_map(generation, made)

@@ -96,7 +96,7 @@ def test_a_map_begins_from_the_last_one_of_the_same_weights(generation: Path, tm
     assert earlier is not None
     again = publish(tmp_path / "logos", lambda directory: build(directory, LOGOS, weights_digest="w"))
     second = add_map(again, vectors_of(LOGOS), earlier=earlier, progress=steps.append)
-    assert sum(steps) == STEPS_FROM_EARLIER
+    assert (steps[0], sum(steps)) == (STEPS - STEPS_FROM_EARLIER, STEPS)
     assert np.array_equal(second.logo_ids, first.logo_ids)
     assert np.median(np.linalg.norm(second.positions - first.positions, axis=1)) < 0.1 * SIDE
     assert earlier_map(tmp_path / "logos", weights_digest="others") is None
@@ -109,7 +109,7 @@ def test_a_map_of_other_logos_is_not_begun_from(generation: Path) -> None:
     for earlier in (others, none):
         steps.clear()
         add_map(generation, vectors_of(LOGOS), earlier=earlier, progress=steps.append)
-        assert sum(steps) == STEPS
+        assert steps == [1] * STEPS
 
 
 def test_a_damaged_map_is_passed_over_when_the_next_one_begins(
