@@ -7,13 +7,13 @@ descent finds a balance. It begins from the first two principal components, whic
 Of 20,000 drawn logos of 1280 values, a layout of their first 50 components takes 21 s on two cores, and of the ten
 nearest of each, six are among its ten nearest there (0.594; of the plane of the first two components, 0.013); of 1,000,
 1.3 s and 0.616. From the layout of the night before it takes 16 s, and points move by 0.2 % of the width (median), or
-by 0.4 % if a tenth of them are new. openTSNE 1.0.4 took 50 s (0.587) and 10 s (0.615), and would bring scikit-learn and
-SciPy along, 206 MB where all of the service's packages have 232 MB; umap-learn would bring Numba besides.
+by 0.4 % if a tenth of them are new.
 
-Why not openTSNE, which is well kept: of 200, 1,000 and 5,000 drawn logos it takes 8, 11 and 8 times the processor time of
-this (on one thread; its threads wait for each other, and beside a service that works, two are slower than one), keeps as
-many neighbours, and brings scikit-learn and SciPy into the image that serves, 206 MB. A map is drawn each night on the
-machine that answers queries.
+Why not openTSNE 1.0.4, which is well kept: with its defaults and two threads it took 50 s for the 20,000 (0.587) and
+10 s for the 1,000 (0.615). Of 200, 1,000 and 5,000 logos it takes 8, 11 and 8 times the processor time of this (on one
+thread; its threads wait for each other, and beside a service that works, two are slower than one). It brings
+scikit-learn and SciPy into the image that serves, 206 MB where all packages together have 232 MB, and umap-learn would
+bring Numba besides. A map is drawn each night on the machine that answers queries.
 """
 
 from __future__ import annotations
