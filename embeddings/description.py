@@ -8,12 +8,14 @@ are idle, as they are before a service or a command begins its work.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
 import resource
 import signal
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 from embeddings import hdf5_file
@@ -41,7 +43,7 @@ def describe(fd: int, path: Path) -> Layout:
     with answers:
         with answer:
             child = processes.Process(target=_answer, args=(fd, path, answer))
-            child.start()
+            _start(child)
         try:
             found = answers.recv() if answers.poll(_SECONDS) else f"took more than {_SECONDS:g} s"
         except EOFError:
@@ -55,6 +57,17 @@ def describe(fd: int, path: Path) -> Layout:
     if not isinstance(found, Layout):
         raise StoreLayoutError(f"{path} is damaged or no store: HDF5 {found} reading it; restore it from a backup")
     return found
+
+
+def _start(child: ForkProcess) -> None:
+    """Start the child without the collector of garbage: what this process still has to end may need its threads."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        child.start()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _answer(fd: int, path: Path, answer: Connection) -> None:

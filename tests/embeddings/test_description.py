@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import struct
@@ -138,3 +139,32 @@ def test_a_store_with_a_sound_header_needs_no_child(tmp_path: Path, monkeypatch:
     create_store(tmp_path / "s.hdf5", capacity=3, dim=2, stamp=STAMP)
     monkeypatch.setattr(os, "fork", pytest.fail)
     assert inspect(tmp_path / "s.hdf5")
+
+
+def test_the_child_ends_nothing_that_its_parent_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, read = os.getpid(), hdf5_file.read_description
+
+    class Network:  # stands for one with threads, which the child has not
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            if os.getpid() != parent:
+                os.abort()
+
+    def read_with_much_garbage(fd: int, path: Path) -> Layout:
+        gc.set_threshold(1, 1, 1)
+        assert len([[] for _ in range(1000)]) == 1000
+        return read(fd, path)
+
+    monkeypatch.setattr(hdf5_file, "read_description", read_with_much_garbage)
+    before = gc.get_threshold()
+    gc.set_threshold(10**6)
+    try:
+        Network()
+        layout = inspect(original(tmp_path / "s.hdf5"))
+    finally:
+        gc.set_threshold(*before)
+    assert layout
+    assert layout.capacity == 2000
+    assert gc.isenabled()
