@@ -33,7 +33,7 @@ export class BoxEditor {
       "div",
       { className: "editor" },
       this.sheet,
-      make("p", { className: "help", id: "box-help" }, "Drag to draw a box around the logo. With the keyboard: arrows move it, Shift and arrows resize it."),
+      make("p", { className: "help", id: "box-help" }, "Drag to draw a box around the logo. ", make("span", { className: "keys" }, "With the keyboard: arrows move it, Shift and arrows resize it.")),
       this.whole,
     );
     this.#show();
