@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from demo.photos import Photo
 from tests.browser.explored import BEYOND_EXACT, Explorer, shown_on, tiles
@@ -51,6 +51,19 @@ def test_the_skip_link_leads_past_the_top_and_changes_nothing(explorer: Explorer
     expect(page.locator(".tile[data-kept]")).to_be_visible()
     page.keyboard.press("Tab")
     assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+def test_an_answer_that_comes_late_takes_the_focus_from_nobody(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=1003")
+    held: list[Route] = []
+    page.route("**/api/v1/ann/1001?**", lambda route: held.append(route))
+    page.get_by_label("Logo id").fill("1001")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.get_by_label("Logo id").focus()
+    held[0].continue_()
+    expect(tiles(page).first).to_be_visible()
+    expect(page.get_by_label("Logo id")).to_be_focused()
 
 
 def test_a_phone_need_not_scroll_sideways(explorer: Explorer) -> None:

@@ -1,10 +1,11 @@
 // The page: reads the address, asks the service, and shows one of three views: the start, a logo, or an image of the reader's.
 
-import { COUNTS, read, write } from "./address.js";
-import { link, make, say, whole } from "./elements.js";
+import { read, write } from "./address.js";
+import { make, say } from "./elements.js";
 import { showFacts } from "./facts.js";
-import { neighbourGrid } from "./neighbours.js";
+import { emptyGrid, neighbourGrid } from "./neighbours.js";
 import { emptiness, notice, problem } from "./notices.js";
+import { resultsHead } from "./results_head.js";
 import * as service from "./service.js";
 import { imageCall, logoSubject } from "./subject.js";
 
@@ -21,6 +22,7 @@ let looked = lookAtStatus();
 let asking = new AbortController();
 let logoMap = null;
 let taken = 0; // images
+let arriving = false; // at another view, which is not there yet
 
 // --- going somewhere -------------------------------------------------------------------------------------------------
 
@@ -57,11 +59,20 @@ document.addEventListener("click", (event) => {
   go(target.getAttribute("href"));
 });
 
+// Shows a view. Whoever went there, or was in what it replaces, is taken to its heading; and nobody later, when the answer
+// comes and they may be elsewhere.
+function show(...parts) {
+  const moved = arriving || main.contains(document.activeElement);
+  main.replaceChildren(...parts);
+  if (moved) main.querySelector("h1").focus({ preventScroll: true });
+  arriving = false;
+}
+
 // Shows a notice instead of a view.
 function showOnly(notice) {
   const heading = notice.querySelector("h2");
   heading.replaceWith(make("h1", { tabIndex: -1 }, heading.textContent));
-  main.replaceChildren(notice);
+  show(notice);
 }
 
 // --- the three views -------------------------------------------------------------------------------------------------
@@ -72,13 +83,13 @@ async function render({ arrived = false } = {}) {
   const asked = asking;
   main.ariaBusy = "true";
   at("logo-id").value = view.logo ?? "";
+  arriving = arrived;
   if (arrived) scrollTo(0, 0);
   document.body.dataset.view = view.logo ? "logo" : view.image ? "image" : "start";
   document.title = [view.logo ? `Logo ${view.logo}` : view.image && "Your image", "Logo explorer"].filter(Boolean).join(" · ");
   await (view.logo ? renderLogo() : view.image ? renderImage() : renderStart());
   if (asked !== asking) return;
   main.ariaBusy = "false";
-  if (arrived) main.querySelector("h1, h2")?.focus({ preventScroll: true });
 }
 
 async function renderStart() {
@@ -89,7 +100,7 @@ async function renderStart() {
     make("p", {}, "Find a logo by its id, take a random one, or use an image of your own: choose it, paste it, or drop it anywhere on this page."),
   );
   const beside = make("div", { className: "results" });
-  main.replaceChildren(start, beside);
+  show(start, beside);
   const asked = asking.signal;
   await looked;
   if (asked.aborted) return;
@@ -105,9 +116,9 @@ async function renderLogo() {
   if (!/^\d{1,19}$/.test(view.logo)) return showOnly(notice("No such logo", "A logo’s id is a whole number."));
   const { element, told } = logoSubject(view);
   const results = make("section", { className: "results", "aria-label": "Nearest logos" });
-  main.replaceChildren(element, results);
+  show(element, results);
   const asked = asking.signal;
-  const waiting = setTimeout(() => results.replaceChildren(resultsHead(), skeleton()), 120);
+  const waiting = setTimeout(() => results.replaceChildren(headOfResults(), emptyGrid(view.count)), 120);
   try {
     const answer = await service.neighboursOfLogo(view, asked);
     clearTimeout(waiting);
@@ -136,7 +147,7 @@ async function renderImage() {
     searching = new AbortController();
     const asked = AbortSignal.any([searching.signal, left]);
     call.replaceChildren(imageCall(view, box, image.name, image.blob.type));
-    results.replaceChildren(resultsHead(), skeleton());
+    results.replaceChildren(headOfResults(), emptyGrid(view.count));
     try {
       const answer = await service.neighboursOfImage(view, image, box, asked);
       if (!asked.aborted) await showNeighbours(results, answer);
@@ -147,29 +158,13 @@ async function renderImage() {
   const editor = new BoxEditor(image, search);
   const turned = image.turned ? make("p", { className: "help" }, "The camera marked this photo as turned; it was turned upright here.") : null;
   const head = make("div", { className: "head" }, make("h1", { tabIndex: -1 }, "Your image"), editor.element, turned);
-  main.replaceChildren(make("section", { className: "subject", "aria-label": "Your image" }, head, make("div", { className: "more" }, call)), results);
+  show(make("section", { className: "subject", "aria-label": "Your image" }, head, make("div", { className: "more" }, call)), results);
   await search(image.box);
 }
 
 // --- the nearest logos -----------------------------------------------------------------------------------------------
 
-function resultsHead() {
-  const choices = [...new Set([...COUNTS, view.count])].sort((a, b) => a - b);
-  const select = make(
-    "select",
-    { id: "count", onchange: () => goTo({ count: Number(select.value) }) },
-    ...choices.map((count) => make("option", { value: count, selected: count === view.count }, whole(count))),
-  );
-  const tab = (show, text) => link(write({ ...view, show }), { "aria-current": view.show === show ? "page" : null }, text);
-  const tabs = make("nav", { className: "tabs", "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
-  return make(
-    "div",
-    { className: "results-head" },
-    make("h2", {}, "Nearest logos"),
-    make("label", { className: "select" }, make("span", { className: "hidden" }, "How many"), select),
-    status?.map_points === 0 ? null : tabs,
-  );
-}
+const headOfResults = () => resultsHead(view, status?.map_points !== 0, (count) => goTo({ count }));
 
 async function showNeighbours(results, rows) {
   if (!rows.length || view.show === "map") await looked;
@@ -177,14 +172,11 @@ async function showNeighbours(results, rows) {
     results.replaceChildren(emptiness(status) ?? notice("No other logo", "The index holds no other logo to compare with."));
     return;
   }
-  results.replaceChildren(resultsHead());
+  results.replaceChildren(headOfResults());
   say(`${rows.length} nearest logos`);
   if (view.show === "map" && status?.map_points) await showMap(results, view.logo, rows);
   else results.append(neighbourGrid(rows, view));
 }
-
-const skeleton = () =>
-  make("div", { className: "grid", "aria-hidden": "true" }, ...Array.from({ length: Math.min(view.count, 48) }, () => make("span", { className: "crop loading" })));
 
 async function showMap(place, id, rows) {
   if (!status.map_points) {

@@ -4,6 +4,8 @@ import { write } from "./address.js";
 import { link, make } from "./elements.js";
 import { cropOf, provenanceOf } from "./pictures.js";
 
+const ON_SCREEN = 48; // pictures, on a large one
+
 export function distanceText(distance) {
   return distance < 100 ? distance.toFixed(2) : distance.toFixed(0);
 }
@@ -22,6 +24,12 @@ export function neighbourGrid(rows, view) {
     linkPhotoIfBroken(tile, id);
   }
   return grid;
+}
+
+// Stands where the grid will, while the answer is on its way.
+export function emptyGrid(count) {
+  const frames = Array.from({ length: Math.min(count, ON_SCREEN) }, () => make("span", { className: "crop loading" }));
+  return make("div", { className: "grid", "aria-hidden": "true" }, ...frames);
 }
 
 // A photo that cannot be shown may still be opened.

@@ -1,0 +1,22 @@
+// What stands over the nearest logos: how many there are to be, and whether as pictures or on the map.
+
+import { COUNTS, write } from "./address.js";
+import { link, make, whole } from "./elements.js";
+
+export function resultsHead(view, hasMap, choose) {
+  const choices = [...new Set([...COUNTS, view.count])].sort((a, b) => a - b);
+  const select = make(
+    "select",
+    { id: "count", onchange: () => choose(Number(select.value)) },
+    ...choices.map((count) => make("option", { value: count, selected: count === view.count }, whole(count))),
+  );
+  const tab = (show, text) => link(write({ ...view, show }), { "aria-current": view.show === show ? "page" : null }, text);
+  const tabs = make("nav", { className: "tabs", "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
+  return make(
+    "div",
+    { className: "results-head" },
+    make("h2", {}, "Nearest logos"),
+    make("label", { className: "select" }, make("span", { className: "hidden" }, "How many"), select),
+    hasMap ? tabs : null,
+  );
+}
