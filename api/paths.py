@@ -10,7 +10,9 @@ from urllib.parse import unquote_to_bytes
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
 
-_TARGET = re.compile(rb"[A-Z]+ (?:[a-z]+://[^/?# ]*)?(/[^?# ]*)")  # RFC 9112, section 3.2: the origin or absolute form
+# RFC 9112, section 3.2: the origin or the absolute form. What the app takes for a path must be one here, too: else it
+# would wait for a body that was never received.
+_TARGET = re.compile(rb"[!-~]+ (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?(/[^?# ]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class BodySizes:
 
     Attributes:
         usual: of any path but those of `of_paths`.
-        of_paths: of some paths, without a slash at their end.
+        of_paths: of some paths, without a slash at their end, and of those that end with them: the app may be mounted
+            below another path (`SCRIPT_NAME`), which the loop sees and the app does not.
     """
 
     usual: int = 2**20
@@ -27,7 +30,8 @@ class BodySizes:
 
     def of(self, path: str) -> int:
         """Answer the largest body that a path takes."""
-        return self.of_paths.get(path.rstrip("/"), self.usual)
+        path = path.rstrip("/")
+        return next((size for end, size in self.of_paths.items() if path.endswith(end)), self.usual)
 
     def of_request(self, first_line: bytes) -> int:
         """Answer the largest body of a request that begins with this line, whatever the line is."""

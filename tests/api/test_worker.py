@@ -488,9 +488,12 @@ def test_memory_held_for_slow_clients_is_limited(tmp_path: Path) -> None:
     [
         ("/echo", True),
         ("http://host:1/echo", True),
+        ("HTTP://host:1/echo", True),
+        ("a+b://host/echo", True),
         ("/%65cho?a=/b", True),
         ("/echo/", True),
-        ("/other/echo", False),
+        ("/mounted/echo", True),
+        ("/echo/other", False),
         ("/?/echo", False),
     ],
 )
