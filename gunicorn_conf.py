@@ -107,7 +107,10 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Count in files that all workers read, and have glibc give the memory of each decoded image back at once."""
     logging.captureWarnings(True)
-    server.metric_files.use(worker.metric_slot)
+    try:
+        server.metric_files.use(worker.metric_slot)
+    except OSError as error:  # answers matter more
+        server.log.warning("what worker %d counts is not in /metrics: %s", os.getpid(), error)
     with contextlib.suppress(OSError, AttributeError):  # another C library
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, 2**22)  # bytes: far above what a query allocates
@@ -137,8 +140,8 @@ def on_starting(server: Any) -> None:
         )
     try:
         model = prepare(_settings)
+        server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
     except (EmbeddingsError, OSError) as error:
         _stop(error)
     weights = f"{model.description.weights}{'' if model.description.is_trained else ', untrained'}"
     logger.info("serving %s (weights: %s)", _settings.store_path, weights)
-    server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))

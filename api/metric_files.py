@@ -61,7 +61,8 @@ class MetricFiles:
 
     def forget(self, slot: int) -> None:
         """Forget what a worker that died had open; what it counted stays."""
-        self._path(_LIVE, slot).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody may have tidied up
+            self._path(_LIVE, slot).unlink()
 
     def use(self, slot: int) -> None:
         """Have this process, a worker, count in the files of a slot. Call it before anything is counted.
@@ -69,17 +70,15 @@ class MetricFiles:
         The files have their space from the start: to write into a mapped hole of a full disk would kill the process.
 
         Raises:
-            OSError: there is no space for them.
+            OSError: there is no space for them. What this process counts is lost then; it can tell what others count.
         """
-        for kind, size in _FILES.items():
-            fd = os.open(self._path(kind, slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, size)
-            finally:
-                os.close(fd)
+        self.directory.mkdir(mode=0o700, exist_ok=True)  # as above
         os.environ[_VARIABLE] = str(self.directory)
         from prometheus_client import values
 
+        values.ValueClass = values.MutexValue
+        for kind, size in _FILES.items():
+            _make_space(self._path(kind, slot), size)
         values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
     def remove(self) -> None:
@@ -93,6 +92,18 @@ class MetricFiles:
 def shared_directory() -> str | None:
     """Return where several processes count, this one among them; `None` if it counts for itself."""
     return os.environ.get(_VARIABLE) or None
+
+
+def _make_space(path: Path, size: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError:
+        if os.fstat(fd).st_size == 0:  # prometheus_client cannot read an empty one
+            path.unlink()
+        raise
+    finally:
+        os.close(fd)
 
 
 def _locked(path: Path, *, create: bool = False) -> int:

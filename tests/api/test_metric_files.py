@@ -64,6 +64,29 @@ def test_what_a_killed_master_left_is_removed_and_that_of_a_living_one_stays(tmp
     assert {path.name for path in tmp_path.iterdir()} == {living.directory.name, new.directory.name}
 
 
+def test_who_has_no_space_to_count_tells_what_others_count(tmp_path: Path) -> None:
+    files = MetricFiles.make(tmp_path)
+    assert count(files, 0, 3)["requests"] == 3
+    script = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from api.metric_files import MetricFiles
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    MetricFiles(Path(sys.argv[2]), -1).use(1)
+except OSError:
+    from api.metrics import Metrics
+    metrics = Metrics()
+    metrics.count_request("GET", "/x", 200, 0.1)
+    print(metrics.render().decode())
+"""
+    command = [sys.executable, "-c", script, str(ROOT), str(files.directory)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert 'robotoff_ann_requests_total{method="GET",route="/x",status="200"} 3.0' in process.stdout
+    assert count(files, 1, 4)["requests"] == 7
+
+
 def test_files_have_their_space_from_the_start(tmp_path: Path) -> None:
     files = MetricFiles.make(tmp_path)
     count(files, 0, 1)
