@@ -22,7 +22,7 @@ from settings import Settings
 
 @click.command(name="export")
 @click.argument("target", metavar="FILE", type=FILE)
-@click.option("--replace", is_flag=True, help="Take the place of a file that is there.")
+@click.option("--replace", is_flag=True, help="Take the place of a Parquet file that is there.")
 @click.pass_obj
 def export_logos(settings: Settings, target: Path, replace: bool) -> None:
     """Write all logos into a Parquet FILE: ids, vectors, image addresses and boxes. Services go on meanwhile.

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import ParquetError, StoreModelError
+from embeddings.errors import BoundingBoxError, ParquetError, StoreModelError
 from embeddings.id_table import WINDOW
+from embeddings.images import check_box
 from embeddings.layout import ModelStamp, storage_errors, sync_directory
 from embeddings.provenance import Provenance
 from embeddings.store import EmbeddingStore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _MODEL, _DIGEST = b"robotoff-ann.model", b"robotoff-ann.model_digest"
 _BOX = 4
+_MAGIC = b"PAR1"  # how a Parquet file begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +75,20 @@ def export_logos(
     Args:
         store: what to export.
         target: the file.
-        replace: whether it may take the place of a file that is there.
+        replace: whether it may take the place of a Parquet file that is there.
         progress: called with the number of logos just written.
 
     Raises:
-        ParquetError: pyarrow is missing, there is a file at `target`, or another run is writing it.
+        ParquetError: pyarrow is missing, there is a file at `target` (any but a Parquet file, such as a store, stays
+            there in any case), or another run is writing it.
         StoreError: the store cannot be read, or the file not be written.
     """
     with _arrow_errors(target):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if target.exists() and not replace:
-            raise ParquetError(f"there is a file at {target}: name another, or say --replace")
+        if target.exists():
+            _refuse_to_replace(target, asked_for=replace)
         partial = target.with_name(f"{target.name}.partial")
         snapshot = store.snapshot()
         logos = known = 0
@@ -142,7 +145,7 @@ def import_logos(
         for batch in _batches(file, source, ("logo_id", "embedding")):
             ids = _ids(batch, logos)
             embeddings = _embeddings(batch, logos, store.dim)
-            stored += len(store.append(ids, embeddings, _provenance(batch, logos)))
+            stored += len(store.append(ids, embeddings, _possible(_provenance(batch, logos), logos)))
             logos += len(ids)
             progress(len(ids))
         return ImportReport(logos, stored)
@@ -180,6 +183,14 @@ def _schema(store: EmbeddingStore) -> pa.Schema:
         ],
         metadata={_MODEL: store.stamp.name.encode(), _DIGEST: store.stamp.digest.encode()},
     )
+
+
+def _refuse_to_replace(target: Path, *, asked_for: bool) -> None:
+    if not asked_for:
+        raise ParquetError(f"there is a file at {target}: name another, or say --replace")
+    with storage_errors(f"replace {target}"), target.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ParquetError(f"{target} is no Parquet file, and stays: name another, or remove it")
 
 
 @contextmanager
@@ -298,3 +309,14 @@ def _provenance(batch: pa.RecordBatch, first_row: int) -> list[Provenance | None
             raise ParquetError(f"row {first_row + place}: image_url takes text, not {url!r:.80}")
         found.append(Provenance(url, (y_min, x_min, y_max, x_max)))
     return found
+
+
+def _possible(provenance: list[Provenance | None], first_row: int) -> list[Provenance | None]:
+    """Return it, unless a box is none that an add would take."""
+    for place, origin in enumerate(provenance):
+        try:
+            if origin is not None:
+                check_box(origin.bounding_box, logo_id=None)
+        except BoundingBoxError as error:
+            raise ParquetError(f"row {first_row + place}: {error}") from None
+    return provenance

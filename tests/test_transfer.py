@@ -147,10 +147,11 @@ def test_re_embedding_goes_on_after_a_kill(run: Run, tmp_path: Path, photos: Pho
 def test_a_killed_export_leaves_the_earlier_file(run: Run, tmp_path: Path) -> None:
     logos = 20_000
     path = old_store(tmp_path, {1: None}, capacity=logos)
+    target = tmp_path / "logos.parquet"
+    assert run("export", target).exit_code == 0
+    earlier = target.read_bytes()
     with EmbeddingStore(path) as store:
         store.append(range(2, logos + 1), np.ones((logos - 1, 1280), np.float32))
-    target = tmp_path / "logos.parquet"
-    target.write_text("the earlier one")
     process = started("export", "--replace", target)
     try:
         wait_until((tmp_path / "logos.parquet.partial").exists)
@@ -158,7 +159,7 @@ def test_a_killed_export_leaves_the_earlier_file(run: Run, tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert target.read_text() == "the earlier one"
+    assert target.read_bytes() == earlier
     assert run("export", "--replace", target).exit_code == 0
     assert pq.ParquetFile(target).metadata.num_rows == logos
     assert not (tmp_path / "logos.parquet.partial").exists()

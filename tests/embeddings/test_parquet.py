@@ -92,7 +92,15 @@ def test_a_file_is_replaced_only_when_asked_for(tmp_path: Path) -> None:
         with pytest.raises(ParquetError, match="--replace"):
             export_logos(store, target)
         assert target.read_text() == "something dear"
-        assert export_logos(store, target, replace=True).logos == 1
+        with pytest.raises(ParquetError, match="is no Parquet file, and stays"):
+            export_logos(store, target, replace=True)
+        assert target.read_text() == "something dear"
+        with pytest.raises(ParquetError, match="is no Parquet file, and stays"):
+            export_logos(store, store.path, replace=True)
+        target.unlink()
+        export_logos(store, target)
+        store.append([6], VECTORS[1:2])
+        assert export_logos(store, target, replace=True).logos == 2
 
 
 def test_a_failed_export_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -196,6 +204,22 @@ GOOD = [*VECTORS[0].tolist()]
         (
             {"logo_id": [1], "embedding": [GOOD], "image_url": ["http://a/"], "bounding_box": [[1.0]]},
             "row 0: bounding_box takes four numbers",
+        ),
+        *(
+            (
+                {
+                    "logo_id": [1, 2],
+                    "embedding": [GOOD, GOOD],
+                    "image_url": [None, "http://a/"],
+                    "bounding_box": [None, box],
+                },
+                f"row 1: The bounding box {reason}",
+            )
+            for box, reason in (
+                ([0, 0, 1, float("nan")], "is not finite"),
+                ([0, 0, float("inf"), 1], "is not finite"),
+                ([0.9, 0.9, 0.1, 0.1], "is empty or inverted"),
+            )
         ),
         (
             {"logo_id": [1], "embedding": [GOOD], "image_url": [5], "bounding_box": [[0, 0, 1, 1]]},
