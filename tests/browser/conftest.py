@@ -62,7 +62,7 @@ def drawn_photos(drawn: list[Photo]) -> Iterator[PhotoServer]:
 def small(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, drawn: list[Photo], drawn_photos: PhotoServer
 ) -> Iterator[Service]:
-    """A service with the logos of a dozen photos, some odd ones, one that waits for the next index, and two indexes."""
+    """A service with the logos of a dozen photos, some odd ones, one that waits for an index, and three indexes."""
     data_dir = tmp_path_factory.mktemp("small") / "data"
     with Service(data_dir) as service:
         for photo in drawn:
@@ -70,7 +70,8 @@ def small(
         explored.store_odd_logos(data_dir, drawn_photos, drawn)
         assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
         explored.draw_map(data_dir, np.array(service.get("/stored").json()["stored"]))
-        shutil.copytree(data_dir / "efficientnet-b0", data_dir / "other", symlinks=True)
+        for name in ("other", explored.ODD_NAME):
+            shutil.copytree(data_dir / "efficientnet-b0", data_dir / name, symlinks=True)
         explored.add_photo(service, drawn_photos, drawn[1], [explored.WAITING])
         wait_until(lambda: [service.get("/status").json()[key] for key in ("logos_waiting", "map_points")] == [1, 21])
         yield service

@@ -27,6 +27,7 @@ MANY = 20_000  # points of the large map
 BEYOND_EXACT = 2**53 + 1  # a JavaScript number reads it as 2**53
 GONE, HOSTILE, MARKUP, UNSEEN = 501, 502, 503, 504
 WAITING = 601
+ODD_NAME = "it's 1,2"  # of an index
 
 HOSTILE_URL = "javascript:document.title='taken over'"
 MARKUP_PATH = '/"><img src=x onerror="document.title=\'taken over\'">'

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 
 import pytest
+import requests
 from PIL import Image, ImageChops
 from playwright.sync_api import expect
 
@@ -150,3 +152,15 @@ def test_the_same_query_can_be_had_as_a_call_of_the_api(explorer: Explorer, smal
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"curl '{small.url('/1003?count=13')}'"
     assert page.locator(".call a").get_attribute("href") == small.url("/1003?count=13")
+
+
+def test_an_index_may_have_any_name_that_a_directory_may(explorer: Explorer, small: Service) -> None:
+    page = explorer.open("/?logo=1003&count=12")
+    explorer.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_label("Index").select_option(explored.ODD_NAME)
+    expect(tiles(page)).to_have_count(12)
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    command, address = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert command == "curl"
+    assert answered(requests.get(address, timeout=30).text)[1:] == shown_on(page)

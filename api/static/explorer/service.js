@@ -18,7 +18,8 @@ const kept = new Map();
 
 export function addressOf(path, query = {}) {
   const words = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
-  const search = words.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&");
+  const written = (value) => [value].flat().map(encodeURIComponent).join(","); // a comma within a name is no separator
+  const search = words.map(([name, value]) => `${name}=${written(value)}`).join("&");
   return API + path + (search && `?${search}`);
 }
 
@@ -66,7 +67,7 @@ export async function map(index) {
 
 // Where logos were seen: a Map of id to `{image_url, bounding_box}`.
 export async function provenance(ids) {
-  const answer = await ask(addressOf("/provenance", { logo_ids: ids.join(",") }));
+  const answer = await ask(addressOf("/provenance", { logo_ids: ids }));
   return new Map(Object.entries(answer.provenance));
 }
 

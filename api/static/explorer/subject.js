@@ -11,7 +11,7 @@ export function logoSubject(view) {
   provenanceOf(view.logo)
     .then((seen) => seen && more.prepend(wholePhotoOf(view.logo, seen)))
     .catch(() => {}); // the crop says so
-  more.append(apiCall(call, `curl '${call}'`, true));
+  more.append(apiCall(call, `curl ${quoted(call)}`, true));
   const head = make(
     "div",
     { className: "head" },
@@ -25,8 +25,10 @@ export function logoSubject(view) {
   return { element: make("section", { className: "subject", "aria-label": "This logo" }, head, more), told };
 }
 
+// For a shell.
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
 export function imageCall(view, box, name, type) {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const call = service.queryOfImage(view, box);
   return apiCall(call, `curl ${quoted(call)} -H ${quoted(`Content-Type: ${type}`)} --data-binary ${quoted(`@${name}`)}`, false);
 }
