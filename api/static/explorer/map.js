@@ -50,8 +50,8 @@ export class LogoMap {
       zoom: (factor, left, top) => this.#zoom(factor, left, top),
       all: () => this.#showAll(),
       point: (left, top, keyed) => this.#point(this.#nearest(left, top, keyed ? Infinity : REACH), keyed),
-      open: (left, top) => {
-        const i = this.#nearest(left, top, REACH);
+      open: (left, top, keyed) => {
+        const i = this.#nearest(left, top, keyed ? Infinity : REACH); // the one that was told
         if (i >= 0) open(this.ids[i]);
       },
       leave: () => this.#point(-1),

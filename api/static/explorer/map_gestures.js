@@ -74,7 +74,7 @@ export function watchGestures(element, tell) {
       "=": () => tell.zoom(1.5, ...middle),
       "-": () => tell.zoom(1 / 1.5, ...middle),
       0: () => tell.all(),
-      Enter: () => tell.open(...middle),
+      Enter: () => tell.open(...middle, true),
     };
     const deed = deeds[event.key];
     if (!deed) return;
