@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FloatRect, Page, expect
+from playwright.sync_api import Browser, FloatRect, Page, Route, expect
 
 from demo.photos import Photo
 from tests.browser import explored
@@ -132,6 +132,35 @@ def test_the_map_is_usable_with_the_keyboard(large_explorer: Explorer) -> None:
     expect(page.locator(".tip .id")).not_to_have_text(first)
     told = page.locator(".tip .id").inner_text()
     expect(page.locator("#said")).to_have_text(f"Logo {told}")
+
+
+def test_enter_opens_the_logo_that_was_told_however_far_from_the_middle(explorer: Explorer) -> None:
+    page = explorer.open()
+    area = page.locator(".area")
+    area.press("0")
+    for _ in range(20):
+        area.press("ArrowRight")
+    told = page.locator(".tip .id").inner_text()
+    area.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Logo {told}")
+
+
+def test_a_map_that_comes_late_takes_the_place_of_no_other(explorer: Explorer) -> None:
+    page = explorer.page
+    late: list[Route] = []
+    page.route("**/ann/map", lambda route: late.append(route))
+    page.route(
+        "**/ann/map?*", lambda route: route.fulfill(json={"generation": "", "logo_ids": [1], "x": [1], "y": [1]})
+    )
+    page.goto(explorer.base)
+    while not late:
+        page.wait_for_timeout(50)
+    page.get_by_label("Index").select_option("other")
+    expect(page.locator(".map")).to_have_attribute("data-points", "1")
+    with page.expect_response("**/ann/map"):
+        late[0].continue_()
+    page.wait_for_timeout(200)
+    expect(page.locator(".map")).to_have_attribute("data-points", "1")
 
 
 @pytest.fixture

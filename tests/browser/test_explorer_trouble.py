@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
+from demo.photos import Photo
 from tests.browser import explored
 from tests.browser.explored import Explorer, tiles
 from tests.end_to_end.service import Service
@@ -92,3 +94,46 @@ def test_a_logo_without_a_picture_keeps_its_place(explorer: Explorer, drawn_phot
     source = gone.locator("xpath=following-sibling::a")
     expect(source).to_have_attribute("href", drawn_photos.url("/gone.jpg"))
     expect(page.locator(f'.tile[data-logo="{explored.UNSEEN}"]')).to_contain_text("no photo kept")
+
+
+def test_pictures_are_shown_however_few_logos_a_request_may_name(
+    browser_page: Page, small: Service, tmp_path: Path
+) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    with Service(tmp_path / "data", ANN_MAX_BATCH_LOGOS="3") as service:
+        page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open("/?logo=1003")
+        expect(page.locator(".grid .crop.loading")).to_have_count(0)
+        expect(page.locator(".grid .fitted").first).to_be_visible()
+        expect(page.get_by_text("photo not known")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("part", "path"), [("map", "/"), ("map", "/?logo=1003&show=map"), ("box_editor", "/")])
+def test_a_part_of_the_page_that_does_not_come_is_said_to_be_missing(
+    explorer: Explorer, drawn: list[Photo], part: str, path: str
+) -> None:
+    page = explorer.page
+    page.route(f"**/{part}.js", lambda route: route.abort())
+    explorer.open(path)
+    if part == "box_editor":
+        page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
+    expect(page.get_by_role("alert")).to_contain_text("This part of the page is missing")
+    assert [complaint for complaint in explorer.complaints if f"{part}.js" not in complaint] == []
+    explorer.complaints.clear()
+    page.unroute(f"**/{part}.js")
+    if part == "map":
+        page.get_by_role("button", name="Load the page anew").click()
+        expect(page.locator(".map[data-painted]")).to_be_visible()
+
+
+def test_a_random_logo_that_comes_late_takes_nobody_away(explorer: Explorer) -> None:
+    page = explorer.open()
+    late: list[Route] = []
+    page.route("**/api/v1/ann?count=1", lambda route: late.append(route))
+    page.get_by_role("button", name="Random", exact=True).click()
+    page.get_by_label("Logo id").fill("1003")
+    page.keyboard.press("Enter")
+    expect(tiles(page).first).to_be_visible()
+    with page.expect_response("**/api/v1/ann?count=1"):
+        late[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.url.endswith("/?logo=1003")

@@ -136,7 +136,13 @@ async function renderImage() {
   const image = images.get(view.image);
   if (!image) return showOnly(notice("The image is gone", "An image of yours is kept only as long as this tab shows the page. Choose it again."));
   const left = asking.signal;
-  const { BoxEditor } = await import("./box_editor.js");
+  let BoxEditor;
+  try {
+    ({ BoxEditor } = await import("./box_editor.js"));
+  } catch (error) {
+    if (!left.aborted) showOnly(problem(error, view, retry));
+    return;
+  }
   if (left.aborted) return;
   const results = make("section", { className: "results", "aria-label": "Nearest logos" });
   const call = make("div");
@@ -184,19 +190,23 @@ async function showMap(place, id, rows) {
     return;
   }
   const asked = asking.signal;
-  const { LogoMap } = await import("./map.js");
-  logoMap ??= new LogoMap((logo) => write({ ...view, logo, image: null }), goToLogo);
-  if (asked.aborted) return;
-  place.append(logoMap.element);
   try {
-    if (logoMap.of !== mapKey()) {
-      const key = mapKey();
-      logoMap.set(await service.map(view.index));
+    const { LogoMap } = await import("./map.js");
+    logoMap ??= new LogoMap((logo) => write({ ...view, logo, image: null }), goToLogo);
+    if (asked.aborted) return;
+    place.append(logoMap.element);
+    const key = mapKey();
+    if (logoMap.of !== key) {
+      const found = await service.map(view.index);
+      if (asked.aborted) return;
+      logoMap.set(found);
       logoMap.of = key;
     }
-    if (!asked.aborted) logoMap.highlight(id, rows);
+    logoMap.highlight(id, rows);
   } catch (error) {
-    if (!asked.aborted) logoMap.element.replaceWith(problem(error, view, retry));
+    if (asked.aborted) return;
+    logoMap?.element.remove();
+    place.append(problem(error, view, retry));
   }
 }
 
@@ -241,24 +251,27 @@ async function retry() {
 }
 
 async function random() {
+  const from = view;
   try {
     const logo = await service.randomLogo(view.index);
+    if (view !== from) return; // who asked has gone elsewhere
     if (logo === null) goTo({ logo: null, image: null });
     else goToLogo(logo);
   } catch (error) {
-    showOnly(problem(error, view, retry));
+    if (view === from) showOnly(problem(error, view, retry));
   }
 }
 
 async function take(file) {
   if (file.type && !file.type.startsWith("image/")) return showOnly(notice("That is no image", file.name, { bad: true }));
-  const { PickedImage } = await import("./picked_image.js");
   const number = String(++taken);
   try {
+    const { PickedImage } = await import("./picked_image.js");
     images.set(number, await PickedImage.from(file));
     if (images.size > KEPT_IMAGES) forgetImage(images.keys().next().value);
-  } catch {
-    return showOnly(notice("The image cannot be read", file.name, { bad: true }));
+  } catch (error) {
+    if (error instanceof DOMException) return showOnly(notice("The image cannot be read", file.name, { bad: true }));
+    return showOnly(problem(error, view, retry));
   }
   goTo({ image: number, logo: null });
 }

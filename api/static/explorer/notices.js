@@ -1,7 +1,7 @@
 // What to say when there is nothing to show, and what to do about it.
 
 import { make, whole } from "./elements.js";
-import { INDEX_UNAVAILABLE } from "./service.js";
+import { INDEX_UNAVAILABLE, ServiceError } from "./service.js";
 
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\
@@ -21,6 +21,12 @@ export function notice(title, text, { command, action, bad = false } = {}) {
 
 export function problem(error, view, retry, random) {
   const again = make("button", { type: "button", onclick: retry }, "Try again");
+  if (!(error instanceof ServiceError)) {
+    // A part of the page did not come, or does not fit the others: the service is down, or was renewed meanwhile.
+    console.error(error);
+    const anew = make("button", { type: "button", onclick: () => location.reload() }, "Load the page anew");
+    return notice("This part of the page is missing", "The service may be down, or newer than the page.", { action: anew, bad: true });
+  }
   if (error.status === 0) return notice(error.title, error.description, { action: again, bad: true });
   if (error.status === 404 && view.logo)
     return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`, {

@@ -23,16 +23,24 @@ async function fetchWanted() {
   const waiting = [...wanted];
   wanted = new Map();
   for (let start = 0; start < waiting.length; start += AT_ONCE) {
-    const some = waiting.slice(start, start + AT_ONCE);
-    try {
-      const found = await service.provenance(some.map(([id]) => id));
-      for (const [id, those] of some) {
-        known.set(id, believed(found.get(id)));
-        for (const { resolve } of those) resolve(known.get(id));
-      }
-    } catch (error) {
-      for (const [, those] of some) for (const { reject } of those) reject(error);
+    await fetchSome(waiting.slice(start, start + AT_ONCE));
+  }
+}
+
+async function fetchSome(some) {
+  try {
+    const found = await service.provenance(some.map(([id]) => id));
+    for (const [id, those] of some) {
+      known.set(id, believed(found.get(id)));
+      for (const { resolve } of those) resolve(known.get(id));
     }
+  } catch (error) {
+    const half = some.length >> 1;
+    if (error.status === 400 && half) {
+      await fetchSome(some.slice(0, half)); // the service may take fewer at once
+      return fetchSome(some.slice(half));
+    }
+    for (const [, those] of some) for (const { reject } of those) reject(error);
   }
 }
 
