@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import json
+import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -156,3 +159,24 @@ def test_long_lists_of_ids_are_taken(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         ids = ",".join(str(10**9 + k) for k in range(600))
         assert service.get(f"/batch?logo_ids={ids}").json() == {"results": {}, "count": 0}
+
+
+def test_the_image_is_healthy_as_long_as_queries_are_answered(tmp_path: Path) -> None:
+    found = re.search(r"^HEALTHCHECK .*\n *CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found is not None
+    with Service(tmp_path / "data") as service:
+        _, *arguments = json.loads(found[1].replace("5501", str(service.port)))
+        proxy = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+
+        def check() -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, *arguments]
+            return subprocess.run(
+                command, env={**os.environ, **proxy}, capture_output=True, text=True, timeout=30, check=False
+            )
+
+        well = check()
+        assert (well.returncode, json.loads(well.stdout)["status"]) == (0, "ready"), well.stderr
+        (tmp_path / "data" / "efficientnet-b0.hdf5").unlink()
+        ill = check()
+        assert (ill.returncode, json.loads(ill.stdout)["status"]) == (1, "not ready"), ill.stderr
+    assert check().returncode == 1
