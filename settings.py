@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -101,7 +102,8 @@ def _web_address(text: str) -> str:
 def _dsn(text: str) -> str | None:
     if text.lower() == "disabled":
         return None
-    if not re.fullmatch(r"https?://[^@/\s]+@[^@/\s]+/\S*\d", text):
+    address = r"https?://[^@/:\s]+(:[^@/\s]*)?@(\[[0-9a-fA-F:.]+\]|[^@/:\s]+)(:\d{1,5})?/([^\s?#]*/)?\d+"
+    if not re.fullmatch(address, text, re.ASCII) or urlsplit(text).port == 0:  # which may raise it, too
         raise ValueError
     return text
 

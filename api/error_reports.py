@@ -17,7 +17,7 @@ from version import VERSION
 
 _DROPPED = ("cookies", "data", "env")
 _KEPT_HEADERS = frozenset({"Accept", "Content-Length", "Content-Type", "Host", "User-Agent", "X-Request-Id"})
-_ADDRESS = re.compile(r"https?://[^\s'\"<>]+")
+_ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 
 
 def release(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sentry_sdk.utils
 
 from settings import Settings, SettingsError, table, unknown_variables
 
@@ -72,6 +73,10 @@ def test_sentry_can_be_disabled(dsn: str) -> None:
         ("ANN_IMAGE_HOSTS", "münchen.example"),
         ("SENTRY_DSN", "https://x"),
         ("SENTRY_DSN", "key"),
+        ("SENTRY_DSN", "https://key@sentry.example.org:port/1"),
+        ("SENTRY_DSN", "https://key@sentry.example.org:65536/1"),
+        ("SENTRY_DSN", "https://:secret@sentry.example.org/1"),
+        ("SENTRY_DSN", "https://key@sentry.example.org/project1"),
         ("ANN_LOG_FORMAT", "xml"),
         ("ANN_REVISION", "two words"),
         ("LOG_LEVEL", "LOUD"),
@@ -124,3 +129,17 @@ def test_readme_tells_of_the_setting_and_its_default(row) -> None:  # type: igno
         shown = f"`{default:g}`"
     assert lines[0].split(" | ")[1] == shown, lines[0]
     assert row.metadata["purpose"] in lines[0]
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "https://key@sentry.example.org/1",
+        "https://key:secret@sentry.example.org:9000/some/path/42",
+        "http://key@[::1]:9000/1",
+        "https://4f0c@o1.ingest.sentry.io/4507",
+    ],
+)
+def test_a_dsn_that_is_taken_is_one_that_sentry_takes(dsn: str) -> None:
+    assert Settings.from_env({"SENTRY_DSN": dsn}).sentry_dsn == dsn
+    assert sentry_sdk.utils.Dsn(dsn).public_key

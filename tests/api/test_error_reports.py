@@ -70,7 +70,7 @@ def test_report_names_release_environment_and_request_and_holds_no_secret(
     image_url = photos.url(f"/1.jpg?signature={SECRET}")
 
     def fail(*_: object) -> None:
-        raise RuntimeError(f"broken at {image_url} by http://user:{SECRET}@host/path")
+        raise RuntimeError(f"broken at {image_url} by HTTPS://user:{SECRET}@host/path")
 
     monkeypatch.setattr(type(app.parts.store), "append", fail)
     body = {"image_url": image_url, "logos": [{"id": 900, "bounding_box": [0, 0, 1, 1]}]}
