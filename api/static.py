@@ -70,18 +70,23 @@ class StaticFolder:
 
 @dataclass(frozen=True, slots=True)
 class StaticPage:
-    """`GET` of one file of a folder."""
+    """`GET` of one file of a folder, at an address without a slash at its end: the page's links are relative to it."""
 
     folder: StaticFolder
     file: str
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the file, or 304 if the client has it."""
+        """Answer the file, 304 if the client has it, or 308 to the page's own address."""
+        path: str = req.env["PATH_INFO"]
+        if path != "/" and path.endswith("/"):
+            raise falcon.HTTPPermanentRedirect(
+                f"..{req.path[req.path.rindex('/') :]}"
+            )  # whatever a proxy put before it
         self.folder.on_get(req, resp, self.file)
 
     def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer what `GET` would, without the file."""
-        self.folder.on_get(req, resp, self.file)
+        self.on_get(req, resp)
 
 
 def _serves(path: Path) -> bool:

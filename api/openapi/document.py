@@ -48,7 +48,7 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
             "description": _ABOUT,
             "license": {"name": "AGPL-3.0-or-later", "identifier": "AGPL-3.0-or-later"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "./"}],  # as seen from the document: a proxy may have put the service below a path
         "tags": [{"name": tag} for tag in tags],
         "paths": paths,
         "components": {

@@ -34,7 +34,9 @@ def folder(tmp_path: Path) -> Path:
 def client(folder: Path) -> falcon.testing.TestClient:
     files = StaticFolder(folder, POLICY)
     app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
     app.add_route("/", files.page("index.html"))
+    app.add_route("/about", files.page("index.html"))
     app.add_route("/page/{file}", files)
     return falcon.testing.TestClient(app)
 
@@ -52,6 +54,13 @@ def test_page_is_served_at_its_own_address(client: falcon.testing.TestClient) ->
     page = client.simulate_get("/")
     assert page.text == "<!doctype html><title>ä</title>" == client.simulate_get("/page/index.html").text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_page_asked_for_with_a_slash_is_where_its_links_lead_to_its_files(client: falcon.testing.TestClient) -> None:
+    assert client.simulate_get("/about").status_code == client.simulate_get("/").status_code == 200
+    for method in ("GET", "HEAD"):
+        answer = client.simulate_request(method, "/about/", root_path="/below")
+        assert (answer.status_code, answer.headers["location"]) == (308, "../about")
 
 
 @pytest.mark.parametrize("name", ["app.js", "large.js"])

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.openapi.toured_service import TouredService
 from tests.photo_server import PhotoServer
@@ -59,6 +59,20 @@ def test_operation_can_be_tried(browser_page: Page, service: TouredService, comp
     open_docs(browser_page, service, "#/Logos/countLogos")
     browser_page.get_by_role("button", name="Execute").click()
     expect(browser_page.locator(".live-responses-table .response .microlight").first).to_contain_text('"count": 3')
+    assert complaints == []
+
+
+def test_page_works_where_a_proxy_has_put_it(
+    browser_page: Page, service: TouredService, complaints: list[str], requests: list[str]
+) -> None:
+    def passed_on(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/below/", "/")))
+
+    browser_page.route("**/below/**", passed_on)
+    browser_page.goto(service.address("/below/docs#/Logos/countLogos"))
+    browser_page.get_by_role("button", name="Execute").click()
+    expect(browser_page.locator(".live-responses-table .response .microlight").first).to_contain_text('"count": 3')
+    assert {urlsplit(url).path.split("/")[1] for url in requests if url.startswith("http")} == {"below"}
     assert complaints == []
 
 

@@ -5,7 +5,7 @@ dark.addEventListener("change", dress);
 dress();
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("openapi.json", document.baseURI).href, // wherever a proxy has put the service
   dom_id: "#document",
   deepLinking: true, // an operation has an address: /docs#/Searches/neighboursOfLogo
   displayRequestDuration: true,
