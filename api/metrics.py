@@ -19,6 +19,7 @@ from api.stages import Stage, Stages
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "robotoff_ann_"
 UNMATCHED = "unmatched"
+_OTHER = "other"
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
@@ -83,7 +84,9 @@ class Metrics:
         self.stages = Stages(lambda stage, seconds: observers[stage].observe(seconds))
 
     def count_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count an answered request.
+        """Count an answered request, and its time if it has a route that takes its method.
+
+        Histograms are large, and would outgrow their space if any client could begin new ones (`metric_files.py`).
 
         Args:
             method: as the client wrote it.
@@ -91,9 +94,9 @@ class Metrics:
             status: of the answer.
             seconds: that it took; `None` if no app answered it.
         """
-        method = method if method in _METHODS else "other"
+        method = method if method in _METHODS else _OTHER
         self._requests.labels(method, route, str(status)).inc()
-        if seconds is not None:
+        if seconds is not None and route != UNMATCHED and status != 405 and method != _OTHER:
             self._seconds.labels(method, route).observe(seconds)
 
     def count_load(self, index_name: str, taken_in: bool) -> None:

@@ -72,6 +72,23 @@ def test_whatever_clients_send_there_are_few_labels(client: Client) -> None:
     assert after - before < 100
 
 
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+def test_only_what_a_route_takes_is_timed(client: Client) -> None:
+    methods = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
+    for method in methods:
+        for path in ("/api/v1/ann/count", "/livez", "/nothing"):
+            client.simulate_request(method, path)
+    assert len(requests(client)) == 3 * len(methods)
+    timed = metrics(client)["robotoff_ann_request_duration_seconds_count"]
+    assert {(dict(labels)["method"], dict(labels)["route"]) for labels in timed} == {
+        ("GET", "/api/v1/ann/count"),
+        ("OPTIONS", "/api/v1/ann/count"),
+        ("GET", "/livez"),
+        ("OPTIONS", "/livez"),
+        ("GET", "/metrics"),
+    }
+
+
 def test_refused_body_is_counted_under_its_route(open_app: Callable[..., AnnApp]) -> None:
     client = Client(open_app(max_body_bytes=10))
     client.simulate_post("/api/v1/ann/add/", json={"image_url": "x" * 100, "logos": []})
