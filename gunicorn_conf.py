@@ -142,6 +142,9 @@ def on_starting(server: Any) -> None:
         model = prepare(_settings)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
     except (EmbeddingsError, OSError) as error:
+        if _settings.log_format == "json":
+            logger.critical("%s", error)
+            sys.exit(1)
         _stop(error)
     weights = f"{model.description.weights}{'' if model.description.is_trained else ', untrained'}"
     logger.info("serving %s (weights: %s)", _settings.store_path, weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,19 +19,37 @@ from embeddings.store import EmbeddingStore
 from index.errors import BuildInProgressError, SearchError
 from settings import Settings, SettingsError
 
+logger = logging.getLogger("manage")
+
 BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
+class _BusyError(click.ClickException):
+    """Somebody else is at it."""
+
+    exit_code = BUSY
+
+
 class Commands(click.Group):
-    """A group whose commands end with one line instead of a traceback when a room refuses."""
+    """A group whose commands end with one line instead of a traceback when a room refuses; an object in a JSON log."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
+            return self._invoke(ctx)
+        except click.UsageError:
+            raise
+        except click.ClickException as error:
+            if not isinstance(ctx.obj, Settings) or ctx.obj.log_format != "json":
+                raise
+            logger.error("%s", error.format_message())  # noqa: TRY400 - it says all
+            ctx.exit(error.exit_code)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
             return super().invoke(ctx)
         except BuildInProgressError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(BUSY)
+            raise _BusyError(str(error)) from error
         except (EmbeddingsError, SearchError, SettingsError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -10,11 +10,13 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import requests
 
-from tests.end_to_end.service import Service, manage
+from tests.end_to_end.service import ROOT, Service, environment, manage
 from tests.photo_server import PhotoServer, wait_until
 
 Counts = collections.Counter[tuple[str, str, int]]
@@ -134,3 +136,25 @@ def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoSe
         assert all({"time", "level", "logger", "message", "process"} <= set(line) for line in lines)
         assert "Starting gunicorn" in messages
         assert "Shutting down" in messages
+
+
+def test_what_stops_a_command_or_the_start_is_an_object_of_the_json_log(tmp_path: Path) -> None:
+    refused = manage(tmp_path, "verify", ANN_LOG_FORMAT="json")
+    assert refused.returncode == 1
+    [line] = map(json.loads, refused.stderr.splitlines())
+    assert line["level"] == "ERROR"
+    assert line["message"].startswith("there is no store at")
+
+    (tmp_path / "efficientnet-b0.hdf5").write_bytes(b"no store")
+    stopped = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--config", "gunicorn_conf.py"],
+        cwd=ROOT,
+        env=environment(tmp_path, ANN_BIND="127.0.0.1:0", ANN_LOG_FORMAT="json"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert stopped.returncode == 1
+    *_, last = map(json.loads, stopped.stderr.splitlines())
+    assert (last["level"], "efficientnet-b0.hdf5" in last["message"]) == ("CRITICAL", True)
