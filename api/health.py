@@ -22,6 +22,7 @@ from index.errors import SearchError
 from index.watched_index import IndexStatus
 
 LEAST_FREE_BYTES = 2**24  # of a disk that adds are still stored on
+_LOOKS = 10  # at a store that is replaced again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,12 @@ class Health:
 
     def _see_store(self) -> str:
         seen = self._store.seen()
-        if not self._is_in_place(seen):
+        for _ in range(_LOOKS):
+            if self._is_in_place(seen):
+                break
             seen = self._store.seen()  # it was replaced in between, and is read from now on
-            if not self._is_in_place(seen):
-                raise UnwellError(f"{self._store.path} is another file than the one that is read")
+        else:
+            raise UnwellError(f"{self._store.path} is another file than the one that is read")
         try:
             self._try_adds(seen)
         except (UnwellError, StoreUnavailableError) as error:
