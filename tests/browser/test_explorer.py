@@ -138,6 +138,13 @@ def test_an_id_beyond_what_javascript_counts_exactly_stays_itself(explorer: Expl
     assert str(explored.BEYOND_EXACT) in dict(shown_on(page))
 
 
+def test_an_id_with_zeros_before_it_is_the_same_logo(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=0001003")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Logo 1003")
+    expect(page.locator(".state")).to_have_text("In the index")
+    assert "1003" not in dict(shown_on(page))
+
+
 def test_a_logo_that_waits_for_the_index_says_so(explorer: Explorer) -> None:
     page = explorer.open(f"/?logo={explored.WAITING}&count=12")
     expect(page.locator(".state")).to_contain_text("not in the index yet")

@@ -56,6 +56,27 @@ def test_an_unknown_logo_is_named(explorer: Explorer) -> None:
     expect(page.locator("main")).to_contain_text("7")
 
 
+def test_an_unknown_index_is_named_and_left(explorer: Explorer) -> None:
+    for path in ("/?index=nope", "/?logo=1003&index=nope"):
+        page = explorer.open(path)
+        expect(page.locator(".notice")).to_contain_text("There is no index named nope.")
+        page.get_by_role("link", name="Look in the default one").click()
+        expect(page.get_by_label("Index")).to_have_value("efficientnet-b0")
+        expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_an_index_of_the_original_is_not_said_to_get_a_map(browser_page: Page, small: Service, tmp_path: Path) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    newest = (tmp_path / "data" / "efficientnet-b0" / "current").resolve()
+    (tmp_path / "data" / "pair").mkdir()
+    for name in ("index.bin", "index.txt"):
+        shutil.copy(newest / name, tmp_path / "data" / "pair")
+    with Service(tmp_path / "data") as service:
+        page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open("/?index=pair")
+        expect(page.locator(".notice")).to_contain_text("This index has no map")
+        expect(page.locator("main")).not_to_contain_text("generate-index")
+
+
 def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:
     for asked in ("../count", "1/../../count", "abc", "-1", "1e3", "%3Cimg%20src=x%3E"):
         page = explorer.open(f"/?logo={asked}")

@@ -7,7 +7,7 @@ const MAX_COUNT = 499; // the service answers 500; one of them is the logo itsel
 
 export function read(search) {
   const asked = new URLSearchParams(search);
-  const logo = (asked.get("logo") ?? "").trim();
+  const logo = (asked.get("logo") ?? "").trim().replace(/^0+(?=\d)/, ""); // as the service writes ids
   return {
     logo: logo || null,
     image: asked.get("image"),

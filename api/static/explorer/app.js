@@ -4,7 +4,7 @@ import { read, write } from "./address.js";
 import { make, say } from "./elements.js";
 import { showFacts } from "./facts.js";
 import { emptyGrid, neighbourGrid } from "./neighbours.js";
-import { emptiness, notice, problem } from "./notices.js";
+import { emptiness, noMap, notice, problem } from "./notices.js";
 import { resultsHead } from "./results_head.js";
 import * as service from "./service.js";
 import { imageCall, logoSubject } from "./subject.js";
@@ -179,14 +179,14 @@ async function showNeighbours(results, rows) {
     return;
   }
   results.replaceChildren(headOfResults());
-  say(`${rows.length} nearest logos`);
+  say(rows.length === 1 ? "One nearest logo" : `${rows.length} nearest logos`);
   if (view.show === "map" && status?.map_points) await showMap(results, view.logo, rows);
   else results.append(neighbourGrid(rows, view));
 }
 
 async function showMap(place, id, rows) {
   if (!status.map_points) {
-    place.append(notice("This index has no map", "The next generate-index draws one.", { command: "python manage.py generate-index" }));
+    place.append(noMap(status));
     return;
   }
   const asked = asking.signal;
@@ -285,7 +285,7 @@ function forgetImage(number) {
 
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  goToLogo(at("logo-id").value.trim().replace(/^0+(?=\d)/, ""));
+  goToLogo(at("logo-id").value.trim());
 });
 at("random").addEventListener("click", random);
 at("index").addEventListener("change", () => goTo({ index: at("index").value }));

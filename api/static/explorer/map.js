@@ -11,6 +11,8 @@ const REACH = 22; // pixels within which a logo is pointed at
 const SHARPEST = 2; // device pixels to a pixel, at most: beyond it costs time and shows nothing
 const CLOSE = 24; // times the scale at which all fits: no nearer than that to a logo and its neighbours
 
+const logos = (count) => `${whole(count)} ${count === 1 ? "logo" : "logos"}`;
+
 export class LogoMap {
   // `addressOf` says where a logo's page is, `open` goes there.
   constructor(addressOf, open) {
@@ -67,7 +69,7 @@ export class LogoMap {
     this.xs = Float32Array.from(map?.x ?? []);
     this.ys = Float32Array.from(map?.y ?? []);
     this.at = new Map(this.ids.map((id, i) => [id, i]));
-    this.area.setAttribute("aria-label", `Map of ${whole(this.ids.length)} logos`);
+    this.area.setAttribute("aria-label", `Map of ${logos(this.ids.length)}`);
     this.element.dataset.points = this.ids.length;
     this.camera = null;
     this.highlight(null, []);
@@ -78,7 +80,7 @@ export class LogoMap {
     this.here = this.at.get(id) ?? -1;
     this.near = neighbours.map((row) => this.at.get(row.id) ?? -1).filter((i) => i >= 0 && i !== this.here);
     this.wanted = id !== null || neighbours.length > 0;
-    const all = `${whole(this.ids.length)} logos: the nearer, the more alike`;
+    const all = `${logos(this.ids.length)}: the nearer, the more alike`;
     this.area.classList.toggle("dimmed", this.wanted);
     this.legend.replaceChildren(...(this.wanted ? this.#named(id, neighbours.length) : [all]));
     this.#point(-1);

@@ -1,7 +1,8 @@
 // What to say when there is nothing to show, and what to do about it.
 
-import { make, whole } from "./elements.js";
-import { INDEX_UNAVAILABLE, ServiceError } from "./service.js";
+import { write } from "./address.js";
+import { link, make, whole } from "./elements.js";
+import { INDEX_UNAVAILABLE, ServiceError, UNKNOWN_INDEX } from "./service.js";
 
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\
@@ -32,6 +33,10 @@ export function problem(error, view, retry, random) {
     return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`, {
       action: make("button", { type: "button", onclick: random }, "Take a random logo"),
     });
+  if (error.status === 400 && error.title.startsWith(UNKNOWN_INDEX))
+    return notice("Unknown index", `There is no index named ${view.index}.`, {
+      action: link(write({ ...view, index: null }), {}, "Look in the default one"),
+    });
   if (error.title === INDEX_UNAVAILABLE)
     return notice("The index cannot answer", error.description || error.title, {
       command: "python manage.py verify          # names what is damaged\npython manage.py generate-index  # builds a new index",
@@ -41,6 +46,12 @@ export function problem(error, view, retry, random) {
   if (view.image && error.status < 500) return notice("The image was refused", error.description || error.title, { bad: true });
   const title = error.title.charAt(0).toUpperCase() + error.title.slice(1);
   return notice(title, error.description, { action: again, bad: true });
+}
+
+export function noMap(status) {
+  const title = "This index has no map";
+  if (status.generation === null) return notice(title, "It is made of the original’s files, which have none.");
+  return notice(title, "The next generate-index draws one.", { command: "python manage.py generate-index" });
 }
 
 // Null if the index has logos to show.

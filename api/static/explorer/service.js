@@ -5,7 +5,9 @@ import { parseExactly } from "./exact_json.js";
 const API = new URL("api/v1/ann", document.baseURI).href;
 const KEPT_ANSWERS = 40; // so that going back asks nothing
 
-export const INDEX_UNAVAILABLE = "index unavailable"; // the title of the service's answer
+// How titles of the service's answers begin.
+export const INDEX_UNAVAILABLE = "index unavailable";
+export const UNKNOWN_INDEX = "unknown index";
 
 export class ServiceError extends Error {
   constructor(status, title, description = "") {
