@@ -145,6 +145,20 @@ def test_enter_opens_the_logo_that_was_told_however_far_from_the_middle(explorer
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Logo {told}")
 
 
+def test_the_map_is_offered_as_soon_as_there_is_one_and_no_longer(explorer: Explorer) -> None:
+    page = explorer.page
+    late: list[Route] = []
+    page.route("**/ann/status", lambda route: late.append(route))
+    page.route("**/ann/status?*", lambda route: route.continue_())
+    page.goto(f"{explorer.base}/?logo=1003")
+    expect(explored.tiles(page).first).to_be_visible()
+    late[0].fulfill(json={**late[0].fetch().json(), "map_points": 0})
+    expect(page.get_by_role("link", name="Map", exact=True)).to_be_hidden()
+    page.route("**/ann/1003?*index=other", lambda route: late.append(route))
+    page.get_by_label("Index").select_option("other")
+    expect(page.get_by_role("link", name="Map", exact=True)).to_be_visible()
+
+
 def test_a_map_that_comes_late_takes_the_place_of_no_other(explorer: Explorer) -> None:
     page = explorer.page
     late: list[Route] = []

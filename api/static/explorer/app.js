@@ -170,7 +170,8 @@ async function renderImage() {
 
 // --- the nearest logos -----------------------------------------------------------------------------------------------
 
-const headOfResults = () => resultsHead(view, status?.map_points !== 0, (count) => goTo({ count }));
+const mayHaveMap = () => status?.map_points !== 0; // until the status is known, too
+const headOfResults = () => resultsHead(view, mayHaveMap(), (count) => goTo({ count }));
 
 async function showNeighbours(results, rows) {
   if (!rows.length || view.show === "map") await looked;
@@ -227,6 +228,7 @@ async function lookAtStatus() {
     trouble = error;
   }
   showFacts(at("facts"), status);
+  for (const tabs of main.querySelectorAll(".tabs")) tabs.hidden = !mayHaveMap();
   const names = status?.indexes ?? [];
   at("index-choice").hidden = names.length < 2;
   at("index").replaceChildren(...names.map((name) => make("option", { value: name, selected: name === status.index }, name)));

@@ -11,12 +11,12 @@ export function resultsHead(view, hasMap, choose) {
     ...choices.map((count) => make("option", { value: count, selected: count === view.count }, whole(count))),
   );
   const tab = (show, text) => link(write({ ...view, show }), { "aria-current": view.show === show ? "page" : null }, text);
-  const tabs = make("nav", { className: "tabs", "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
+  const tabs = make("nav", { className: "tabs", hidden: !hasMap, "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
   return make(
     "div",
     { className: "results-head" },
     make("h2", {}, "Nearest logos"),
     make("label", { className: "select" }, make("span", { className: "hidden" }, "How many"), select),
-    hasMap ? tabs : null,
+    tabs,
   );
 }
