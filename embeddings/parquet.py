@@ -11,22 +11,19 @@ columns in any order and among others, and write lists and numbers of any width.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from embeddings.errors import BoundingBoxError, ParquetError, StoreModelError
+from embeddings.errors import ParquetError, StoreModelError
 from embeddings.id_table import WINDOW
-from embeddings.images import check_box
 from embeddings.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.parquet_columns import embeddings_of, ids_of, possible, provenance_of
 from embeddings.provenance import Provenance
+from embeddings.sole_file import begun_anew
 from embeddings.store import EmbeddingStore
 
 if TYPE_CHECKING:
@@ -92,7 +89,9 @@ def export_logos(
         partial = target.with_name(f"{target.name}.partial")
         snapshot = store.snapshot()
         logos = known = 0
-        with storage_errors(f"write {target}"), _begun_anew(partial) as file:
+        with storage_errors(f"write {target}"), begun_anew(partial) as file:
+            if file is None:
+                raise ParquetError(f"another run is writing {partial}")
             try:
                 with pq.ParquetWriter(file, _schema(store), compression="zstd", use_dictionary=["image_url"]) as out:
                     for ids, embeddings, rows in snapshot.blocks_with_provenance():
@@ -143,9 +142,9 @@ def import_logos(
             _refuse_other_model(source, _stamp(file), store.stamp)
         logos = stored = 0
         for batch in _batches(file, source, ("logo_id", "embedding")):
-            ids = _ids(batch, logos)
-            embeddings = _embeddings(batch, logos, store.dim)
-            stored += len(store.append(ids, embeddings, _possible(_provenance(batch, logos), logos)))
+            ids = ids_of(batch, logos)
+            embeddings = embeddings_of(batch, logos, store.dim)
+            stored += len(store.append(ids, embeddings, possible(provenance_of(batch, logos), logos)))
             logos += len(ids)
             progress(len(ids))
         return ImportReport(logos, stored)
@@ -160,8 +159,8 @@ def read_provenance(source: Path) -> Iterator[tuple[list[int], list[Provenance |
     with _opened(source) as file:
         row = 0
         for batch in _batches(file, source, ("logo_id", "image_url", "bounding_box")):
-            ids = _ids(batch, row)
-            yield ids.tolist(), _provenance(batch, row)
+            ids = ids_of(batch, row)
+            yield ids.tolist(), provenance_of(batch, row)
             row += len(ids)
 
 
@@ -191,20 +190,6 @@ def _refuse_to_replace(target: Path, *, asked_for: bool) -> None:
     with storage_errors(f"replace {target}"), target.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ParquetError(f"{target} is no Parquet file, and stays: name another, or remove it")
-
-
-@contextmanager
-def _begun_anew(partial: Path) -> Iterator[BinaryIO]:
-    """Open a file that a run writes alone; what a killed one left of it goes."""
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
-        alone = False
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = os.path.samestat(os.fstat(file.fileno()), partial.stat())  # else the other just gave it its name
-        if not alone:
-            raise ParquetError(f"another run is writing {partial}")
-        file.truncate()
-        yield file
 
 
 @contextmanager
@@ -256,67 +241,3 @@ def _batches(file: Any, source: Path, needed: Sequence[str]) -> Iterator[pa.Reco
         raise ParquetError(f"{source} has no column {', '.join(missing)}")
     optional = [name for name in ("image_url", "bounding_box") if name in names and name not in needed]
     return file.iter_batches(batch_size=WINDOW, columns=[*needed, *optional])  # type: ignore[no-any-return]
-
-
-def _ids(batch: pa.RecordBatch, first_row: int) -> NDArray[np.int64]:
-    import pyarrow as pa
-
-    column = batch.column("logo_id")
-    if column.null_count or not pa.types.is_integer(column.type):
-        raise ParquetError(
-            f"rows from {first_row}: logo_id takes a whole number in each row, not {column.type} or null"
-        )
-    ids: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    bad = np.flatnonzero(ids < 1)
-    if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: a logo_id is from 1 to 2**63 - 1, not {ids[bad[0]]}")
-    return ids
-
-
-def _embeddings(batch: pa.RecordBatch, first_row: int, dim: int) -> NDArray[np.float32]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    column = batch.column("embedding")
-    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)  # ArrowException if no list
-    bad = np.flatnonzero(lengths != dim)
-    if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: embedding has {lengths[bad[0]]} values, {dim} are expected")
-    values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)  # null becomes NaN
-    embeddings: NDArray[np.float32] = values.reshape(-1, dim)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: the embedding holds values that are missing or not finite")
-    return embeddings
-
-
-def _provenance(batch: pa.RecordBatch, first_row: int) -> list[Provenance | None]:
-    """Return where each logo comes from; None where the address or the box is missing."""
-    if not {"image_url", "bounding_box"} <= set(batch.schema.names):
-        return [None] * batch.num_rows
-    urls = batch.column("image_url").to_pylist()
-    boxes = batch.column("bounding_box").to_pylist()
-    found: list[Provenance | None] = []
-    for place, (url, box) in enumerate(zip(urls, boxes, strict=True)):
-        if not url or box is None:
-            found.append(None)
-            continue
-        try:
-            y_min, x_min, y_max, x_max = map(float, box)
-        except (TypeError, ValueError):
-            raise ParquetError(f"row {first_row + place}: bounding_box takes four numbers, not {box!r:.80}") from None
-        if not isinstance(url, str):
-            raise ParquetError(f"row {first_row + place}: image_url takes text, not {url!r:.80}")
-        found.append(Provenance(url, (y_min, x_min, y_max, x_max)))
-    return found
-
-
-def _possible(provenance: list[Provenance | None], first_row: int) -> list[Provenance | None]:
-    """Return it, unless a box is none that an add would take."""
-    for place, origin in enumerate(provenance):
-        try:
-            if origin is not None:
-                check_box(origin.bounding_box, logo_id=None)
-        except BoundingBoxError as error:
-            raise ParquetError(f"row {first_row + place}: {error}") from None
-    return provenance

@@ -16,18 +16,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.embedder import Embedder
-from embeddings.errors import BoundingBoxError, HostUnreachableError, ImageError, StoreModelError
+from embeddings.errors import (
+    BoundingBoxError,
+    HostUnreachableError,
+    ImageError,
+    StoreModelError,
+    StoreUnavailableError,
+)
 from embeddings.images import BoundingBox
 from embeddings.layout import storage_errors
 from embeddings.photo import Photo
 from embeddings.provenance import Provenance
+from embeddings.sole_file import begun_anew
 from embeddings.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
@@ -255,23 +261,22 @@ def _embed(
 
 @contextmanager
 def _failure_log(path: Path) -> Iterator[Note]:
-    """Write failures to a file that is made with the first of them."""
-    path.unlink(missing_ok=True)
-    opened: list[TextIO] = []
+    """Write failures to a file, which no other run may have open; without failures it is removed."""
+    with storage_errors(f"write {path}"), begun_anew(path) as file:
+        if file is None:
+            raise StoreUnavailableError(f"another run is embedding the same: it writes {path}")
+        lines = file
 
-    def note(image: _Image, logo_ids: list[int], error: ImageError) -> None:
-        if not opened:
-            opened.append(path.open("w"))
-        line = {"logo_ids": logo_ids, "image_url": image.url, "reason": str(error)}
-        opened[0].write(json.dumps(line) + "\n")
-        opened[0].flush()
+        def note(image: _Image, logo_ids: list[int], error: ImageError) -> None:
+            line = {"logo_ids": logo_ids, "image_url": image.url, "reason": str(error)}
+            lines.write(json.dumps(line).encode() + b"\n")
+            lines.flush()
 
-    with storage_errors(f"write {path}"):
         try:
             yield note
         finally:
-            for file in opened:
-                file.close()
+            if not file.tell():
+                path.unlink(missing_ok=True)
 
 
 def _host(url: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embeddings.embedder import Embedder
-from embeddings.errors import HostUnreachableError, StoreModelError
+from embeddings.errors import HostUnreachableError, ImageFetchError, StoreModelError, StoreUnavailableError
 from embeddings.fetch import ImageFetcher
 from embeddings.layout import ModelStamp
 from embeddings.model import ConvertedModel, locate_model
@@ -152,6 +152,21 @@ def test_no_file_of_failures_is_left_by_a_run_without(
     add(old, [(7, photos.url("/1.jpg"), BOX)])
     run()
     assert not (tmp_path / "failed.jsonl").exists()
+
+
+def test_a_second_run_at_once_is_refused(old: EmbeddingStore, new: EmbeddingStore, run: Run, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        with pytest.raises(StoreUnavailableError, match=r"another run .*failed\.jsonl") as error:
+            run()
+        refused.append(str(error.value))
+        raise ImageFetchError("gone")
+
+    add(old, [(7, "http://example.org/7.jpg", BOX)])
+    assert run(fetch=fetch).failed == 1
+    assert len(refused) == 1
+    assert "gone" in (tmp_path / "failed.jsonl").read_text()
 
 
 def test_logos_of_unknown_provenance_are_named(old: EmbeddingStore, run: Run, photos: PhotoServer) -> None:
