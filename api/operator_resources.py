@@ -31,6 +31,8 @@ class LiveResource:
         _never_kept(resp)
         resp.media = {"status": "alive"}
 
+    on_head = on_get  # as monitors ask that want no body
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyResource:
@@ -48,6 +50,8 @@ class ReadyResource:
             "status": "ready" if is_ready else "not ready",
             "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
         }
+
+    on_head = on_get  # as monitors ask that want no body
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class HealthResource:
             "timestamp": now,
             "results": [_result(check, now) for check in checks],
         }
+
+    on_head = on_get  # as monitors ask that want no body
 
 
 @dataclass(frozen=True, slots=True)

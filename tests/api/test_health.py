@@ -52,6 +52,14 @@ def test_it_is_alive(client: Client) -> None:
     assert (answer.status_code, answer.json) == (200, {"status": "alive"})
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/v1/health"])
+def test_monitors_may_ask_without_wanting_the_answer(data_dir: Path, client: Client, path: str) -> None:
+    asked = client.simulate_head(path)
+    assert (asked.status_code, asked.text) == (200, "")
+    (data_dir / "efficientnet-b0.hdf5").unlink()
+    assert client.simulate_head(path).status_code == client.simulate_get(path).status_code
+
+
 def test_ready_service_says_what_it_has(client: Client) -> None:
     status, checks = readiness(client)
     assert status == 200

@@ -51,7 +51,7 @@ export function problem(error, view, retry, random) {
 export function noMap(status) {
   const title = "This index has no map";
   if (status.generation === null) return notice(title, "It is made of the original’s files, which have none.");
-  return notice(title, "The next generate-index draws one.", { command: "python manage.py generate-index" });
+  return notice(title, "The next generate-index draws one, unless ANN_MAP_POINTS is 0.", { command: "python manage.py generate-index" });
 }
 
 // Null if the index has logos to show.
