@@ -87,7 +87,7 @@ def _differences(path: Path, ids: NDArray[np.int64], unfinished: bool) -> list[s
         embeddings = file["embedding"][: rows[-1] + 1][rows] if len(rows) else np.zeros((0, file["embedding"].shape[1]))
         if not np.array_equal(embeddings, vectors_of(ids, embeddings.shape[1])):
             return ["its embeddings"]
-        urls = file["provenance"]["image_url"][: rows[-1] + 1][rows].tolist() if len(rows) else []
+        urls = file["provenance"].fields("image_url")[: rows[-1] + 1][rows].tolist() if len(rows) else []
         due = [origin.image_url.encode() for origin in provenance_of(ids.tolist())]
         return (
             []

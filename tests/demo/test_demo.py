@@ -61,7 +61,7 @@ def test_the_demo_draws_the_neighbours_of_each_brand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_demo_leaves_no_service_behind(tmp_path: Path, ending: signal.Signals) -> None:
-    with start_demo(tmp_path / "neighbours.png", "--photos", "60", TMPDIR=str(tmp_path)) as demo:
+    with start_demo(tmp_path / "neighbours.png", "--photos", "40", TMPDIR=str(tmp_path)) as demo:
         assert demo.stdout
         service = next(found[0] for line in demo.stdout if (found := re.search(r"http://\S+", line)))
         assert not nobody_listens(service)

@@ -26,7 +26,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
         yield processes
 
 
-@pytest.mark.parametrize(("kind", "files"), [("store", 150), ("images", 900), ("index", 240)])
+@pytest.mark.parametrize(("kind", "files"), [("store", 100), ("images", 900), ("index", 240)])
 def test_hostile_files_do_no_harm(processes: ProcessPoolExecutor, kind: str, files: int) -> None:
     parts = [processes.submit(fuzz, kind, files // 2, seed) for seed in (1, 2)]
     findings = [finding for part in parts for finding in part.result()]
