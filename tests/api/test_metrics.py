@@ -84,6 +84,7 @@ def test_only_what_a_route_takes_is_timed(client: Client) -> None:
         ("GET", "/api/v1/ann/count"),
         ("OPTIONS", "/api/v1/ann/count"),
         ("GET", "/livez"),
+        ("HEAD", "/livez"),
         ("OPTIONS", "/livez"),
         ("GET", "/metrics"),
     }
