@@ -236,27 +236,23 @@ def _embed(
 ) -> None:
     """Embed the logos of an image one by one, and store them."""
     assert image.data is not None
-    vectors: dict[int, NDArray[np.float32]] = {}
-    boxes = dict(image.logos)
+    waiting = deque(image.logos)
+    embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
     try:
         photo = Photo(image.data.result(), side=embedder.description.input_size, max_pixels=limits.max_pixels)
-        while boxes:
-            logo_id, box = boxes.popitem()
+        while waiting:
+            logo_id, box = waiting[0]
             try:
-                vectors[logo_id] = embedder.embed([photo.crop(box, logo_id=logo_id)])[0]
+                embedded.append((logo_id, box, embedder.embed([photo.crop(box, logo_id=logo_id)])[0]))
             except BoundingBoxError as error:
                 note(image, [logo_id], error)
-            except ImageError:
-                boxes[logo_id] = box
-                raise
+            waiting.popleft()
     except ImageError as error:
-        note(image, [*boxes], error)
-    report.embedded += len(vectors)
-    report.failed += len(image.logos) - len(vectors)
-    if vectors:
-        provenance = [Provenance(image.url, box) for logo_id, box in image.logos if logo_id in vectors]
-        ids = [logo_id for logo_id, _ in image.logos if logo_id in vectors]
-        target.append(ids, np.stack([vectors[logo_id] for logo_id in ids]), provenance)
+        note(image, [logo_id for logo_id, _ in waiting], error)
+    report.failed += len(image.logos) - len(embedded)
+    if embedded:
+        ids, boxes, vectors = zip(*embedded, strict=True)
+        report.embedded += len(target.append(ids, np.stack(vectors), [Provenance(image.url, box) for box in boxes]))
 
 
 @contextmanager
