@@ -10,7 +10,7 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY requirements-serve.txt requirements-parquet.txt constraints.txt ./
+COPY requirements-serve.txt requirements-parquet.txt requirements-milvus.txt constraints.txt ./
 # Annoy compiles for the very processor it is built on (-march=native), which others may not have.
 # ANNOY_COMPILER_ARGS replaces every default flag, so this is the whole list, split at commas:
 # the defaults of annoy 1.17.3 with a portable -march (x86-64-v3: any x86 server since 2013; on Arm: armv8-a).
@@ -21,6 +21,9 @@ RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo
 # Any text: the image can also export and import Parquet files, and is 170 MB larger.
 ARG PARQUET=
 RUN if [ -n "$PARQUET" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-parquet.txt; fi
+# Any text: the image can also serve from Milvus (ANN_ENGINE=milvus), and is 120 MB larger.
+ARG MILVUS=
+RUN if [ -n "$MILVUS" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-milvus.txt; fi
 
 FROM python:${PYTHON} AS weights
 WORKDIR /app
@@ -44,6 +47,7 @@ ARG OFF_UID=1000
 ARG OFF_GID=$OFF_UID
 ARG WEIGHTS=bundled
 ARG PARQUET=
+ARG MILVUS=
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ANN_WEIGHTS=$WEIGHTS \
@@ -54,9 +58,10 @@ RUN groupadd --gid "$OFF_GID" off \
 RUN --mount=from=wheels,source=/wheels,target=/wheels \
     --mount=source=requirements-serve.txt,target=/tmp/requirements-serve.txt \
     --mount=source=requirements-parquet.txt,target=/tmp/requirements-parquet.txt \
+    --mount=source=requirements-milvus.txt,target=/tmp/requirements-milvus.txt \
     --mount=source=constraints.txt,target=/tmp/constraints.txt \
     pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt \
-        ${PARQUET:+-r /tmp/requirements-parquet.txt}
+        ${PARQUET:+-r /tmp/requirements-parquet.txt} ${MILVUS:+-r /tmp/requirements-milvus.txt}
 WORKDIR /app
 COPY manage.py settings.py version.py gunicorn_conf.py ./
 COPY api api

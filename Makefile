@@ -29,7 +29,7 @@ $(VENV)/.train: $(VENV)/.run requirements-train.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-train.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-train.txt requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.run requirements-train.txt requirements-milvus.txt requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
