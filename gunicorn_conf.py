@@ -128,8 +128,10 @@ def on_exit(server: Any) -> None:
 
 def on_starting(server: Any) -> None:
     """Prepare the data directory once, before any worker is forked, however long a migration takes."""
+    from api.engines import check_engine
     from api.startup import prepare
     from embeddings.errors import EmbeddingsError
+    from index.errors import SearchError
 
     logger = logging.getLogger("robotoff-ann")
     if worker_connections < _settings.max_connections:
@@ -139,9 +141,10 @@ def on_starting(server: Any) -> None:
             _settings.max_connections,
         )
     try:
+        check_engine(_settings)
         model = prepare(_settings)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
-    except (EmbeddingsError, OSError) as error:
+    except (EmbeddingsError, SearchError, OSError) as error:
         if _settings.log_format == "json":
             logger.critical("%s", error)
             sys.exit(1)

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 PREFIX = "ANN_"
+ENGINES = ("annoy", "milvus")
+MILVUS_KINDS = ("auto", "FLAT", "IVF_FLAT", "HNSW", "SCANN", "DISKANN")
 LOG_FORMATS = ("human", "json")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -114,6 +116,29 @@ def _revision(text: str) -> str:
     return text
 
 
+def _engine(text: str) -> str:
+    if text.lower() not in ENGINES:
+        raise ValueError
+    return text.lower()
+
+
+def _milvus_address(text: str) -> str:
+    if not re.fullmatch(r"https?://(\[[0-9a-fA-F:.]+\]|[^@/:?#\s]+)(:\d{1,5})?", text) or urlsplit(text).port == 0:
+        raise ValueError
+    return text
+
+
+def _milvus_kind(text: str) -> str:
+    known = {kind.lower(): kind for kind in MILVUS_KINDS}
+    return known[text.lower()]
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w{0,254}", text, re.ASCII):
+        raise ValueError
+    return text
+
+
 def _log_format(text: str) -> str:
     if text.lower() not in LOG_FORMATS:
         raise ValueError
@@ -142,6 +167,13 @@ class Settings:
         _file_name,
         "a directory name",
         "The index that answers when a request names none.",
+    )
+    engine: str = _setting(
+        "ANN_ENGINE",
+        "annoy",
+        _engine,
+        " or ".join(ENGINES),
+        "What answers queries: Annoy, in this process, or a Milvus elsewhere.",
     )
     model: str = _setting(
         "ANN_MODEL", "efficientnet-b0", _file_name, "a model name", "The embedding model; also names the store's file."
@@ -176,8 +208,80 @@ class Settings:
         None,
         _whole(1),
         "a whole number of nodes",
-        "Nodes that Annoy inspects for a query: more is slower and finds more. Unset: what was measured when the index "
-        "was built; else `max(count, 100)` × trees.",
+        "Nodes that Annoy inspects for a query (of Milvus: ef, nprobe or search_list): more is slower and finds more. "
+        "Unset: what was measured when the index was built; else `max(count, 100)` × trees.",
+    )
+    milvus_uri: str = _setting(
+        "ANN_MILVUS_URI",
+        "http://127.0.0.1:19530",
+        _milvus_address,
+        "http://HOST:PORT, or https:// for TLS",
+        "Where Milvus is.",
+    )
+    milvus_token: str = _setting(
+        "ANN_MILVUS_TOKEN", "", str, "USER:PASSWORD, or an API key", "What Milvus knows this service by.", secret=True
+    )
+    milvus_database: str = _setting(
+        "ANN_MILVUS_DATABASE", "default", _word, "a name", "The database of Milvus that the collections lie in."
+    )
+    milvus_ca: Path | None = _setting(
+        "ANN_MILVUS_CA",
+        None,
+        Path,
+        "a file",
+        "The certificate, in PEM, that Milvus' own is signed with. Unset: gRPC's.",
+    )
+    milvus_cert: Path | None = _setting(
+        "ANN_MILVUS_CERT", None, Path, "a file", "This service's certificate, in PEM, for a Milvus that asks for one."
+    )
+    milvus_key: Path | None = _setting("ANN_MILVUS_KEY", None, Path, "a file", "The key of that certificate, in PEM.")
+    milvus_server_name: str = _setting(
+        "ANN_MILVUS_SERVER_NAME", "", str, "a host name", "The name on Milvus' certificate, if it is not the host's."
+    )
+    milvus_connect_seconds: float = _setting(
+        "ANN_MILVUS_CONNECT_SECONDS", 3.0, _seconds, "seconds", "The longest wait for Milvus, when asked how it is."
+    )
+    milvus_query_seconds: float = _setting(
+        "ANN_MILVUS_QUERY_SECONDS",
+        10.0,
+        _seconds,
+        "seconds",
+        "The longest that a query may take in Milvus; then it is told 503, and so are all others until Milvus answers.",
+    )
+    milvus_write_seconds: float = _setting(
+        "ANN_MILVUS_WRITE_SECONDS",
+        5.0,
+        _seconds,
+        "seconds",
+        "The longest that an add, whose logos are stored by then, waits for each step of Milvus; later they are sent"
+        " again.",
+    )
+    milvus_build_seconds: float = _setting(
+        "ANN_MILVUS_BUILD_SECONDS",
+        900.0,
+        _seconds,
+        "seconds",
+        "How long `generate-index` waits for a Milvus that is away, or does not get on.",
+    )
+    milvus_index: str = _setting(
+        "ANN_MILVUS_INDEX",
+        "auto",
+        _milvus_kind,
+        ", ".join(MILVUS_KINDS),
+        "The type of index that Milvus builds; auto: FLAT below 10,000 logos, else HNSW.",
+    )
+    milvus_replicas: int = _setting(
+        "ANN_MILVUS_REPLICAS", 1, _whole(1, 1024), "a whole number", "In how many query nodes each logo is in memory."
+    )
+    milvus_shards: int = _setting(
+        "ANN_MILVUS_SHARDS", 1, _whole(1, 64), "a whole number", "Parts of a collection that are written side by side."
+    )
+    milvus_message_bytes: int = _setting(
+        "ANN_MILVUS_MESSAGE_BYTES",
+        2**24,
+        _whole(2**13, 2**26 - 2**16),
+        "bytes, up to 67043328",
+        "Vectors in one message to Milvus, which refuses larger ones than 64 MiB.",
     )
     map_points: int = _setting(
         "ANN_MAP_POINTS",
@@ -337,6 +441,8 @@ class Settings:
                 f"ANN_ADD_CONCURRENCY={self.add_concurrency} takes a whole number below ANN_THREADS={self.threads}:"
                 " some threads must be left to the queries"
             )
+        if (self.milvus_cert is None) != (self.milvus_key is None) or (self.milvus_cert and self.milvus_ca is None):
+            raise SettingsError("ANN_MILVUS_CERT and ANN_MILVUS_KEY take each other, and ANN_MILVUS_CA")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:

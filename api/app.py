@@ -19,6 +19,7 @@ import orjson
 
 from api import errors, explorer, explorer_resources, operator_resources, resources
 from api.body_limit import BodyLimit
+from api.engines import Engine, open_engine
 from api.error_reports import report_errors
 from api.gauges import Gauges
 from api.health import Health
@@ -34,10 +35,11 @@ from api.paths import API, FROM_IMAGE, body_sizes
 from api.stages import Stage, Stages
 from api.startup import image_fetcher, prepare
 from api.unindexed import UnindexedLogos
+from api.waiting import WaitingLogos
 from api.write_limit import WriteLimit
 from embeddings.embedder import Embedder
 from embeddings.store import EmbeddingStore
-from index.catalog import IndexCatalog
+from index.protocol import Catalog
 from settings import Settings, unknown_variables
 from version import VERSION
 
@@ -49,12 +51,17 @@ class Parts:
     """What an app holds open: `close` ends its thread and closes its files."""
 
     store: EmbeddingStore
-    catalog: IndexCatalog
+    engine: Engine
     embedder: Embedder
+
+    @property
+    def catalog(self) -> Catalog:
+        """The indexes that answer."""
+        return self.engine.catalog
 
     def close(self) -> None:
         """Stop looking for new indexes and close the store."""
-        self.catalog.close()
+        self.engine.close()
         self.store.close()
 
 
@@ -103,18 +110,9 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
             " with old ones until the logos are embedded anew",
             store.path,
         )
-    catalog = IndexCatalog(
-        settings.data_dir,
-        dim=store.dim,
-        default=settings.default_index,
-        vectors=store.vectors,
-        search_k=settings.search_k,
-        weights_digest=store.stamp.digest,
-        reload_seconds=settings.reload_seconds,
-        on_load=metrics.count_load,
-    )
-    catalog.start()
-    return Parts(store, catalog, Embedder(model, threads=settings.embed_threads))
+    engine = open_engine(settings, store, on_load=metrics.count_load)
+    engine.start()
+    return Parts(store, engine, Embedder(model, threads=settings.embed_threads))
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -142,12 +140,16 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         max_pixels=settings.image_max_pixels,
         stages=metrics.stages,
     )
-    adder = LogoAdder(parts.store, fetcher, embedder, limit=limit, stages=metrics.stages)
-    unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if settings.search_unindexed else None
+    feed = parts.engine.feed
+    adder = LogoAdder(
+        parts.store, fetcher, embedder, limit=limit, stages=metrics.stages, on_added=feed.send if feed else None
+    )
+    beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
+    unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
     logo = resources.LogoNeighboursResource(search)
     if settings.allow_delete:
-        logo = resources.DeletableLogoResource(search, limit)
+        logo = resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
     routes: dict[str, Any] = {
         "": resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
@@ -158,8 +160,10 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
         "/stored": resources.StoredResource(parts.store),
     }
-    maps = IndexMaps(settings.data_dir)
-    routes |= explorer_resources.routes(parts.store, parts.catalog, maps, max_logos=settings.max_batch_logos)
+    waiting = WaitingLogos(parts.store, feed)
+    routes |= explorer_resources.routes(
+        parts.store, parts.catalog, IndexMaps(), waiting, max_logos=settings.max_batch_logos
+    )
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:
@@ -177,7 +181,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, build))
+    metrics.add(Gauges(parts.store, parts.catalog, health, WaitingLogos(parts.store, parts.engine.feed), build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))

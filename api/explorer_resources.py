@@ -13,9 +13,9 @@ from api.index_maps import IndexMaps
 from api.parameters import logo_ids_of
 from api.waiting import WaitingLogos
 from embeddings.store import EmbeddingStore
-from index.catalog import IndexCatalog
 from index.errors import SearchError
-from index.watched_index import ORIGINAL_PAIR, IndexStatus
+from index.protocol import Catalog
+from index.status import ORIGINAL_PAIR, IndexStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class StatusResource:
     """
 
     store: EmbeddingStore
-    catalog: IndexCatalog
+    catalog: Catalog
     maps: IndexMaps
     waiting: WaitingLogos
 
@@ -54,7 +54,7 @@ class StatusResource:
     def _waiting(self, status: IndexStatus, stored: int) -> int:
         try:
             return self.waiting.count(self.catalog.get(status.name), stored=stored)
-        except SearchError:  # the index cannot be served: all of them wait
+        except SearchError:  # it cannot be served: all of them wait
             return stored
 
 
@@ -62,7 +62,7 @@ class StatusResource:
 class MapResource:
     """`GET /api/v1/ann/map`: where the logos of an index lie on a plane, alike ones together."""
 
-    catalog: IndexCatalog
+    catalog: Catalog
     maps: IndexMaps
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -90,10 +90,12 @@ class ProvenanceResource:
         resp.media = {"provenance": found, "count": len(found)}
 
 
-def routes(store: EmbeddingStore, catalog: IndexCatalog, maps: IndexMaps, *, max_logos: int) -> dict[str, Any]:
+def routes(
+    store: EmbeddingStore, catalog: Catalog, maps: IndexMaps, waiting: WaitingLogos, *, max_logos: int
+) -> dict[str, Any]:
     """Return the resources by their paths, below that of the API."""
     return {
-        "/status": StatusResource(store, catalog, maps, WaitingLogos(store)),
+        "/status": StatusResource(store, catalog, maps, waiting),
         "/map": MapResource(catalog, maps),
         "/provenance": ProvenanceResource(store, max_logos),
     }

@@ -18,9 +18,9 @@ from api.metrics import PREFIX
 from api.waiting import WaitingLogos
 from embeddings.errors import EmbeddingsError
 from embeddings.store import EmbeddingStore
-from index.catalog import IndexCatalog
 from index.errors import SearchError
-from index.watched_index import IndexStatus
+from index.protocol import Catalog
+from index.status import IndexStatus
 
 Sample = tuple[dict[str, str], float]
 
@@ -32,12 +32,14 @@ class Gauges(Collector):
         build: what runs, by the names of labels.
     """
 
-    def __init__(self, store: EmbeddingStore, catalog: IndexCatalog, health: Health, build: dict[str, str]) -> None:
+    def __init__(
+        self, store: EmbeddingStore, catalog: Catalog, health: Health, waiting: WaitingLogos, build: dict[str, str]
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._health = health
         self._build = build
-        self._waiting = WaitingLogos(store)
+        self._waiting = waiting
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Look everything up."""

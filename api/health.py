@@ -17,9 +17,9 @@ from embeddings.embedder import Embedder
 from embeddings.errors import EmbeddingsError, StoreUnavailableError
 from embeddings.seen_rows import SeenRows
 from embeddings.store import EmbeddingStore
-from index.catalog import IndexCatalog
 from index.errors import SearchError
-from index.watched_index import IndexStatus
+from index.protocol import Catalog
+from index.status import IndexStatus
 
 LEAST_FREE_BYTES = 2**24  # of a disk that adds are still stored on
 _LOOKS = 10  # at a store that is replaced again and again
@@ -49,7 +49,7 @@ class UnwellError(Exception):
 class Health:
     """Finds out how a service is. Threads may share it."""
 
-    def __init__(self, store: EmbeddingStore, catalog: IndexCatalog, embedder: Embedder, *, default_index: str) -> None:
+    def __init__(self, store: EmbeddingStore, catalog: Catalog, embedder: Embedder, *, default_index: str) -> None:
         self._store = store
         self._catalog = catalog
         self._embedder = embedder

@@ -13,8 +13,7 @@ import falcon
 from api.representation import Representation
 from index.errors import IndexDamagedError
 from index.map_file import MapFile, file_stamp
-from index.verification import GENERATIONS
-from index.watched_index import ORIGINAL_PAIR, IndexStatus
+from index.status import IndexStatus
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +42,15 @@ class IndexMaps:
     another one than the last time: the search itself never does. A damaged map is logged once, and is as good as none.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._known: OrderedDict[Path, tuple[object, IndexMap]] = OrderedDict()
 
     def of(self, status: IndexStatus) -> IndexMap:
         """Answer the map of the generation that an index answers from."""
-        if status.source in ("", ORIGINAL_PAIR):
+        generation = status.directory
+        if generation is None:
             return IndexMap(lack="It has no map: one is drawn by `manage.py generate-index`.")
-        generation = self._data_dir / status.name / GENERATIONS / status.source
         with self._mutex:
             stamp = file_stamp(generation)
             known = self._known.get(generation)

@@ -6,7 +6,7 @@ for others, so many adds may do it at once; decoding and embedding hold an image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from api.logo_embedder import LogoEmbedder
@@ -31,7 +31,8 @@ class LogoAdder:
 
     Args:
         limit: of what may be changing the store at once.
-        stages: is told of fetching and of appending.
+        stages: is told of fetching and of appending, and of what comes after.
+        on_added: is told the ids of logos that were stored, when they are on the disk.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class LogoAdder:
         *,
         limit: WriteLimit,
         stages: Stages = UNOBSERVED,
+        on_added: Callable[[list[int]], None] | None = None,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._embedder = embedder
         self._limit = limit
         self._stages = stages
+        self._on_added = on_added
 
     def add(self, image_url: str, logos: Sequence[Logo]) -> int:
         """Store the logos that are not stored yet and answer how many these were.
@@ -72,4 +75,8 @@ class LogoAdder:
             embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
             origins = [Provenance(image_url, logo.bounding_box) for logo in new]
             with self._stages.measure(Stage.APPEND):  # it may have to wait for another process
-                return len(self._store.append(new_ids, embeddings, origins))
+                added = self._store.append(new_ids, embeddings, origins)
+            if added and self._on_added is not None:
+                with self._stages.measure(Stage.SEND):
+                    self._on_added(added)
+            return len(added)

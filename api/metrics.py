@@ -52,7 +52,7 @@ class Metrics:
         )
         stages = Histogram(
             f"{PREFIX}stage_duration_seconds",
-            "Stages of requests: fetch, decode, embed, append, search, serialise.",
+            "Stages of requests: fetch, decode, embed, append, send, search, serialise.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             **made,

@@ -21,9 +21,8 @@ from api.stages import UNOBSERVED, Stage, Stages
 from api.unindexed import UnindexedLogos
 from embeddings.errors import DamagedRowError
 from embeddings.store import EmbeddingStore
-from index.catalog import IndexCatalog
 from index.errors import UnusableVectorError, VectorUnavailableError
-from index.protocol import Neighbours, SearchIndex
+from index.protocol import Catalog, Neighbours, SearchIndex
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class NeighbourSearch:
     """
 
     store: EmbeddingStore
-    catalog: IndexCatalog
+    catalog: Catalog
     unindexed: UnindexedLogos | None = None
     stages: Stages = UNOBSERVED
 
@@ -56,8 +55,11 @@ class NeighbourSearch:
         """Answer the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
         index = self.catalog.get(index_name)
         answers, damaged = {}, []
+        asked = list(dict.fromkeys(logo_ids))
         with self.stages.measure(Stage.SEARCH):
-            for logo_id in dict.fromkeys(logo_ids):
+            deleted = self.store.deleted_among(asked)
+            index = index.prefetched([logo_id for logo_id in asked if logo_id not in deleted], count)
+            for logo_id in asked:
                 try:
                     neighbours = self._of_logo(index, logo_id, count)
                 except DamagedRowError as error:  # one bad logo must not keep the others from their answers
@@ -78,7 +80,7 @@ class NeighbourSearch:
                 if logo_id is None:
                     break
                 if not self.store.deleted_among([logo_id]):
-                    with suppress(VectorUnavailableError):
+                    with suppress(VectorUnavailableError, KeyError):
                         return self._nearest_to_logo(index, logo_id, count)
         return None
 
@@ -93,8 +95,8 @@ class NeighbourSearch:
             return self._nearest_to_vector(self.catalog.get(index_name), vector, count)
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
-        if logo_id in index and not self.store.deleted_among([logo_id]):
-            with suppress(VectorUnavailableError):  # the store says below what is wrong with it
+        if not self.store.deleted_among([logo_id]):
+            with suppress(VectorUnavailableError, KeyError):  # the store says below what is wrong with it
                 return self._nearest_to_logo(index, logo_id, count)
         try:
             vector = self.store.get(logo_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,14 @@ class DeletableLogoResource(LogoNeighboursResource):
     """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
 
     limit: WriteLimit
+    on_deleted: Callable[[list[int]], None] | None = None
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer how many logos were deleted, one, or 404; it is forgotten on disk by then."""
         with self.limit.turn():
             deleted = self.search.store.delete([logo_id])
+            if deleted and self.on_deleted is not None:
+                self.on_deleted(deleted)
         if not deleted:
             raise _unknown(logo_id)
         resp.media = {"deleted": 1}

@@ -1,4 +1,4 @@
-"""How long the stages of a request take: fetch, decode, embed, append, search, serialise.
+"""How long the stages of a request take: fetch, decode, embed, append, send, search, serialise.
 
 Whoever does the work says which stage it is; who counts the seconds is told when the app is made.
 """
@@ -22,6 +22,7 @@ class Stage(StrEnum):
     DECODE = "decode"
     EMBED = "embed"
     APPEND = "append"
+    SEND = "send"
     SEARCH = "search"
     SERIALISE = "serialise"
 

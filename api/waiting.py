@@ -12,14 +12,21 @@ import threading
 from weakref import WeakKeyDictionary
 
 from embeddings.store import EmbeddingStore
+from index.milvus.feed import Feed
 from index.protocol import SearchIndex
 
 
 class WaitingLogos:
-    """Counts the logos that indexes do not hold yet. Threads may share it."""
+    """Counts the logos that indexes do not hold yet. Threads may share it.
 
-    def __init__(self, store: EmbeddingStore) -> None:
+    Args:
+        store: the logos.
+        feed: what sends them to an engine elsewhere, which knows how far it is; `None` if there is none.
+    """
+
+    def __init__(self, store: EmbeddingStore, feed: Feed | None = None) -> None:
         self._store = store
+        self._feed = feed
         self._mutex = threading.Lock()
         self._deleted: WeakKeyDictionary[SearchIndex, tuple[int, list[int]]] = WeakKeyDictionary()
 
@@ -28,6 +35,8 @@ class WaitingLogos:
 
         It takes microseconds, and about ten more for each deleted logo that the index still holds.
         """
+        if self._feed is not None:
+            return self._feed.waiting() if self._feed.feeds(index) else max(0, stored - len(index))
         return max(0, stored - len(index) + len(self._store.deleted_among(self._deleted_of(index))))
 
     def _deleted_of(self, index: SearchIndex) -> list[int]:

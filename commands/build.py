@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from commands.build_milvus import build_in_milvus
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.convert import export_in_child_process
 from embeddings.layout import inspect
@@ -21,6 +22,7 @@ from index.generations import current_generation, publish
 from index.logo_map import add_map, earlier_map
 from index.manifest import Manifest
 from index.map_file import LogoMap
+from index.milvus.kinds import IndexKind
 from index.plan import plan_index
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
@@ -57,6 +59,9 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--nice", type=click.IntRange(0, 19), default=10, show_default=True, help="0 takes no step back.")
 @click.option("--fresh", is_flag=True, help="Read all logos again, also those that an earlier build has read.")
 @click.option("--map/--no-map", "with_map", default=True, show_default=True, help="Draw the map of the index, too.")
+@click.option(
+    "--as-indexed", is_flag=True, help="With Milvus: take the very logos of the Annoy index; the others go on waiting."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
 def generate_index(
@@ -73,13 +78,26 @@ def generate_index(
     nice: int,
     fresh: bool,
     with_map: bool,
+    as_indexed: bool,
     dry_run: bool,
 ) -> None:
     """Build an index of all stored logos.
 
     Without OUTPUT, a new generation of the index is published, and a running service takes it in by itself.
     With OUTPUT, the original's pair of files, index.bin and index.txt, is written into that directory.
+    With ANN_ENGINE=milvus, a collection is filled, indexed and switched to; --seed, --keep, --fresh and --map hold.
     """
+    in_milvus = settings.engine == "milvus" and output is None
+    for option, given in {
+        "--tree-count": tree_count,
+        "--reduce": reduce,
+        "--jobs": jobs,
+        "--on-disk": on_disk or None,
+    }.items():
+        if in_milvus and given is not None:
+            raise click.UsageError(f"{option} is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes")
+    if as_indexed and not in_milvus:
+        raise click.UsageError("--as-indexed takes ANN_ENGINE=milvus, and no OUTPUT")
     index_dir = settings.data_dir / (name or settings.default_index)
     damaged = 0
     if _is_original(settings) and not dry_run:
@@ -89,6 +107,26 @@ def generate_index(
     with open_store(settings) as store:
         if not len(store):
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
+            return
+        if in_milvus and dry_run:
+            kind = IndexKind.of(settings.milvus_index, len(store)).name
+            click.echo(
+                f"would index {len(store)} logos of {store.dim} values in Milvus at {settings.milvus_uri}, {kind}"
+            )
+            return
+        if in_milvus:
+            damaged = build_in_milvus(
+                settings,
+                store,
+                index_dir,
+                keep=keep,
+                seed=seed or 0,
+                fresh=fresh,
+                as_indexed=as_indexed,
+                wait=wait,
+                with_map=with_map,
+            )
+            _refuse_damage(damaged)
             return
         plan = plan_index(len(store), trees=tree_count, reduce=False if output is not None else reduce)
         size = (reduced_size if plan.reduce else estimated_size)(len(store), store.dim, plan.trees)
@@ -138,8 +176,7 @@ def generate_index(
             generation = publish(index_dir, build_generation, keep=keep, wait=wait)
             if draws:
                 _draw_map(generation, store, settings.map_points, earlier, seed or 0)
-    if damaged:
-        raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
+    _refuse_damage(damaged)
 
 
 @click.command()
@@ -159,6 +196,11 @@ def export_model(settings: Settings, weights: str | None, output: Path | None) -
         weights_url=settings.weights_url,
     )
     click.echo(f"wrote {model.path}, weights {model.description.weights_digest[:12]}")
+
+
+def _refuse_damage(rows: int) -> None:
+    if rows:
+        raise click.ClickException(f"{rows} damaged rows were left out: see `manage.py verify`")
 
 
 def _draw_map(generation: Path, store: EmbeddingStore, max_points: int, earlier: LogoMap | None, seed: int) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from api.engines import open_engine
 from commands.shell import open_store, progress
 from index.audit import audit
-from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.generations import list_generations
 from index.map_file import MapFile
@@ -25,13 +25,7 @@ from settings import Settings
 def stats(settings: Settings, as_json: bool) -> None:
     """Tell what is stored and indexed, by which model, and how large it is."""
     with open_store(settings) as store:
-        catalog = IndexCatalog(
-            settings.data_dir,
-            dim=store.dim,
-            default=settings.default_index,
-            vectors=store.vectors,
-            weights_digest=store.stamp.digest,
-        )
+        catalog = open_engine(settings, store).catalog
         file = settings.store_path.stat()
         logos = len(store)
         report: dict[str, Any] = {

@@ -95,6 +95,24 @@ class DeletionLog:
                     log.warning("Deleted logos stay in the answers until the next index: %s", error)
         return self._ids
 
+    def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
+        """Return the file's inode, its size, and the ids written since a place in it; all, if that was in another file.
+
+        A file that is missing, or cannot be read, names none.
+        """
+        try:
+            with self._path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                known = place[1] if inode == place[0] else 0
+                file.seek(known)
+                lines, newline, _ = file.read().rpartition(b"\n")
+                return inode, known + len(lines) + len(newline), _ids_in(lines)
+        except FileNotFoundError:
+            return 0, 0, set()
+        except OSError as error:
+            log.warning("%s cannot be read: %s", self._path, error)
+            return *place, set()
+
     def _read(self) -> None:
         with self._path.open("rb") as file:
             inode, known = self._read_to
@@ -103,8 +121,12 @@ class DeletionLog:
                 known = 0
             file.seek(known)
             lines, newline, _ = file.read().rpartition(b"\n")
-            self._ids.update(int(line) for line in lines.split() if line.isdigit() and len(line) <= _MAX_DIGITS)
+            self._ids |= _ids_in(lines)
             self._read_to = (status.st_ino, known + len(lines) + len(newline))
+
+
+def _ids_in(lines: bytes) -> set[int]:
+    return {int(line) for line in lines.split() if line.isdigit() and len(line) <= _MAX_DIGITS}
 
 
 def _write_all(fd: int, content: bytes) -> None:

@@ -40,6 +40,14 @@ class Snapshot:
         self._file = file
         self._rows = rows
 
+    def place_of(self, row: int) -> int:
+        """Return the place in `ids` of the first logo in a row of the store from this one on."""
+        return int(self._rows.searchsorted(row))
+
+    def row_after(self, place: int) -> int:
+        """Return the row of the store behind that of the logo at a place in `ids`."""
+        return int(self._rows[place]) + 1
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -68,6 +76,12 @@ class Snapshot:
         """
         for _, ids, embeddings in self._walk(rows):
             yield ids, embeddings
+
+    def placed_blocks(
+        self, rows: int = WINDOW
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield logos as `blocks` does, and their places in `ids` before them, (n,)."""
+        return self._walk(rows)
 
     def blocks_with_provenance(self, rows: int = WINDOW) -> Iterator[Block]:
         """Yield logos as `blocks` does, and where they come from."""

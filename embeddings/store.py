@@ -43,6 +43,7 @@ All this holds on a local Linux file system whose disk does what a sync asks. Op
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -53,6 +54,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.batch import Batch, checked_batch
+from embeddings.changes import Changes, StoreMark
 from embeddings.commit import commit, finish_deletions
 from embeddings.damaged_rows import DamagedRow, DamageLog, damaged_rows
 from embeddings.deletions import DeletionLog
@@ -67,6 +69,8 @@ from embeddings.store_file import StoreFile
 from embeddings.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
+
+_DRAWS = 100  # of rows, before a store of deleted logos counts as empty
 
 
 class EmbeddingStore:
@@ -167,6 +171,15 @@ class EmbeddingStore:
         found = zip(rows, provenance_in(records), strict=True)
         return {logo_id: origin for logo_id, origin in found if origin is not None}
 
+    def any_id(self) -> int | None:
+        """Return the id of a logo drawn at random; None if that finds none in a few rows."""
+        seen = self.seen()
+        for _ in range(_DRAWS if seen.end else 0):
+            slot = int(seen.slots(row := secrets.randbelow(seen.end), row + 1)[0])
+            if slot > 0:
+                return slot
+        return None
+
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
         return self.seen().ids()
@@ -240,6 +253,28 @@ class EmbeddingStore:
     def ever_deleted(self) -> set[int]:
         """Return the ids of all logos that were ever deleted, by whatever process, those added again among them."""
         return self._deletions.ids()
+
+    def since(self, moment: object) -> Changes:
+        """Return what was stored and deleted since the moment that `StoreMark.as_json` told, or ever, if it is none."""
+        mark = StoreMark.of_json(moment)
+        log, log_size, named = self._deletions.since((mark.log, mark.log_size) if mark else (0, 0))
+        seen = self.seen()
+        complete = mark is None or not mark.is_of(seen)
+        if complete:
+            log, log_size, named = self._deletions.since((0, 0))
+        now = StoreMark.at(seen, log, log_size)
+        slots = seen.slots(0 if mark is None or complete else mark.row, now.row)
+        gone = {logo_id for logo_id in named if logo_id not in self}
+        return Changes(now, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
+
+    def mark(self) -> StoreMark:
+        """Return this moment, for `since`."""
+        log, log_size, _ = self._deletions.since((0, 0))
+        return StoreMark.at(self.seen(), log, log_size)
+
+    def mark_at(self, mark: StoreMark, row: int) -> StoreMark:
+        """Return a moment that had no more than the rows before one, but the deletions of another moment."""
+        return mark.at_row(self.seen(), row)
 
     def snapshot(self) -> Snapshot:
         """Return what is stored now, once it is safely on the disk."""

@@ -20,7 +20,8 @@ from index.exact import ExactIndex
 from index.generations import index_directories
 from index.loading import LoadedIndex, load_index
 from index.protocol import SearchIndex, Vectors
-from index.watched_index import IndexStatus, OnLoad, WatchedIndex
+from index.status import IndexStatus, OnLoad
+from index.watched_index import WatchedIndex
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class IndexCatalog:
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: between two looks of the watcher.
         search_k_floor: see `load_index`.
-        on_load: see `index.watched_index.OnLoad`.
+        on_load: see `index.status.OnLoad`.
     """
 
     def __init__(

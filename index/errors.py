@@ -2,7 +2,9 @@
 
 SearchError
 ├── UnknownIndexError      no index has the name asked for
-├── IndexUnavailableError  the default index exists, but none of its files can be served
+├── IndexUnavailableError  the index exists, but cannot be served for now
+│   └── EngineError            Milvus refused a call
+│       └── EngineUnreachableError  it did not answer, or not in time
 ├── IndexDamagedError      the files of an index are missing, broken, or do not belong together
 ├── IndexBuildError        an index cannot be built from what was given
 │   └── BuildInProgressError   another build of this index is under way
@@ -26,7 +28,23 @@ class UnknownIndexError(SearchError):
 
 
 class IndexUnavailableError(SearchError):
-    """The default index exists, but none of its files can be served."""
+    """The index exists, but cannot be served for now: its files are damaged, or its engine is."""
+
+
+class EngineError(IndexUnavailableError):
+    """Milvus refused a call.
+
+    Attributes:
+        code: Milvus' own; `None` if it gave none.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineUnreachableError(EngineError):
+    """Milvus did not answer, or not in time."""
 
 
 class IndexDamagedError(SearchError):

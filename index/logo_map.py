@@ -74,15 +74,33 @@ def add_map(
     Raises:
         OSError, ValueError: the generation cannot be read, or not be written.
     """
-    ids = sampled(LogoIds.parse(read_regular(generation / TXT_NAME)).all(), max_points)
-    ids, points = _reduced(ids, vectors)
+    ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
+    return draw_map(generation, ids, vectors, max_points=max_points, earlier=earlier, seed=seed, progress=progress)
+
+
+def draw_map(
+    directory: Path,
+    logo_ids: NDArray[np.int64],
+    vectors: Vectors,
+    *,
+    max_points: int = POINTS,
+    earlier: LogoMap | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _steps: None,
+) -> LogoMap:
+    """Make a map of logos, (n,), and put it into a directory; see `add_map`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    ids, points = _reduced(sampled(logo_ids, max_points), vectors)
     known = None if earlier is None else _known(ids, earlier)
     if known is not None:
         progress(STEPS - STEPS_FROM_EARLIER)  # are spared
     layout = lay_out(points, seed=seed, earlier=known, progress=progress)
     made = LogoMap(ids, _on_the_square(layout))
-    write_map(generation, made)
-    logger.info("a map of %d logos is in %s", len(ids), generation)
+    write_map(directory, made)
+    logger.info("a map of %d logos is in %s", len(ids), directory)
     return made
 
 

@@ -5,12 +5,15 @@ Every engine answers this protocol, and the tests hold each to `index.exact.Exac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from index.status import IndexStatus
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had.
@@ -69,5 +72,49 @@ class SearchIndex(Protocol):
             ValueError: `count` is below 1.
         """
 
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        """Answer an index to ask for the `count` nearest logos to each of some: itself, unless that spares round trips.
+
+        Raises:
+            ValueError: `count` is below 1.
+        """
+
     def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
+        """Answer the id of any logo; `None` if the index is empty.
+
+        It is indexed, as far as that can be told without asking an engine elsewhere.
+        """
+
+
+class Catalog(Protocol):
+    """The indexes that a service answers from, kept up to date between `start` and `close`."""
+
+    def get(self, name: str | None) -> SearchIndex:
+        """Answer an index by its name; `None` is the default one.
+
+        Raises:
+            UnknownIndexError: there is none of that name.
+            IndexUnavailableError: it exists, but cannot be served for now.
+        """
+
+    def names(self) -> list[str]:
+        """Answer the names that `get` answers, in alphabetical order."""
+
+    def status(self) -> list[IndexStatus]:
+        """Answer how each index stands, those among them that cannot be served, in alphabetical order."""
+
+    def status_of(self, name: str | None) -> IndexStatus:
+        """Answer how an index stands; `None` is the default one.
+
+        Raises:
+            UnknownIndexError: there is none of that name.
+        """
+
+    def refresh(self) -> None:
+        """Look once at every index, and take in what changed."""
+
+    def start(self) -> None:
+        """Look again and again from now on, in a thread of its own."""
+
+    def close(self) -> None:
+        """Stop looking; what is loaded goes on answering."""

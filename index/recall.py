@@ -96,10 +96,12 @@ class Truth:
 
     def of(self, index: SearchIndex) -> dict[int, list[int]]:
         """Answer the nearest of each logo, of those that the index holds: some may have been deleted since."""
+        asked = np.concatenate([self.logo_ids, self.nearest[np.isfinite(self.squares)]])
+        absent = set(index.absent(np.unique(asked)).tolist())
         return {
-            logo_id: [other for other in nearest[np.isfinite(squares)].tolist() if other in index][: max(COUNTS)]
+            logo_id: [other for other in nearest[np.isfinite(squares)].tolist() if other not in absent][: max(COUNTS)]
             for logo_id, nearest, squares in zip(self.logo_ids.tolist(), self.nearest, self.squares, strict=True)
-            if logo_id in index
+            if logo_id not in absent
         }
 
 
@@ -120,13 +122,16 @@ def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[int]]) -> dict[in
     return {count: fmean(of_count) for count, of_count in shares.items() if of_count}
 
 
-def tune(truth: Truth, with_effort: Callable[[int], SearchIndex], least: int = _LEAST_EFFORT) -> Recall | None:
+def tune(
+    truth: Truth, with_effort: Callable[[int], SearchIndex], least: int = _LEAST_EFFORT, most: int = _MOST_EFFORT
+) -> Recall | None:
     """Find the least effort, `search_k`, with which an index reaches `TARGETS`, and say what it finds with it.
 
     Args:
         truth: of logos that are indexed.
         with_effort: gives the index, searching with a `search_k`.
         least: the effort to begin with.
+        most: the largest one to try.
 
     Returns:
         What was measured; `None` if no logo could be asked for.
@@ -141,7 +146,7 @@ def tune(truth: Truth, with_effort: Callable[[int], SearchIndex], least: int = _
             logger.warning("recall was not measured: no logo that it was to be measured on can be asked for")
             return None
         enough = all(found[count] >= target for count, target in TARGETS.items())
-        if enough or effort * _STEP > _MOST_EFFORT:
+        if enough or effort * _STEP > most:
             recall = Recall(search_k, round(found[10], 4), round(found[100], 4), len(nearest))
             say = logger.info if enough else logger.warning
             say("recall@10 %.3f, recall@100 %.3f, with search_k %d", recall.at_10, recall.at_100, search_k)

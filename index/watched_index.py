@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from index.errors import IndexDamagedError
@@ -13,40 +12,12 @@ from index.generations import current_generation, list_generations
 from index.loading import LoadedIndex
 from index.manifest import BIN_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME
 from index.protocol import SearchIndex
-from index.recall import Recall
+from index.status import ORIGINAL_PAIR, IndexStatus, OnLoad
 from index.verification import GENERATIONS, identity
 
 logger = logging.getLogger(__name__)
 
-ORIGINAL_PAIR = "original pair"
-
-OnLoad = Callable[[str, bool], None]
-"""Is told that files were loaded: of which index, and whether they were taken in, for they may be damaged."""
-
 _NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStatus:
-    """How an index stands.
-
-    Attributes:
-        name: of the index.
-        source: the name of the generation that answers, or `ORIGINAL_PAIR`; empty if none does.
-        items: logos that it answers from.
-        trees: Annoy's trees.
-        recall: what was measured when it was built; `None` if that was not.
-        built_at: when, in UTC; `None` if that is not known.
-        error: why the files that belong there are not what answers; `None` if they are.
-    """
-
-    name: str
-    source: str = ""
-    items: int = 0
-    trees: int = 0
-    recall: Recall | None = None
-    built_at: datetime | None = None
-    error: str | None = None
 
 
 class WatchedIndex:
@@ -116,6 +87,7 @@ class WatchedIndex:
             self.status = replace(
                 self.status,
                 source=label,
+                directory=None if label == ORIGINAL_PAIR else source,
                 items=len(index),
                 trees=index.trees,
                 recall=index.recall,

@@ -1,0 +1,349 @@
+"""A new collection from the store, and the switch to it.
+
+1.  Make the collection `logos_<index>_<time>`, and upsert a snapshot of the store into it, message by message. After
+    each, `milvus-build.json` in the directory of the index says how far it came: a build that was killed goes on there.
+2.  Have Milvus seal and index it, and load it into memory, beside the one that answers.
+3.  Count what it holds, and send what it lacks: a Milvus that was put back to an older disk may have lost some.
+4.  Measure its recall, with more and more effort until it finds enough.
+5.  Holding the outbox, so that nobody else sends: send what was stored meanwhile, write the record that makes the
+    collection a whole one, point the alias at it, and write `milvus.json`. Only now do services see it.
+6.  When these had time to, release what answered before from memory, and drop all but the newest.
+
+A Milvus that goes away in between is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.changes import StoreMark
+from embeddings.snapshot import Snapshot
+from embeddings.store import EmbeddingStore
+from index.build_lock import build_lock
+from index.errors import EngineError, EngineUnreachableError, IndexBuildError, IndexDamagedError
+from index.milvus import collections
+from index.milvus.client import Milvus
+from index.milvus.collections import Collection, Record
+from index.milvus.engine import MilvusSearchIndex
+from index.milvus.feed import Outbox, bring_up, send_vectors, upsert
+from index.milvus.kinds import IndexKind
+from index.recall import QUERIES, Recall, Truth, tune
+from index.sample import Sample
+from index.vectors import MAX_LENGTH, usable_rows
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STATE_NAME = "milvus-build.json"
+
+_LOCK_NAME = ".generate.lock"
+_PAUSE_SECONDS = 1.0
+_REFUSAL_SECONDS = 60.0  # of a Milvus that answers, but refuses, as one does that is just starting
+_DRAWN = 4 * QUERIES  # logos that recall is measured on some of
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPlan:
+    """How a collection is built.
+
+    Attributes:
+        kind: the index type; see `index.milvus.kinds`.
+        shards: parts of the collection.
+        replicas: in how many query nodes each logo is in memory.
+        keep: collections that stay, the new one among them; at least 1.
+        seed: which logos recall is measured on.
+        resume: go on with a build that was killed.
+        patience_seconds: how long to wait for a Milvus that is away, or does not get on.
+        grace_seconds: until every service has seen the new alias.
+    """
+
+    kind: str
+    shards: int = 1
+    replicas: int = 1
+    keep: int = 2
+    seed: int = 0
+    resume: bool = True
+    patience_seconds: float = 900.0
+    grace_seconds: float = 10.0
+
+
+class CollectionBuild:
+    """A build of an index in Milvus.
+
+    Args:
+        milvus: the connection.
+        store: the logos.
+        index_dir: the directory of the index, made if missing.
+        plan: how it is built.
+        progress: is told the number of logos just sent, or found to have been.
+        only: the ids of the logos to take, (n,); `None` takes all.
+
+    Attributes:
+        before: what answered before.
+        damaged: how many logos were left out, for their rows are damaged.
+    """
+
+    def __init__(
+        self,
+        milvus: Milvus,
+        store: EmbeddingStore,
+        index_dir: Path,
+        plan: CollectionPlan,
+        *,
+        progress: Callable[[int], None] = lambda logos: None,
+        only: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.before: Collection | None = None
+        self.damaged = 0
+        self._milvus = milvus
+        self._store = store
+        self._index_dir = index_dir
+        self._plan = plan
+        self._progress = progress
+        self._only = only
+        self._outbox = Outbox(index_dir)
+        self._state = Outbox(index_dir, STATE_NAME)
+        self._alias = collections.alias_of(index_dir.name)
+
+    def run(self, *, wait: bool = True) -> Collection:
+        """Build it, and switch to it.
+
+        Args:
+            wait: for another build of this index to end.
+
+        Raises:
+            BuildInProgressError: another build of this index is under way, and `wait` is false.
+            EngineError: Milvus was away too long, or refuses.
+            IndexBuildError: there is nothing to index, or Milvus' names do not tell the index from another.
+        """
+        self._index_dir.mkdir(parents=True, exist_ok=True)
+        with build_lock(self._index_dir / _LOCK_NAME, wait=wait):
+            self.before = self._patiently(self._current)
+            moment = self._store.mark()  # before the snapshot: what lies between is in it, and is looked at again
+            snapshot = self._store.snapshot()
+            collection, moment, row = self._begun(moment, len(snapshot))
+            truth, sent = self._fill(collection, snapshot, moment, row)
+            self._settle(collection, sent)
+            self._complete(collection, snapshot, sent)
+            recall = self._measure(collection, truth, sent)
+            record = replace(collection.record, recall=recall, stored_rows=len(snapshot))
+            collection = self._switch(replace(collection, record=record), moment)
+            self._state.forget()
+            self._retire(collection.name, None if self.before is None else self.before.name)
+        self.damaged = snapshot.damaged
+        return collection
+
+    def _current(self) -> Collection | None:
+        """Answer what the alias stands for now."""
+        name = collections.aliased(self._milvus, self._alias)
+        found = None if name is None else collections.describe(self._milvus, name)
+        if found is not None and found.record.index != self._index_dir.name:
+            raise IndexBuildError(
+                f"the alias {self._alias} is that of the index {found.record.index}, which Milvus' names do not tell"
+                f" from {self._index_dir.name}: choose another name"
+            )
+        return found
+
+    def _begun(self, moment: StoreMark, logos: int) -> tuple[Collection, StoreMark, int]:
+        """Take up the collection of a build that was killed, or make a new one.
+
+        Returns:
+            The collection; the moment up to which a build sends the store, but with the deletions since that build
+            began; the first row that was not sent.
+        """
+        kind = IndexKind.of(self._plan.kind, logos)
+        record = Record(self._index_dir.name, self._store.stamp.name, self._store.stamp.digest, kind.name)
+        known = self._state.read()
+        left = None if known is None else self._patiently(lambda: self._left(known[0]))
+        if known is not None and left is not None:
+            sent = StoreMark.of_json(known[1])
+            same = left.record == record and left.dim == self._store.dim
+            if self._plan.resume and same and sent is not None and not self._store.since(known[1]).complete:
+                logger.info("going on with the collection %s, which a build left", left.name)
+                return left, replace(moment, log=sent.log, log_size=sent.log_size), sent.row
+            self._patiently(lambda: self._call("drop_collection", left.name))
+        name = self._patiently(self._new_name)
+        self._state.write(name, replace(moment, row=0, last_slot=0))
+        self._patiently(lambda: self._create(name, record, kind))
+        logger.info("filling the collection %s, of type %s", name, kind.name)
+        return Collection(name, self._store.dim, record), moment, 0
+
+    def _left(self, name: str) -> Collection | None:
+        """Answer the collection that a build left; `None` if it is gone, or answers by now."""
+        try:
+            found = collections.describe(self._milvus, name)
+        except IndexDamagedError:  # killed before it had a record
+            return Collection(name, 0, Record("", "", "", ""))
+        return None if found is None or found.record.items else found
+
+    def _new_name(self) -> str:
+        taken = collections.collections_of(self._milvus, self._index_dir.name)
+        while (name := collections.new_name(self._index_dir.name)) in taken:
+            time.sleep(_PAUSE_SECONDS)
+        return name
+
+    def _create(self, name: str, record: Record, kind: IndexKind) -> None:
+        if self._call("has_collection", name):  # a try made it, and was not answered
+            self._call("drop_collection", name)
+        dim, shards = self._store.dim, self._plan.shards
+        collections.create(self._milvus, name, dim=dim, record=record, params=kind.params, shards=shards)
+
+    def _fill(self, collection: Collection, snapshot: Snapshot, moment: StoreMark, row: int) -> tuple[Truth, int]:
+        """Send the logos from a row on; answer what is to be found among all of them, and how many these are."""
+        truth = self._sample(snapshot).usable().truth()
+        done, to_send, logos, unusable = 0, snapshot.place_of(row), 0, 0
+        for places, ids, vectors in snapshot.placed_blocks(self._milvus.connection.rows_a_message(snapshot.dim)):
+            usable = usable_rows(vectors)
+            unusable += int(np.count_nonzero(~usable))
+            if self._only is not None:
+                usable &= np.isin(ids, self._only)
+            ids, vectors = ids[usable], np.asarray(vectors[usable], np.float32)
+            logos += len(ids)
+            truth.take_in(ids, vectors)
+            last = int(places[-1])
+            if last >= to_send:
+                self._send(collection.name, ids, vectors)
+                until = min(snapshot.row_after(last), moment.row)
+                self._state.write(collection.name, self._store.mark_at(moment, until))
+            self._progress(last + 1 - done)
+            done = last + 1
+        if unusable:
+            logger.warning("%d vectors are left out: not finite, or longer than %.2g", unusable, MAX_LENGTH)
+        if not logos:
+            raise IndexBuildError("nothing to index")
+        return truth, logos
+
+    def _sample(self, snapshot: Snapshot) -> Sample:
+        ids, vectors = snapshot.sample(len(snapshot) if self._only is not None else _DRAWN, self._plan.seed)
+        wanted = np.isin(ids, ids if self._only is None else self._only)
+        return Sample(ids[wanted][:_DRAWN], vectors[wanted][:_DRAWN])
+
+    def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors))
+
+    def _settle(self, collection: Collection, sent: int) -> None:
+        """Have Milvus seal and index what it was sent, and load it."""
+        name, patience = collection.name, self._plan.patience_seconds
+        logger.info("Milvus indexes %d logos", sent)
+        self._patiently(lambda: self._milvus.call("flush", name, seconds=patience))
+        seen, since = None, time.monotonic()
+        while True:
+            state = self._patiently(lambda: self._call("describe_index", name, "embedding"))
+            if state["state"] == "Failed":
+                raise IndexBuildError(f"Milvus cannot index {name}: {state}")
+            if state["state"] == "Finished" and not int(state["pending_index_rows"]):
+                break
+            if state != seen:
+                seen, since = state, time.monotonic()
+                logger.info("%s of %s logos are indexed", state["indexed_rows"], state["total_rows"])
+            elif time.monotonic() - since > patience:
+                raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
+            time.sleep(_PAUSE_SECONDS)
+        replicas = self._plan.replicas
+        self._patiently(lambda: self._milvus.call("load_collection", name, seconds=patience, replica_number=replicas))
+
+    def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
+        """Send again what was sent and is not there."""
+        held = self._patiently(lambda: self._count(collection.name))
+        if held >= sent:
+            return
+        logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
+        ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
+        absent = self._patiently(lambda: self._searched(collection, 1).absent(ids))
+        self._patiently(lambda: upsert(self._milvus, collection.name, absent, self._store))
+        held = self._patiently(lambda: self._count(collection.name))
+        if held < sent:
+            raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
+
+    def _measure(self, collection: Collection, truth: Truth, logos: int) -> Recall | None:
+        kind = IndexKind.of(collection.record.kind, logos)
+        return self._patiently(
+            lambda: tune(truth, lambda effort: self._searched(collection, effort), kind.least, kind.most)
+        )
+
+    def _switch(self, collection: Collection, moment: StoreMark) -> Collection:
+        """Send what was stored meanwhile, and have services see the collection."""
+        self._bring_up(collection, moment)  # most of it before anybody has to wait
+        with self._outbox.turn(wait=True):
+            mark = self._bring_up(collection, moment)
+            held = self._patiently(lambda: self._count(collection.name))
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            record = replace(collection.record, items=held, built_at=now)
+            self._patiently(lambda: collections.write_record(self._milvus, collection.name, record))
+            self._patiently(lambda: self._point(collection.name))
+            self._outbox.write(collection.name, mark)
+        logger.info("the alias %s stands for %s, with %d logos", self._alias, collection.name, held)
+        return replace(collection, record=record)
+
+    def _bring_up(self, collection: Collection, moment: StoreMark) -> StoreMark:
+        changes = self._store.since(moment.as_json())
+        if changes.complete and self._only is not None:  # the store was rewritten: nothing says what is new
+            changes = replace(changes, added=changes.added[:0])
+        index = self._searched(collection, 1)
+        self._patiently(lambda: bring_up(self._milvus, index, changes, self._store))
+        return changes.mark
+
+    def _point(self, name: str) -> None:
+        known = collections.aliased(self._milvus, self._alias)
+        if known != name:
+            self._call("create_alias" if known is None else "alter_alias", name, self._alias)
+
+    def _retire(self, name: str, before: str | None) -> None:
+        """Release what answered before, and drop what is older still; the build went well, whatever happens."""
+        try:
+            older = [other for other in collections.collections_of(self._milvus, self._index_dir.name) if other != name]
+            whole = [other for other in older if self._is_whole(other)]
+            kept = [other for other in reversed(whole) if other == before or before is None or other < before]
+            kept = kept[: self._plan.keep - 1]
+            if whole:
+                time.sleep(self._plan.grace_seconds)
+            for other in whole:
+                self._call("release_collection" if other in kept else "drop_collection", other)
+        except EngineError as error:
+            logger.warning("older collections of %s stay: %s", self._index_dir.name, error)
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            found = collections.describe(self._milvus, name)
+        except IndexDamagedError:
+            found = None
+        if found is not None and found.record.items:
+            return True
+        logger.warning("the collection %s is half filled: drop it if no other machine is building it", name)
+        return False
+
+    def _searched(self, collection: Collection, effort: int) -> MilvusSearchIndex:
+        return MilvusSearchIndex(self._milvus, collection, self._store.vectors, effort)
+
+    def _count(self, name: str) -> int:
+        seconds = self._milvus.connection.query_seconds
+        return collections.count(self._milvus, name, seconds=seconds, strong=True)
+
+    def _call(self, method: str, *args: object) -> Any:
+        return self._milvus.call(method, *args, seconds=self._milvus.connection.query_seconds)
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Do something with Milvus, again and again as long as it is away."""
+        began = time.monotonic()
+        while True:
+            try:
+                return act()
+            except EngineError as error:
+                limit = self._plan.patience_seconds
+                if not isinstance(error, EngineUnreachableError):
+                    limit = min(limit, _REFUSAL_SECONDS)
+                waited = time.monotonic() - began
+                if waited > limit:
+                    raise
+                logger.warning("%s; waited %.0f s of %.0f", error, waited, limit)
+            time.sleep(_PAUSE_SECONDS * (1 + min(9.0, waited / 10)))

@@ -1,0 +1,271 @@
+"""The collections that a service answers from: each alias `logos_*`, and the collection that it stands for.
+
+A thread looks at them every few seconds, and is the fuse as well: once a call went unanswered, everybody is told so at
+once, and no more threads wait for an engine that is gone, until a look is answered.
+
+A collection is served once its build finished, if it holds vectors like the store's, and is in memory. One that the
+engine is still reading, after its restart, say, is not served until it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from index.errors import (
+    EngineError,
+    EngineUnreachableError,
+    IndexDamagedError,
+    IndexUnavailableError,
+    UnknownIndexError,
+)
+from index.exact import ExactIndex
+from index.milvus import collections
+from index.milvus.client import Milvus
+from index.milvus.engine import MilvusSearchIndex
+from index.protocol import SearchIndex, Vectors
+from index.status import IndexStatus, OnLoad
+
+logger = logging.getLogger(__name__)
+
+MAPS = "milvus"
+"""In the directory of an index: a directory for the map of each collection."""
+
+LEAST_HELD = 0.9
+"""The share of its logos that a collection must still hold: what lacks more was not deleted, but lost."""
+
+_CLOSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What answers for an index, if anything does, and how it stands."""
+
+    status: IndexStatus
+    index: SearchIndex | None = None
+
+
+class MilvusCatalog:
+    """The indexes that a Milvus holds; see `index.protocol.Catalog`.
+
+    Args:
+        milvus: the connection.
+        data_dir: where the maps of its indexes lie.
+        dim: the number of values of a vector.
+        default: the index that `get(None)` answers; it counts as empty as long as it was never built.
+        vectors: gives the vectors of logos that are stored here.
+        weights_digest: of the model that made the store's vectors; empty if unknown.
+        search_k: the search effort, instead of what was measured when the index was built.
+        reload_seconds: between two looks.
+        stored_logo: see `MilvusSearchIndex`.
+        was_served: says whether the default index was ever built, as far as is known here.
+        on_load: see `index.status.OnLoad`.
+    """
+
+    def __init__(
+        self,
+        milvus: Milvus,
+        data_dir: Path,
+        *,
+        dim: int,
+        default: str,
+        vectors: Vectors,
+        weights_digest: str = "",
+        search_k: int | None = None,
+        reload_seconds: float = 5.0,
+        stored_logo: Callable[[], int | None] = lambda: None,
+        was_served: Callable[[], bool] = lambda: False,
+        on_load: OnLoad = lambda name, taken_in: None,
+    ) -> None:
+        self._milvus = milvus
+        self._data_dir = data_dir
+        self._dim = dim
+        self._default = default
+        self._vectors = vectors
+        self._weights_digest = weights_digest
+        self._search_k = search_k
+        self._reload_seconds = reload_seconds
+        self._stored_logo = stored_logo
+        self._was_served = was_served
+        self._on_load = on_load
+        self._empty = ExactIndex([], np.empty((0, dim), np.float32))
+        self._served: dict[str, Served] = {default: Served(IndexStatus(default))}
+        self._down: str | None = None
+        self._looking = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._watcher = threading.Thread(target=self._watch, name="milvus-watcher", daemon=True)
+        milvus.on_silence = self._blow
+        self.refresh()
+
+    def get(self, name: str | None) -> SearchIndex:
+        """Answer an index by its name; `None` is the default one.
+
+        Raises:
+            UnknownIndexError: there is none of that name.
+            IndexUnavailableError: it exists, but cannot be served for now, or the engine does not answer.
+        """
+        if self._down is not None:
+            raise EngineUnreachableError(self._down)
+        served = self._served.get(self._default if name is None else name)
+        if served is None:
+            raise UnknownIndexError(str(name))
+        if served.index is None:
+            raise IndexUnavailableError(f"the index {served.status.name} cannot be served: {served.status.error}")
+        return served.index
+
+    def names(self) -> list[str]:
+        """Answer the names that `get` answers, in alphabetical order."""
+        return sorted(name for name, served in self._served.items() if served.index is not None)
+
+    def status(self) -> list[IndexStatus]:
+        """Answer how each index stands, those among them that cannot be served, in alphabetical order."""
+        return [self._status(served) for _, served in sorted(self._served.items())]
+
+    def status_of(self, name: str | None) -> IndexStatus:
+        """Answer how an index stands; `None` is the default one.
+
+        Raises:
+            UnknownIndexError: there is none of that name.
+        """
+        served = self._served.get(self._default if name is None else name)
+        if served is None:
+            raise UnknownIndexError(str(name))
+        return self._status(served)
+
+    def refresh(self) -> None:
+        """Look once at every alias, and take in what changed."""
+        with self._looking:
+            try:
+                served = self._look()
+            except EngineError as error:
+                if self._down is None or not isinstance(error, EngineUnreachableError):
+                    logger.error("%s", error)  # noqa: TRY400 - it says all
+                self._down = str(error)
+                return
+            self._served = served
+            if self._down is not None:
+                self._down = None
+                logger.info("Milvus at %s answers", self._milvus.connection.uri)
+
+    def start(self) -> None:
+        """Look every `reload_seconds` from now on, in a thread of its own."""
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Stop looking, and let go of the connection."""
+        self._closing = True
+        self._wake.set()
+        if self._watcher.is_alive():
+            self._watcher.join(timeout=_CLOSE_SECONDS)
+        self._milvus.close()
+
+    def _watch(self) -> None:
+        while not self._closing:
+            self._wake.wait(self._reload_seconds)
+            self._wake.clear()
+            if self._closing:
+                return
+            try:
+                self.refresh()
+            except Exception:
+                logger.exception("looking at Milvus failed; the next look is in %g s", self._reload_seconds)
+
+    def _blow(self, error: EngineUnreachableError) -> None:
+        """Have nobody else wait for what did not answer, and look at it at once."""
+        if self._down is None:
+            logger.error("%s", error)
+            self._down = str(error)
+        self._wake.set()
+
+    def _status(self, served: Served) -> IndexStatus:
+        return served.status if self._down is None else replace(served.status, error=self._down)
+
+    def _look(self) -> dict[str, Served]:
+        found: dict[str, Served] = {}
+        ours = collections.alias_of(self._default)
+        for alias in sorted({ours, *collections.aliases(self._milvus)}):
+            name = collections.aliased(self._milvus, alias)
+            if name is not None:
+                served = self._look_at(name, self._default if alias == ours else None)
+                found[served.status.name] = served
+            elif alias == ours and self._was_served():
+                error = f"the alias {alias} is gone from Milvus: `generate-index` makes the index again from the store"
+                found[self._default] = Served(IndexStatus(self._default, error=error))
+        if self._default not in found:
+            found[self._default] = Served(IndexStatus(self._default), self._empty)
+        return found
+
+    def _look_at(self, name: str, default: str | None) -> Served:
+        known = next((served for served in self._served.values() if _name_of(served) == name), None)
+        try:
+            if known is not None and isinstance(known.index, MilvusSearchIndex):
+                return self._checked(known.index, known)
+            return self._checked(self._index(name), None)
+        except EngineUnreachableError:
+            raise
+        except (IndexDamagedError, EngineError) as error:
+            index_name = known.status.name if known is not None else default or name.removeprefix(collections.PREFIX)
+            before = self._served.get(index_name)
+            if before is None or before.status.error != str(error):
+                logger.error("index %s: %s", index_name, error)  # noqa: TRY400 - it says all
+                self._on_load(index_name, False)
+            return Served(IndexStatus(index_name, error=str(error)))
+
+    def _index(self, name: str) -> MilvusSearchIndex:
+        collection = collections.describe(self._milvus, name)
+        if collection is None:
+            raise IndexDamagedError(f"the collection {name} is gone")
+        record = collection.record
+        if not record.items:
+            raise IndexDamagedError(f"the collection {collection.name} is half filled: its build did not finish")
+        if collection.dim != self._dim:
+            raise IndexDamagedError(
+                f"the collection {collection.name} holds vectors of {collection.dim} values, the store of {self._dim}"
+            )
+        if record.weights_digest and self._weights_digest and record.weights_digest != self._weights_digest:
+            raise IndexDamagedError(
+                f"the collection {collection.name} holds vectors of other weights than the store:"
+                " `generate-index` makes another"
+            )
+        effort = self._search_k or (record.recall.search_k if record.recall else 100)
+        return MilvusSearchIndex(self._milvus, collection, self._vectors, effort, stored_logo=self._stored_logo)
+
+    def _checked(self, index: MilvusSearchIndex, known: Served | None) -> Served:
+        """See whether a collection is in memory, and still holds what it was built with."""
+        name, record = index.collection.name, index.collection.record
+        seconds = self._milvus.connection.connect_seconds
+        state = self._milvus.call("get_load_state", name, seconds=seconds)
+        if state["state"].name == "NotLoad":
+            self._milvus.call("load_collection", name, seconds=seconds, _async=True)
+            state = self._milvus.call("get_load_state", name, seconds=seconds)
+        if state["state"].name != "Loaded":
+            raise IndexDamagedError(f"Milvus is reading the collection {name}: {state.get('progress', 0)} %")
+        index.items = collections.count(self._milvus, name, seconds=seconds)
+        if index.items < LEAST_HELD * record.items:
+            raise IndexDamagedError(
+                f"the collection {name} holds {index.items} logos, but was built with {record.items}:"
+                " `generate-index` makes another"
+            )
+        if known is not None:
+            return Served(replace(known.status, items=index.items), index)
+        logger.info("index %s: %d logos from the collection %s of Milvus", record.index, index.items, name)
+        self._on_load(record.index, True)
+        status = IndexStatus(
+            record.index,
+            source=index.collection.stamp,
+            items=index.items,
+            recall=record.recall,
+            built_at=index.built_at,
+            directory=self._data_dir / record.index / MAPS / index.collection.stamp,
+        )
+        return Served(status, index)
+
+
+def _name_of(served: Served) -> str | None:
+    return served.index.collection.name if isinstance(served.index, MilvusSearchIndex) else None

@@ -1,0 +1,231 @@
+"""The Milvus engine: neighbours from a collection.
+
+Milvus answers squared distances, of which the roots are taken here, and orders equally near logos as it likes. It knows
+vectors, but the store is nearer: the vector of a logo is asked of the engine only where the store does not have it, so
+that a service without the store answers, too.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import EngineUnreachableError
+from index.logo_ids import MAX_LOGO_ID
+from index.milvus.client import Milvus
+from index.milvus.collections import Collection
+from index.milvus.kinds import search_params
+from index.protocol import Neighbours, SearchIndex, Vectors
+from index.vectors import as_query, check_count, usable_rows
+
+MOST_NEIGHBOURS = 16_384
+"""What Milvus answers to one query, at most."""
+
+_IDS_A_MESSAGE = 8_192
+_VECTORS_A_QUERY = 32
+_DRAWN = 1_000  # logos that a random one is drawn from, where the store has none
+
+
+class MilvusSearchIndex:
+    """A loaded collection.
+
+    Args:
+        milvus: the connection.
+        collection: what is searched.
+        vectors: gives the vectors of logos that are stored here.
+        effort: see `index.milvus.kinds.search_params`.
+        stored_logo: gives the id of any stored logo; `None` if none is stored.
+
+    Attributes:
+        items: how many logos it holds, as of the last look.
+    """
+
+    trees = 0
+
+    def __init__(
+        self,
+        milvus: Milvus,
+        collection: Collection,
+        vectors: Vectors,
+        effort: int,
+        *,
+        stored_logo: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self.items = collection.record.items
+        self.recall = collection.record.recall
+        self.built_at = datetime.fromisoformat(collection.record.built_at) if collection.record.built_at else None
+        self.collection = collection
+        self._milvus = milvus
+        self._vectors = vectors
+        self._effort = effort
+        self._stored_logo = stored_logo
+
+    @property
+    def dim(self) -> int:
+        """The number of values of a vector."""
+        return self.collection.dim
+
+    def __len__(self) -> int:
+        return self.items
+
+    def __contains__(self, logo_id: int) -> bool:
+        return 0 < logo_id <= MAX_LOGO_ID and not len(self.absent(np.array([logo_id])))
+
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Answer those of some ids, `(n,)`, that are not indexed, in their order."""
+        held: list[int] = []
+        for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
+            some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
+            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=self._deadline())
+            held += [row["logo_id"] for row in rows]
+        return logo_ids[~np.isin(logo_ids, held)]
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        check_count(count)
+        found = self._nearest_to_logos([logo_id], count)[logo_id]
+        if found is None:
+            raise KeyError(logo_id)
+        return found
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        check_count(count)
+        return self._search(as_query(vector, self.dim)[np.newaxis], count, self._deadline())[0]
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        """Answer an index that knows the neighbours of some logos already, from a few round trips for all of them."""
+        if len(logo_ids) < 2:
+            return self
+        return _Prefetched(self, count, self._nearest_to_logos(logo_ids, count))
+
+    def random_logo(self) -> int | None:
+        """Answer the id of any logo that may be indexed; `None` if there is none."""
+        stored = self._stored_logo() if self.items else None
+        if stored is not None:
+            return stored
+        rows = self._call(
+            "query", filter="logo_id > 0", limit=_DRAWN, output_fields=["logo_id"], deadline=self._deadline()
+        )
+        return random.choice([row["logo_id"] for row in rows]) if rows else None  # noqa: S311 - no secret
+
+    def _nearest_to_logos(self, logo_ids: Sequence[int], count: int) -> dict[int, Neighbours | None]:
+        """Answer the neighbours of each logo; `None` for one that is not indexed, or whose vector cannot be had."""
+        deadline = self._deadline()
+        ids = np.array([logo_id for logo_id in logo_ids if 0 < logo_id <= MAX_LOGO_ID], np.int64)
+        vectors = self._vectors(ids)
+        elsewhere = np.flatnonzero(~usable_rows(vectors))
+        if len(elsewhere):
+            vectors[elsewhere] = self._held_vectors(ids[elsewhere], deadline)
+        known = usable_rows(vectors)
+        found: dict[int, Neighbours | None] = dict.fromkeys(logo_ids)
+        found |= zip(ids[known].tolist(), self._search(vectors[known], count, deadline), strict=True)
+        # One that is not among its own neighbours is not indexed, or lost among copies of itself.
+        unsure = [logo_id for logo_id, near in found.items() if near is not None and logo_id not in near.logo_ids]
+        absent = set(self.absent(np.array(unsure, np.int64)).tolist()) if unsure else set()
+        return {
+            logo_id: None if near is None or logo_id in absent else _itself_first(logo_id, near, count)
+            for logo_id, near in found.items()
+        }
+
+    def _held_vectors(self, logo_ids: NDArray[np.int64], deadline: float) -> NDArray[np.float32]:
+        """Answer the engine's vectors of logos, `(n, dim)`; NaN of one that it does not hold."""
+        vectors = np.full((len(logo_ids), self.dim), np.nan, np.float32)
+        places = {logo_id: place for place, logo_id in enumerate(logo_ids.tolist())}
+        rows_a_message = self._milvus.connection.rows_a_message(self.dim)
+        for first in range(0, len(logo_ids), rows_a_message):
+            some = logo_ids[first : first + rows_a_message].tolist()
+            for row in self._call("get", ids=some, output_fields=["logo_id", "embedding"], deadline=deadline):
+                vectors[places[row["logo_id"]]] = row["embedding"]
+        return vectors
+
+    def _search(self, vectors: NDArray[np.float32], count: int, deadline: float) -> list[Neighbours]:
+        """Answer the neighbours of each of `(n, dim)` vectors."""
+        count = min(count, MOST_NEIGHBOURS)
+        found: list[Neighbours] = []
+        for first in range(0, len(vectors), _VECTORS_A_QUERY):
+            answers = self._call(
+                "search",
+                data=list(vectors[first : first + _VECTORS_A_QUERY]),
+                limit=count,
+                output_fields=["logo_id"],  # without names, some servers send the vectors along
+                search_params={
+                    "metric_type": "L2",
+                    "params": search_params(self.collection.record.kind, self._effort, count),
+                },
+                deadline=deadline,
+            )
+            found += [_neighbours(hits) for hits in answers]
+        return found
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._milvus.connection.query_seconds
+
+    def _call(self, method: str, *, deadline: float, **options: Any) -> Any:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise EngineUnreachableError(
+                f"Milvus at {self._milvus.connection.uri} took longer than {self._milvus.connection.query_seconds:g} s"
+            )
+        return self._milvus.call(method, self.collection.name, seconds=left, **options)
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Prefetched:
+    """An index, and what it said of the neighbours of some logos."""
+
+    index: MilvusSearchIndex
+    count: int
+    found: dict[int, Neighbours | None]
+
+    @property
+    def dim(self) -> int:
+        return self.index.dim
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, logo_id: int) -> bool:
+        return logo_id in self.index
+
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.index.absent(logo_ids)
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        return self.index.prefetched(logo_ids, count)
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        if count != self.count or logo_id not in self.found:
+            return self.index.nearest_to_logo(logo_id, count)
+        found = self.found[logo_id]
+        if found is None:
+            raise KeyError(logo_id)
+        return found
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        return self.index.nearest_to_vector(vector, count)
+
+    def random_logo(self) -> int | None:
+        return self.index.random_logo()
+
+
+def _neighbours(hits: Any) -> Neighbours:
+    ids = [int(hit["entity"]["logo_id"]) for hit in hits]
+    squares = np.array([hit["distance"] for hit in hits], np.float32)
+    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)  # rounding may leave one just below
+    order = np.lexsort((np.array(ids), distances))
+    return Neighbours([ids[place] for place in order], distances[order].tolist())
+
+
+def _itself_first(logo_id: int, near: Neighbours, count: int) -> Neighbours:
+    others = [place for place, other in enumerate(near.logo_ids) if other != logo_id][: count - 1]
+    return Neighbours(
+        [logo_id, *(near.logo_ids[place] for place in others)], [0.0, *(near.distances[place] for place in others)]
+    )
