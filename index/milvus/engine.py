@@ -78,12 +78,13 @@ class MilvusSearchIndex:
     def __contains__(self, logo_id: int) -> bool:
         return 0 < logo_id <= MAX_LOGO_ID and not len(self.absent(np.array([logo_id])))
 
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids, `(n,)`, that are not indexed, in their order."""
+    def absent(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
+        """Answer those of some ids, `(n,)`, that are not indexed, in their order; `strong`: not even just now."""
+        level = {"consistency_level": "Strong"} if strong else {}
         held: list[int] = []
         for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
             some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
-            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=self._deadline())
+            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=self._deadline(), **level)
             held += [row["logo_id"] for row in rows]
         return logo_ids[~np.isin(logo_ids, held)]
 

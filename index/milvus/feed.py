@@ -215,7 +215,7 @@ def bring_up(milvus: Milvus, index: MilvusSearchIndex, changes: Changes, store: 
     sent = 0
     for first in range(0, len(changes.added), _IDS_AT_ONCE):
         some = changes.added[first : first + _IDS_AT_ONCE]
-        sent += upsert(milvus, name, index.absent(some), store)
+        sent += upsert(milvus, name, index.absent(some, strong=True), store)
     upsert(milvus, name, np.array(changes.readded, np.int64), store)
     return sent
 
