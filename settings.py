@@ -218,8 +218,8 @@ class Settings:
         "http://HOST:PORT, or https:// for TLS",
         "Where Milvus is.",
     )
-    milvus_token: str = _setting(
-        "ANN_MILVUS_TOKEN", "", str, "USER:PASSWORD, or an API key", "What Milvus knows this service by.", secret=True
+    milvus_token: str | None = _setting(
+        "ANN_MILVUS_TOKEN", None, str, "USER:PASSWORD, or an API key", "What Milvus knows this service by.", secret=True
     )
     milvus_database: str = _setting(
         "ANN_MILVUS_DATABASE", "default", _word, "a name", "The database of Milvus that the collections lie in."
@@ -235,8 +235,8 @@ class Settings:
         "ANN_MILVUS_CERT", None, Path, "a file", "This service's certificate, in PEM, for a Milvus that asks for one."
     )
     milvus_key: Path | None = _setting("ANN_MILVUS_KEY", None, Path, "a file", "The key of that certificate, in PEM.")
-    milvus_server_name: str = _setting(
-        "ANN_MILVUS_SERVER_NAME", "", str, "a host name", "The name on Milvus' certificate, if it is not the host's."
+    milvus_server_name: str | None = _setting(
+        "ANN_MILVUS_SERVER_NAME", None, str, "a host name", "The name on Milvus' certificate, if it is not the host's."
     )
     milvus_connect_seconds: float = _setting(
         "ANN_MILVUS_CONNECT_SECONDS", 3.0, _seconds, "seconds", "The longest wait for Milvus, when asked how it is."

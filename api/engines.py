@@ -97,12 +97,12 @@ def milvus_of(settings: Settings) -> Milvus:
     return Milvus(
         Connection(
             uri=settings.milvus_uri,
-            token=settings.milvus_token,
+            token=settings.milvus_token or "",
             database=settings.milvus_database,
             ca=settings.milvus_ca,
             cert=settings.milvus_cert,
             key=settings.milvus_key,
-            server_name=settings.milvus_server_name,
+            server_name=settings.milvus_server_name or "",
             connect_seconds=settings.milvus_connect_seconds,
             query_seconds=settings.milvus_query_seconds,
             write_seconds=settings.milvus_write_seconds,

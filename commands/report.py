@@ -18,6 +18,8 @@ from index.map_file import MapFile
 from index.verification import GENERATIONS
 from settings import Settings
 
+_IDS_AT_ONCE = 8192
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -88,10 +90,26 @@ def verify(settings: Settings) -> None:
                 click.echo(f"{directory}: good")
             else:
                 damages.append(trouble)
+    if settings.engine == "milvus":
+        _compare_with_engine(settings)
     for damage in damages:
         click.echo(damage, err=True)
     if damages:
         raise click.ClickException(f"{len(damages)} damages found")
+
+
+def _compare_with_engine(settings: Settings) -> None:
+    """Say how many stored logos Milvus lacks: no damage, for the store has them."""
+    with open_store(settings) as store:
+        index = open_engine(settings, store).catalog.get(None)
+        ids = store.ids()
+        with progress("asking Milvus for logos", len(ids)) as advance:
+            lacking = 0
+            for first in range(0, len(ids), _IDS_AT_ONCE):
+                some = ids[first : first + _IDS_AT_ONCE]
+                lacking += len(index.absent(some))
+                advance(len(some))
+    click.echo(f"{settings.milvus_uri}: {lacking} of {len(ids)} stored logos are not in it")
 
 
 def _generation_names(index_dir: Path) -> list[str]:

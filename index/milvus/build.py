@@ -49,6 +49,7 @@ STATE_NAME = "milvus-build.json"
 _LOCK_NAME = ".generate.lock"
 _PAUSE_SECONDS = 1.0
 _REFUSAL_SECONDS = 60.0  # of a Milvus that answers, but refuses, as one does that is just starting
+_TELL_SECONDS = 60.0  # between two lines of the log that say the same
 _DRAWN = 4 * QUERIES  # logos that recall is measured on some of
 
 
@@ -334,7 +335,7 @@ class CollectionBuild:
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Do something with Milvus, again and again as long as it is away."""
-        began = time.monotonic()
+        began, told = time.monotonic(), -_TELL_SECONDS
         while True:
             try:
                 return act()
@@ -345,5 +346,7 @@ class CollectionBuild:
                 waited = time.monotonic() - began
                 if waited > limit:
                     raise
-                logger.warning("%s; waited %.0f s of %.0f", error, waited, limit)
-            time.sleep(_PAUSE_SECONDS * (1 + min(9.0, waited / 10)))
+                if waited - told >= _TELL_SECONDS:
+                    logger.warning("%s; tried again for %.0f s more", error, limit - waited)
+                    told = waited
+            time.sleep(_PAUSE_SECONDS)
