@@ -67,6 +67,8 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
         search_k=settings.search_k,
         reload_seconds=settings.reload_seconds,
         stored_logo=store.any_id,
+        deleted=lambda: len(store.ever_deleted()),
+        replicas=settings.milvus_replicas,
         was_served=lambda: outbox.read() is not None,
         on_load=on_load,
     )

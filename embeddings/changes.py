@@ -31,7 +31,7 @@ class StoreMark:
 
     def as_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        return asdict(self)
+        return {**asdict(self), "file": list(self.file)}
 
     @classmethod
     def of_json(cls, value: object) -> StoreMark | None:

@@ -49,6 +49,7 @@ STATE_NAME = "milvus-build.json"
 _LOCK_NAME = ".generate.lock"
 _PAUSE_SECONDS = 1.0
 _REFUSAL_SECONDS = 60.0  # of a Milvus that answers, but refuses, as one does that is just starting
+_MESSAGE_SECONDS = 60.0  # that taking in one may take
 _TELL_SECONDS = 60.0  # between two lines of the log that say the same
 _DRAWN = 4 * QUERIES  # logos that recall is measured on some of
 
@@ -230,7 +231,7 @@ class CollectionBuild:
         return Sample(ids[wanted][:_DRAWN], vectors[wanted][:_DRAWN])
 
     def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors))
+        self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))
 
     def _settle(self, collection: Collection, sent: int) -> None:
         """Have Milvus seal and index what it was sent, and load it."""
@@ -303,9 +304,8 @@ class CollectionBuild:
         """Release what answered before, and drop what is older still; the build went well, whatever happens."""
         try:
             older = [other for other in collections.collections_of(self._milvus, self._index_dir.name) if other != name]
-            whole = [other for other in older if self._is_whole(other)]
-            kept = [other for other in reversed(whole) if other == before or before is None or other < before]
-            kept = kept[: self._plan.keep - 1]
+            whole = sorted(filter(self._is_whole, older), key=lambda other: (other == before, other))
+            kept = whole[max(0, len(whole) - self._plan.keep + 1) :]
             if whole:
                 time.sleep(self._plan.grace_seconds)
             for other in whole:

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 MAPS = "milvus"
 """In the directory of an index: a directory for the map of each collection."""
 
-LEAST_HELD = 0.9
-"""The share of its logos that a collection must still hold: what lacks more was not deleted, but lost."""
+LEAST_HELD = 0.5
+"""The share of its logos that a collection must still hold, those counted that were deleted: else it has lost some."""
 
 _CLOSE_SECONDS = 1.0
 
@@ -63,6 +63,8 @@ class MilvusCatalog:
         search_k: the search effort, instead of what was measured when the index was built.
         reload_seconds: between two looks.
         stored_logo: see `MilvusSearchIndex`.
+        deleted: says how many logos were ever deleted, as far as is known here.
+        replicas: in how many query nodes a collection is, if it has to be loaded.
         was_served: says whether the default index was ever built, as far as is known here.
         on_load: see `index.status.OnLoad`.
     """
@@ -79,6 +81,8 @@ class MilvusCatalog:
         search_k: int | None = None,
         reload_seconds: float = 5.0,
         stored_logo: Callable[[], int | None] = lambda: None,
+        deleted: Callable[[], int] = lambda: 0,
+        replicas: int = 1,
         was_served: Callable[[], bool] = lambda: False,
         on_load: OnLoad = lambda name, taken_in: None,
     ) -> None:
@@ -91,6 +95,8 @@ class MilvusCatalog:
         self._search_k = search_k
         self._reload_seconds = reload_seconds
         self._stored_logo = stored_logo
+        self._deleted = deleted
+        self._replicas = replicas
         self._was_served = was_served
         self._on_load = on_load
         self._empty = ExactIndex([], np.empty((0, dim), np.float32))
@@ -242,12 +248,12 @@ class MilvusCatalog:
         seconds = self._milvus.connection.connect_seconds
         state = self._milvus.call("get_load_state", name, seconds=seconds)
         if state["state"].name == "NotLoad":
-            self._milvus.call("load_collection", name, seconds=seconds, _async=True)
+            self._milvus.call("load_collection", name, seconds=seconds, replica_number=self._replicas, _async=True)
             state = self._milvus.call("get_load_state", name, seconds=seconds)
         if state["state"].name != "Loaded":
             raise IndexDamagedError(f"Milvus is reading the collection {name}: {state.get('progress', 0)} %")
-        index.items = collections.count(self._milvus, name, seconds=seconds)
-        if index.items < LEAST_HELD * record.items:
+        index.items = collections.count(self._milvus, name, seconds=self._milvus.connection.query_seconds)
+        if index.items + self._deleted() < LEAST_HELD * record.items:
             raise IndexDamagedError(
                 f"the collection {name} holds {index.items} logos, but was built with {record.items}:"
                 " `generate-index` makes another"

@@ -17,6 +17,7 @@ from typing import Any
 from index.errors import EngineError, EngineUnreachableError
 
 _CONNECTION_FAILED = 2  # pymilvus' code of a server that does not answer, or that refuses to be talked to
+_KEEPALIVE_MS = 300_000  # gRPC servers hang up on clients that ask more often, as pymilvus does by itself
 _MESSAGE = 300  # characters of an error that are kept: some of the server's quote whole stacks
 
 
@@ -133,6 +134,8 @@ class Milvus:
             db_name=made.database,
             timeout=made.connect_seconds,
             secure=made.uri.startswith("https:"),
+            dedicated=True,  # else pymilvus shares connections, and closes them, by address
+            grpc_options={"grpc.keepalive_time_ms": _KEEPALIVE_MS},
             **tls,
         )
 
@@ -147,7 +150,8 @@ class Milvus:
             kind = EngineError if code in refused else EngineUnreachableError
             return kind(f"Milvus at {self.connection.uri}: {method}: {says or code}"[:_MESSAGE])
         code = getattr(error, "code", None)
-        says = getattr(error, "message", "") or str(error)
+        cause = f": {error.__cause__}" if error.__cause__ else ""  # of a refused token, say
+        says = (getattr(error, "message", "") or str(error)) + cause
         message = f"Milvus at {self.connection.uri}: {method}: {says}"[:_MESSAGE]
         if code == _CONNECTION_FAILED or isinstance(code, grpc.StatusCode):
             return EngineUnreachableError(message)

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ STATE_NAME = "milvus.json"
 
 _LOCK_NAME = ".milvus.lock"
 _CLOSE_SECONDS = 1.0
+_LEAST_SECONDS = 0.1
 _IDS_AT_ONCE = 8_192
 
 
@@ -121,9 +123,7 @@ class Feed:
         try:
             index = self._index()
             if index is not None:
-                ids = np.array(logo_ids, np.int64)
-                upsert(self._milvus, index.collection.name, ids, self._store)
-                self._wait_until_found(index.collection.name, ids)
+                self._send(index.collection.name, np.array(logo_ids, np.int64))
         except SearchError as error:
             logger.warning("logos %s are stored, and sent to Milvus later: %s", logo_ids, error)
 
@@ -192,15 +192,16 @@ class Feed:
         index = self._catalog.get(None)
         return index if isinstance(index, MilvusSearchIndex) else None  # the index that was never built
 
-    def _wait_until_found(self, name: str, logo_ids: NDArray[np.int64]) -> None:
-        seconds = self._milvus.connection.write_seconds
+    def _send(self, name: str, logo_ids: NDArray[np.int64]) -> None:
+        deadline = time.monotonic() + self._milvus.connection.write_seconds
+        upsert(self._milvus, name, logo_ids, self._store)
         self._milvus.call(
             "get",
             name,
             ids=logo_ids.tolist(),
             output_fields=["logo_id"],
             consistency_level="Strong",
-            seconds=seconds,
+            seconds=max(_LEAST_SECONDS, deadline - time.monotonic()),
         )
 
 
@@ -235,8 +236,22 @@ def upsert(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], store: Embedd
     return sent
 
 
-def send_vectors(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
+def send_vectors(
+    milvus: Milvus,
+    name: str,
+    logo_ids: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    *,
+    seconds: float | None = None,
+) -> int:
     """Upsert `(n, dim)` vectors, which fit into one message, and answer `n`.
+
+    Args:
+        milvus: the connection.
+        name: of the collection.
+        logo_ids: (n,)
+        vectors: (n, dim)
+        seconds: that it may take; by default as long as an add may wait.
 
     Raises:
         EngineError: the engine does not take them.
@@ -246,7 +261,7 @@ def send_vectors(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], vectors
             {"logo_id": logo_id, "embedding": vector}
             for logo_id, vector in zip(logo_ids.tolist(), vectors, strict=True)
         ]
-        milvus.call("upsert", name, rows, seconds=milvus.connection.write_seconds)
+        milvus.call("upsert", name, rows, seconds=seconds or milvus.connection.write_seconds)
     return len(logo_ids)
 
 
