@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 COMPOSE := docker compose
 DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 MONITOR := $(COMPOSE) -f docker-compose.yml -f docker/monitor/docker-compose.yml
+MILVUS := $(COMPOSE) -f docker-compose.yml -f docker/milvus.yml
 export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 BASE ?= http://127.0.0.1:5501
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor down restart status livecheck log health clean
+.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -115,8 +116,11 @@ up: ## Start the stack in the background
 monitor: ## Start the stack with Prometheus, its alerts, and Grafana on http://127.0.0.1:3000
 	$(MONITOR) up --detach
 
+milvus: ## Start the stack with Milvus, which the service then answers from, on this host
+	$(MILVUS) up --detach
+
 down: ## Stop the stack; the data stay
-	$(MONITOR) down
+	$(MONITOR) -f docker/milvus.yml down
 
 restart: ## Restart the service
 	$(COMPOSE) restart api
