@@ -1,0 +1,233 @@
+"""A collection of drawn logos, filled once and then indexed and asked with each type of index.
+
+Sealed rows are compacted before they are indexed, as they are in a collection that has been there for a while: a query
+is answered from every segment, so their number decides what it costs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+from grpc import RpcError
+from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from benchmarks.results import Record
+from benchmarks.rivals.engine import blocks
+from benchmarks.rivals.vectors import VectorFiles
+from benchmarks.scale_out.server import Server
+
+COLLECTION = "scale_out"
+ROWS_A_MESSAGE = 1000
+COUNTS = (10, 100)
+ROUNDS = 3
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexType:
+    """One of Milvus' types.
+
+    Attributes:
+        name: in Milvus.
+        build: parameters, made from the rows of a segment.
+        effort: the parameter of a search that trades time for recall; empty if there is none.
+        efforts: its values; those below the number of neighbours are raised to it where Milvus wants that.
+        at_least_count: whether it does.
+        reordered: candidates that are measured again by their whole vectors, for each neighbour asked for; 0: none.
+    """
+
+    name: str
+    build: Callable[[int], dict[str, int]] = field(default=lambda _: {})
+    effort: str = ""
+    efforts: tuple[int, ...] = (0,)
+    at_least_count: bool = False
+    reordered: int = 0
+
+    def search(self, effort: int, count: int) -> dict[str, int]:
+        """The parameters of a search for `count` neighbours."""
+        told = {self.effort: effort} if self.effort else {}
+        return told | ({"reorder_k": max(100, self.reordered * count)} if self.reordered else {})
+
+
+def lists(rows: int) -> dict[str, int]:
+    """Inverted lists for so many rows: four times their root, as Milvus' documentation advises."""
+    return {"nlist": min(65_536, max(1, round(4 * rows**0.5)))}
+
+
+GRAPH = {"M": 16, "efConstruction": 200}
+INDEX_TYPES = {
+    kind.name: kind
+    for kind in (
+        IndexType("FLAT"),
+        IndexType("IVF_FLAT", lists, "nprobe", (8, 16, 32, 64, 128)),
+        IndexType("IVF_SQ8", lists, "nprobe", (8, 16, 32, 64, 128)),
+        IndexType("HNSW", lambda _: GRAPH, "ef", (16, 32, 64, 128, 256), at_least_count=True),
+        IndexType("SCANN", lists, "nprobe", (8, 16, 32, 64, 128), reordered=5),
+        IndexType("DISKANN", effort="search_list", efforts=(16, 32, 64, 128, 256), at_least_count=True),
+    )
+}
+
+
+def fill(client: MilvusClient, files: VectorFiles, server: Server) -> Record:
+    """Make the collection of all vectors, sealed and compacted; the ids are their rows."""
+    vectors = files.vectors
+    if client.has_collection(COLLECTION):
+        client.drop_collection(COLLECTION)
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("logo_id", DataType.INT64, is_primary=True)
+    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+    client.create_collection(COLLECTION, schema=schema, consistency_level="Bounded", num_shards=1)
+    disk = server.disk()
+    with server.spending() as spent:
+        for first, block in blocks(vectors):
+            for start in range(0, len(block), ROWS_A_MESSAGE):
+                part = enumerate(block[start : start + ROWS_A_MESSAGE], first + start)
+                client.upsert(COLLECTION, [{"logo_id": row, "embedding": vector} for row, vector in part])
+    with server.spending() as flushed:
+        client.flush(COLLECTION)
+    return {
+        "fill_seconds": round(spent.seconds, 2),
+        "fill_cpu_seconds": round(spent.cpu_seconds, 2),
+        "flush_seconds": round(flushed.seconds, 2),
+        "fill_disk_bytes": server.disk() - disk,
+    }
+
+
+def compact(client: MilvusClient) -> None:
+    """Merge the segments; Milvus 2.3 does so with indexed ones alone."""
+    _index(client, IndexType("FLAT"), 1)
+    for _ in range(2):
+        job = client.compact(COLLECTION)
+        _wait(lambda job=job: client.get_compaction_state(job) == "Completed")  # type: ignore[misc]
+        _wait(lambda: _all_indexed(client))
+    client.drop_index(COLLECTION, "embedding")
+
+
+def measure(client: MilvusClient, files: VectorFiles, server: Server, kind: IndexType) -> Iterator[Record]:
+    """Index the collection, ask it, and take the index away again; a record for each effort and number of neighbours.
+
+    Raises:
+        MilvusException: the server does not make such an index.
+    """
+    rows = len(files.vectors)
+    segments = len(segment_rows(client))
+    disk = server.disk()
+    with server.spending() as spent:
+        _index(client, kind, rows // segments)
+    disk = server.disk() - disk
+    server.restart()
+    _wait(lambda: _answers(client))
+    empty = server.memory()
+    with server.spending() as loading:
+        client.load_collection(COLLECTION)
+    try:
+        queries = np.array(files.vectors[files.queries])
+        _ask(client, queries[:20], {}, COUNTS[0])
+        about: Record = {
+            "index": kind.name,
+            "build": kind.build(rows // segments),
+            "segments": segments,
+            "index_seconds": round(spent.seconds, 2),
+            "index_cpu_seconds": round(spent.cpu_seconds, 2),
+            "load_seconds": round(loading.seconds, 2),
+            "disk_bytes": disk,
+            "memory_bytes": server.memory() - empty,
+        }
+        for count in COUNTS:
+            for effort in sorted({max(effort, count * kind.at_least_count) for effort in kind.efforts}):
+                search = kind.search(effort, count)
+                yield about | {"effort": effort, "count": count} | asdict(_asked(client, files, server, search, count))
+    finally:
+        client.release_collection(COLLECTION)
+        client.drop_index(COLLECTION, "embedding")
+
+
+def segment_rows(client: MilvusClient) -> list[int]:
+    """The rows of each segment that is flushed."""
+    return [segment.num_rows for segment in client.list_persistent_segments(COLLECTION) if segment.num_rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What queries of one kind found and took, one after the other.
+
+    Attributes:
+        recall: the share of the true nearest that were found.
+        p50_ms: of a query by the clock, the median of `ROUNDS` rounds.
+        p95_ms: the same.
+        cpu_ms: of all the server's processors, for a query.
+    """
+
+    recall: float
+    p50_ms: float
+    p95_ms: float
+    cpu_ms: float
+
+
+def _asked(client: MilvusClient, files: VectorFiles, server: Server, search: dict[str, int], count: int) -> Asked:
+    queries, truth = np.array(files.vectors[files.queries]), files.truth[:, :count]
+    _ask(client, queries[:20], search, count)
+    p50, p95, found = [], [], 0
+    with server.spending() as spent:
+        for _ in range(ROUNDS):
+            answers, times = _ask(client, queries, search, count)
+            found = sum(len(np.intersect1d(*pair)) for pair in zip(answers, truth, strict=True))
+            p50.append(median(times))
+            p95.append(quantiles(times, n=20)[18])
+    cpu_ms = 1e3 * spent.cpu_seconds / (ROUNDS * len(queries))
+    return Asked(round(found / truth.size, 4), round(median(p50), 2), round(median(p95), 2), round(cpu_ms, 2))
+
+
+def _ask(
+    client: MilvusClient, queries: np.ndarray[Any, Any], search: dict[str, int], count: int
+) -> tuple[list[list[int]], list[float]]:
+    """Return the ids and the milliseconds of every query."""
+    answers, times = [], []
+    for query in queries:
+        started = time.perf_counter()
+        (hits,) = client.search(
+            COLLECTION,
+            [query],
+            limit=count,
+            output_fields=["logo_id"],
+            search_params={"metric_type": "L2", "params": search},
+        )
+        times.append(1e3 * (time.perf_counter() - started))
+        answers.append([hit["entity"]["logo_id"] for hit in hits])
+    return answers, times
+
+
+def _index(client: MilvusClient, kind: IndexType, rows: int) -> None:
+    indexes = client.prepare_index_params()
+    indexes.add_index("embedding", index_type=kind.name, metric_type="L2", params=kind.build(rows))
+    client.create_index(COLLECTION, indexes)
+    _wait(lambda: _all_indexed(client))
+
+
+def _answers(client: MilvusClient) -> bool:
+    try:
+        return bool(client.describe_index(COLLECTION, "embedding", timeout=POLL_SECONDS))
+    except (MilvusException, RpcError):
+        return False
+
+
+def _all_indexed(client: MilvusClient) -> bool:
+    state = client.describe_index(COLLECTION, "embedding")
+    if state.get("state") == "Failed":
+        raise MilvusException(message=f"the index failed: {state}")
+    return int(state["pending_index_rows"]) == 0
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the server was not done in an hour")
+        time.sleep(POLL_SECONDS)
