@@ -18,7 +18,8 @@ from pymilvus.exceptions import MilvusException
 
 from benchmarks.results import RESULTS, append
 from benchmarks.rivals.vectors import VectorFiles
-from benchmarks.scale_out.measurement import INDEX_TYPES, compact, fill, measure, segment_rows
+from benchmarks.scale_out.index_types import INDEX_TYPES
+from benchmarks.scale_out.measurement import compact, fill, measure, segment_rows
 from benchmarks.scale_out.server import Server
 from benchmarks.table import machine
 

@@ -9,7 +9,7 @@ import click
 
 from benchmarks.page import NOTHING, fill, markdown
 from benchmarks.results import RESULTS, Record, read
-from benchmarks.scale_out.measurement import COUNTS, INDEX_TYPES
+from benchmarks.scale_out.index_types import COUNTS, INDEX_TYPES
 from benchmarks.scale_out.sizing import SEGMENT_LOGOS, Plan, cheapest, layouts, plan
 
 PAGE = RESULTS.parent / "scale-out.md"
@@ -45,7 +45,7 @@ SEGMENTS = ["logos", "type", "segments", f"effort@{SERVED}", f"recall@{SERVED}",
 BYTES = ["type", "memory, bytes a logo", "local disk, bytes a logo", *(f"{size // 10**6} million" for size in SIZES)]
 PLANS = [
     *("logos", "type", "memory GB", "local disk GB", "object storage GB", "query nodes", "segments"),
-    *("CPU s a query", "queries/s", "$ a month", "$ a million queries"),
+    *("index, CPU h", "CPU s a query", "queries/s", "$ a month", "$ a million queries"),
 ]
 
 
@@ -95,23 +95,26 @@ def sizes_rows(records: Sequence[Record]) -> Iterator[list[str]]:
         for index, layout in layouts().items():
             measured = cheapest(records, SEGMENT_LOGOS, index, SERVED)
             cpu = None if measured is None else _of_segments(base_cpu_ms(records) / 1e3, measured["cpu_ms"] / 1e3)
-            yield [f"{size:,}", index, *_cells(plan(size, layout, cpu))]
+            planned = plan(size, layout, cpu)
+            hours = "" if measured is None else f"{planned.segments * measured['index_cpu_seconds'] / 3600:,.0f}"
+            yield [f"{size:,}", index, *_cells(planned, hours)]
 
 
 def base_cpu_ms(records: Sequence[Record]) -> float:
     """What a query costs where there is next to nothing to search."""
-    return min(float(record["cpu_ms"]) for record in records if record["logos"] == 1000)
+    return min((float(r["cpu_ms"]) for r in records if r["logos"] == 1000 and r["count"] == SERVED), default=0.0)
 
 
 def _of_segments(base: float, of_one: float) -> Callable[[int], float]:
     return lambda segments: base + segments * (of_one - base)
 
 
-def _cells(planned: Plan) -> list[str]:
+def _cells(planned: Plan, index_hours: str) -> list[str]:
     gigabytes = (f"{value / 1e9:,.0f}" for value in (planned.memory, planned.local_disk, planned.object_storage))
     return [
         *gigabytes,
         *(f"{planned.machines:,}", f"{planned.segments:,}"),
+        index_hours,
         "" if planned.cpu_seconds is None else f"{planned.cpu_seconds:.3g}",
         "" if planned.queries_a_second is None else f"{planned.queries_a_second:,.3g}",
         f"{planned.dollars_a_month:,.0f}",

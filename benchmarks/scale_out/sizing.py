@@ -12,7 +12,7 @@ from math import ceil
 
 from benchmarks.logos import DIM
 from benchmarks.results import Record
-from benchmarks.scale_out.measurement import GRAPH, lists
+from benchmarks.scale_out.index_types import GRAPH, lists
 
 VECTOR = 4 * DIM
 ID = 8
@@ -36,16 +36,23 @@ def list_bytes(segment: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The bytes of a logo under one type of index: in the memory of a query node, and on its local disk."""
+    """The bytes of a logo under one type of index.
+
+    Attributes:
+        memory: of a query node.
+        local_disk: of a query node.
+        filed: whether the index is a file of its own in object storage, beside the rows.
+    """
 
     memory: float
     local_disk: float = 0.0
+    filed: bool = True
 
 
 def layouts(segment: int = SEGMENT_LOGOS) -> dict[str, Layout]:
     """Every type's, with segments of so many logos."""
     return {
-        "FLAT": Layout(VECTOR + ID),
+        "FLAT": Layout(VECTOR + ID, filed=False),
         "IVF_FLAT": Layout(VECTOR + ID + list_bytes(segment)),
         "IVF_SQ8": Layout(DIM + ID + list_bytes(segment)),
         "HNSW": Layout(VECTOR + ID + graph_bytes()),
@@ -111,7 +118,7 @@ def plan(
 ) -> Plan:
     """Compute one replica for so many logos."""
     memory, local_disk = logos * layout.memory, logos * layout.local_disk
-    stored = logos * (VECTOR + ID) + max(memory, local_disk)
+    stored = logos * (VECTOR + ID) + max(memory, local_disk) * layout.filed
     segments = ceil(logos / SEGMENT_LOGOS)
     machines = ceil(memory / (machine.memory_share * machine.gigabytes * 1e9))
     hourly = machines * (machine.vcpus * prices.vcpu_hour + machine.gigabytes * prices.gb_hour)
