@@ -102,8 +102,9 @@ class DeletionLog:
         """
         try:
             with self._path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                known = place[1] if inode == place[0] else 0
+                status = os.fstat(file.fileno())
+                inode = status.st_ino
+                known = place[1] if inode == place[0] and place[1] <= status.st_size else 0
                 file.seek(known)
                 lines, newline, _ = file.read().rpartition(b"\n")
                 return inode, known + len(lines) + len(newline), _ids_in(lines)

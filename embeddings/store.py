@@ -257,15 +257,11 @@ class EmbeddingStore:
     def since(self, moment: object) -> Changes:
         """Return what was stored and deleted since the moment that `StoreMark.as_json` told, or ever, if it is none."""
         mark = StoreMark.of_json(moment)
-        log, log_size, named = self._deletions.since((mark.log, mark.log_size) if mark else (0, 0))
-        seen = self.seen()
-        complete = mark is None or not mark.is_of(seen)
-        if complete:
-            log, log_size, named = self._deletions.since((0, 0))
-        now = StoreMark.at(seen, log, log_size)
-        slots = seen.slots(0 if mark is None or complete else mark.row, now.row)
-        gone = {logo_id for logo_id in named if logo_id not in self}
-        return Changes(now, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
+        changes = self._since(mark)
+        if changes.readded:  # or just being deleted: the log names a logo before its row goes
+            with suppress(StoreUnavailableError), writer_lock(self.path):
+                changes = self._since(mark)
+        return changes
 
     def mark(self) -> StoreMark:
         """Return this moment, for `since`."""
@@ -310,6 +306,17 @@ class EmbeddingStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _since(self, mark: StoreMark | None) -> Changes:
+        log, log_size, named = self._deletions.since((mark.log, mark.log_size) if mark else (0, 0))
+        seen = self.seen()
+        complete = mark is None or not mark.is_of(seen)
+        if complete:
+            log, log_size, named = self._deletions.since((0, 0))
+        now = StoreMark.at(seen, log, log_size)
+        slots = seen.slots(0 if mark is None or complete else mark.row, now.row)
+        gone = {logo_id for logo_id in named if logo_id not in self}
+        return Changes(now, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
 
     def _known(self) -> KnownRows:
         """Return what is known of the file that has the name now; of the last one, if the name is gone."""
