@@ -147,9 +147,14 @@ def describe(milvus: Milvus, name: str) -> Collection | None:
 
 
 def write_record(milvus: Milvus, name: str, record: Record) -> None:
-    """Replace the record of a collection."""
-    properties = {PROPERTY: record.format()}
-    milvus.call("alter_collection_properties", name, properties=properties, seconds=milvus.connection.connect_seconds)
+    """Replace the record of a collection, for good.
+
+    It takes two calls: Milvus up to 2.3.5 keeps on its disk what the properties were before the last one, and knows no
+    others once it is started again (github.com/milvus-io/milvus/issues/30144).
+    """
+    properties, seconds = {PROPERTY: record.format()}, milvus.connection.connect_seconds
+    for _ in range(2):
+        milvus.call("alter_collection_properties", name, properties=properties, seconds=seconds)
 
 
 def create(milvus: Milvus, name: str, *, dim: int, record: Record, params: dict[str, int | bool], shards: int) -> None:
@@ -160,7 +165,7 @@ def create(milvus: Milvus, name: str, *, dim: int, record: Record, params: dict[
     seconds = milvus.connection.write_seconds
     options: dict[str, Any] = {"num_shards": shards, "consistency_level": "Bounded"}
     milvus.call("create_collection", name, schema=milvus.schema(dim), seconds=seconds, **options)
-    milvus.call("create_index", name, milvus.index_params(record.kind, params), seconds=seconds)
+    milvus.call("create_index", name, milvus.index_params(record.kind, params), seconds=seconds, sync=False)
     write_record(milvus, name, record)
 
 
