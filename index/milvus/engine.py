@@ -103,6 +103,7 @@ class MilvusSearchIndex:
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Answer an index that knows the neighbours of some logos already, from a few round trips for all of them."""
+        check_count(count)
         if len(logo_ids) < 2:
             return self
         return _Prefetched(self, count, self._nearest_to_logos(logo_ids, count))
