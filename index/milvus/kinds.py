@@ -67,5 +67,5 @@ def search_params(kind: str, effort: int, count: int) -> dict[str, int]:
     if kind == "DISKANN":
         return {"search_list": min(max(enough, count), 65_535)}
     if kind == "SCANN":
-        return {"nprobe": effort, "reorder_k": min(max(10 * count, 500), 16_384)}
-    return {} if kind == "FLAT" else {"nprobe": effort}
+        return {"nprobe": min(effort, _MOST_LISTS), "reorder_k": min(max(10 * count, 500), 16_384)}
+    return {} if kind == "FLAT" else {"nprobe": min(effort, _MOST_LISTS)}
