@@ -147,8 +147,11 @@ class Feed:
             index = self._index() if ours else None
             if index is None:
                 return
-            name = index.collection.name
             known = self._outbox.read()
+            if known is not None and known[0] != index.collection.name:
+                self._catalog.refresh()  # a build may just have switched; else all ids would be compared, twice
+                index = self._index() or index
+            name = index.collection.name
             changes = self._store.since(known[1] if known and known[0] == name else None)
             sent = bring_up(self._milvus, index, changes, self._store)
             if sent:
