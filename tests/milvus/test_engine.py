@@ -1,0 +1,295 @@
+"""What a collection answers is held to exact search."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.errors import DimensionError, EngineUnreachableError, UnusableVectorError
+from index.exact import ExactIndex
+from index.milvus import engine
+from index.milvus.client import Connection, Milvus
+from index.milvus.collections import Collection
+from index.milvus.engine import MOST_NEIGHBOURS, MilvusSearchIndex
+from index.protocol import Neighbours, SearchIndex, Vectors
+from tests.index.samples import Logos, some_logos
+from tests.milvus.lite import LiteServer
+from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection
+from tests.milvus.server import MilvusServer
+
+FLOAT32 = 2.0**-23
+
+
+def vectors_of(*logos: Logos) -> Vectors:
+    """What a store of some logos, and no others, gives."""
+    known = {logo_id: vector for ids, vectors in logos for logo_id, vector in zip(ids.tolist(), vectors, strict=True)}
+    nothing = np.full(DIM, np.nan, np.float32)
+    return lambda ids: np.array([known.get(i, nothing) for i in ids.tolist()], np.float32).reshape(-1, DIM)
+
+
+def index_of(milvus: Milvus, collection: Collection, *stored: Logos, effort: int = 100) -> MilvusSearchIndex:
+    return MilvusSearchIndex(milvus, collection, vectors_of(*stored), effort)
+
+
+def new_index(milvus: Milvus, logos: Logos) -> MilvusSearchIndex:
+    """An index of logos that are stored here, too."""
+    return index_of(milvus, new_collection(milvus, logos), logos)
+
+
+def assert_same(found: Neighbours, exact: Neighbours) -> None:
+    assert found.logo_ids == exact.logo_ids
+    assert found.distances == pytest.approx(exact.distances, rel=4 * FLOAT32, abs=1e-6)
+    assert all(type(distance) is float for distance in found.distances)
+    assert all(type(logo_id) is int for logo_id in found.logo_ids)
+
+
+@pytest.mark.parametrize("kind", ["FLAT", "HNSW"])
+def test_it_answers_as_exact_search_does(milvus: MilvusServer, kind: str) -> None:
+    logos = some_logos(1200)
+    ids, exact, client = logos[0].tolist(), ExactIndex(*logos), milvus_at(milvus)
+    index = index_of(client, new_collection(client, logos, kind=kind, sealed=True), logos, effort=2000)
+    elsewhere = index_of(
+        client, index.collection, effort=2000
+    )  # of a machine that stores no logo: the engine knows the vectors
+
+    assert (len(index), index.dim) == (1200, DIM)
+    for count in (1, 10, 100, 1000, 5000, MOST_NEIGHBOURS + 1):
+        assert_same(index.nearest_to_logo(ids[7], count), exact.nearest_to_logo(ids[7], count))
+        assert_same(index.nearest_to_vector(logos[1][8], count), exact.nearest_to_vector(logos[1][8], count))
+        assert_same(elsewhere.nearest_to_logo(ids[9], count), exact.nearest_to_logo(ids[9], count))
+    many = index.prefetched(ids[:70], 12)
+    for logo_id in ids[:70]:
+        assert_same(many.nearest_to_logo(logo_id, 12), exact.nearest_to_logo(logo_id, 12))
+    assert index.nearest_to_logo(ids[7], 1) == Neighbours([ids[7]], [0.0])
+
+
+def test_long_vectors_that_are_near_each_other_keep_their_distances(milvus: MilvusServer) -> None:
+    """Squares of lengths, and products, of which some engines make distances, would leave nothing of these."""
+    ids, vectors = some_logos(64)
+    logos = ids, vectors + np.float32(300)
+    index, exact = new_index(milvus_at(milvus), logos), ExactIndex(*logos)
+
+    for asked in (index, index.prefetched(ids.tolist(), 20)):
+        for logo_id in ids[:10].tolist():
+            assert_same(asked.nearest_to_logo(logo_id, 20), exact.nearest_to_logo(logo_id, 20))
+
+
+def test_a_logo_comes_first_among_its_copies(milvus: MilvusServer) -> None:
+    ids, vectors = some_logos(60)
+    vectors[:50] = vectors[0]
+    index = new_index(milvus_at(milvus), (ids, vectors))
+
+    for logo_id, count in itertools.product(ids[[0, 25, 49]].tolist(), (1, 3, 60)):
+        for found in (
+            index.nearest_to_logo(logo_id, count),
+            index.prefetched(ids.tolist(), count).nearest_to_logo(logo_id, count),
+        ):
+            assert found.logo_ids[0] == logo_id
+            assert len(set(found.logo_ids)) == count
+            assert set(found.logo_ids[: min(count, 50)]) <= set(ids[:50].tolist())
+            assert found.distances[: min(count, 50)] == [0.0] * min(count, 50)
+
+
+def test_what_is_not_indexed_is_not_known(lite: LiteServer) -> None:
+    logos, other = some_logos(50), (np.array([777]), np.ones((1, DIM), np.float32))
+    client = milvus_at(lite)
+    index = index_of(client, new_collection(client, logos), logos, other)
+    indexed = logos[0].tolist()
+
+    assert [logo_id in index for logo_id in (indexed[0], 777, 778)] == [True, False, False]
+    asked = np.array([777, indexed[3], 778, indexed[2], 777])
+    assert index.absent(asked).tolist() == [777, 778, 777]
+    assert index.absent(asked, strong=True).tolist() == [777, 778, 777]
+    assert index.absent(np.array([], np.int64)).tolist() == []
+    for logo_id in (777, 778):
+        with pytest.raises(KeyError):
+            index.nearest_to_logo(logo_id, 5)
+
+
+@pytest.mark.parametrize("logo_id", [0, -1, -(2**63), 2**63, 2**70])
+def test_numbers_that_are_no_ids_are_not_known(lite: LiteServer, logo_id: int) -> None:
+    logos = some_logos(5)
+    index = new_index(milvus_at(lite), logos)
+
+    assert logo_id not in index
+    with pytest.raises(KeyError):
+        index.nearest_to_logo(logo_id, 5)
+    with pytest.raises(KeyError):
+        index.prefetched([logo_id, int(logos[0][0])], 5).nearest_to_logo(logo_id, 5)
+
+
+def test_the_largest_id_is_known(lite: LiteServer) -> None:
+    logos = np.array([2**63 - 1, 2**53 + 1, 2**53]), some_logos(3)[1]
+    index, exact = new_index(milvus_at(lite), logos), ExactIndex(*logos)
+
+    for logo_id in logos[0].tolist():
+        assert logo_id in index
+        assert_same(index.nearest_to_logo(logo_id, 3), exact.nearest_to_logo(logo_id, 3))
+
+
+def test_ids_are_asked_for_in_several_messages(lite: LiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    logos = some_logos(50)
+    index = new_index(milvus_at(lite), logos)
+    monkeypatch.setattr(engine, "_IDS_A_MESSAGE", 7)
+
+    asked = np.arange(1, 152)
+
+    assert index.absent(asked).tolist() == asked[~np.isin(asked, logos[0])].tolist()
+
+
+def spoken(client: CountedMilvus, ask: Callable[[], object]) -> int:
+    """How many calls something takes."""
+    before = client.calls.total()
+    ask()
+    return client.calls.total() - before
+
+
+def test_a_batch_takes_one_round_trip(lite: LiteServer) -> None:
+    logos, client = some_logos(50), milvus_at(lite)
+    index, exact, ids = new_index(client, logos), ExactIndex(*logos), logos[0].tolist()
+
+    assert spoken(client, lambda: index.prefetched(ids[:20], 5)) == 1
+    known = index.prefetched(ids[:20], 5)
+    assert spoken(client, lambda: [known.nearest_to_logo(logo_id, 5) for logo_id in ids[:20]]) == 0
+    assert_same(known.nearest_to_logo(ids[0], 5), exact.nearest_to_logo(ids[0], 5))
+    # Another count, or another logo, is asked for anew, and all else as without it.
+    assert spoken(client, lambda: known.nearest_to_logo(ids[0], 6)) == 1
+    assert_same(known.nearest_to_logo(ids[0], 6), exact.nearest_to_logo(ids[0], 6))
+    assert_same(known.nearest_to_logo(ids[30], 5), exact.nearest_to_logo(ids[30], 5))
+    assert_same(known.nearest_to_vector(logos[1][0], 5), exact.nearest_to_vector(logos[1][0], 5))
+    assert (len(known), known.dim, ids[40] in known, known.random_logo() in ids) == (50, DIM, True, True)
+    assert known.absent(np.array([ids[0], 10_000])).tolist() == [10_000]
+    assert known.prefetched(ids[:2], 3).nearest_to_logo(ids[0], 3) == index.nearest_to_logo(ids[0], 3)
+
+
+def test_one_logo_is_no_batch(lite: LiteServer) -> None:
+    logos, client = some_logos(10), milvus_at(lite)
+    index = new_index(client, logos)
+
+    assert spoken(client, lambda: index.prefetched([int(logos[0][0])], 5)) == 0
+    assert spoken(client, lambda: index.prefetched([], 5)) == 0
+
+
+def test_a_batch_knows_which_logos_are_not_indexed(lite: LiteServer) -> None:
+    logos, stored_only = some_logos(50), (np.array([777, 778]), some_logos(2, seed=3)[1])
+    client = milvus_at(lite)
+    index = index_of(client, new_collection(client, logos), logos, stored_only)
+    ids = logos[0].tolist()
+
+    known = index.prefetched([777, ids[0], 778, 999, ids[1]], 5)
+
+    for logo_id in (777, 778, 999):
+        with pytest.raises(KeyError):
+            known.nearest_to_logo(logo_id, 5)
+    assert known.nearest_to_logo(ids[1], 5) == index.nearest_to_logo(ids[1], 5)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_neighbours_are_no_question(lite: LiteServer, count: int) -> None:
+    logos = some_logos(5)
+    index, ids = new_index(milvus_at(lite), logos), logos[0].tolist()
+    for ask in (
+        lambda: index.nearest_to_logo(ids[0], count),
+        lambda: index.nearest_to_vector(logos[1][0], count),
+        lambda: index.prefetched(ids, count),
+    ):
+        with pytest.raises(ValueError, match="at least 1"):
+            ask()
+
+
+def test_a_logo_that_is_stored_elsewhere_has_the_vector_of_the_engine(lite: LiteServer) -> None:
+    """As on a machine that has no store, or not all of it; or where a row of it is damaged."""
+    logos, exact = some_logos(60), ExactIndex(*some_logos(60))
+    half = logos[0][:30], logos[1][:30]
+    client = milvus_at(lite, rows_a_message=7)
+    index, ids = index_of(client, new_collection(client, logos), half), logos[0].tolist()
+
+    known = index.prefetched(ids, 9)
+
+    for logo_id in ids:
+        assert_same(known.nearest_to_logo(logo_id, 9), exact.nearest_to_logo(logo_id, 9))
+    assert_same(index.nearest_to_logo(ids[59], 9), exact.nearest_to_logo(ids[59], 9))
+
+
+def test_a_vector_of_another_length_is_refused_before_the_engine_hears_of_it(lite: LiteServer) -> None:
+    client = milvus_at(lite)
+    index = new_index(client, some_logos(5))
+
+    def ask(vector: NDArray[np.float32]) -> None:
+        with pytest.raises(DimensionError):
+            index.nearest_to_vector(vector, 3)
+
+    for length in (0, DIM - 1, DIM + 1):
+        assert spoken(client, lambda length=length: ask(np.zeros(length, np.float32))) == 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.0**62])
+def test_a_vector_without_distances_is_refused(lite: LiteServer, value: float) -> None:
+    index = new_index(milvus_at(lite), some_logos(5))
+    with pytest.raises(UnusableVectorError):
+        index.nearest_to_vector(np.full(DIM, value, np.float32), 3)
+
+
+def test_a_logo_sent_twice_is_there_once_with_its_last_vector(milvus: MilvusServer) -> None:
+    (ids, vectors), client = some_logos(30), milvus_at(milvus)
+    collection = new_collection(client, (ids, vectors))
+    moved = ids, vectors + np.linspace(0, 3, 30, dtype=np.float32)[:, np.newaxis]
+
+    engine_rows = [{"logo_id": i, "embedding": vector} for i, vector in zip(ids.tolist(), moved[1], strict=True)]
+    client.call("upsert", collection.name, engine_rows, seconds=10)
+    index, exact = index_of(client, collection, moved), ExactIndex(*moved)
+
+    assert not len(index.absent(ids, strong=True))  # from now on it is found
+    for logo_id in ids[:3].tolist():
+        assert_same(index.nearest_to_logo(logo_id, 100), exact.nearest_to_logo(logo_id, 100))
+
+
+def test_a_random_logo_is_one_of_the_store_or_else_of_the_engine(lite: LiteServer) -> None:
+    logos, client = some_logos(20), milvus_at(lite)
+    collection = new_collection(client, logos)
+
+    drawn_here = MilvusSearchIndex(client, collection, vectors_of(logos), 1, stored_logo=lambda: 5)
+    drawn_there = MilvusSearchIndex(client, collection, vectors_of(), 1)
+
+    assert spoken(client, drawn_here.random_logo) == 0
+    assert drawn_here.random_logo() == 5
+    drawn = {drawn_there.random_logo() for _ in range(40)}
+    assert drawn <= set(logos[0].tolist())
+    assert len(drawn) > 5
+
+
+def test_an_empty_collection_has_no_random_logo_whatever_is_stored(lite: LiteServer) -> None:
+    client = milvus_at(lite)
+    collection = new_collection(client, (np.array([], np.int64), np.empty((0, DIM), np.float32)))
+    index: SearchIndex = MilvusSearchIndex(client, collection, vectors_of(), 1, stored_logo=lambda: 5)
+
+    assert index.random_logo() is None
+    assert index.nearest_to_vector(np.zeros(DIM, np.float32), 10) == Neighbours([], [])
+
+
+class SlowMilvus(CountedMilvus):
+    """A connection on which each call takes a tenth of a second more."""
+
+    def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
+        time.sleep(0.1)
+        return super().call(method, *args, seconds=seconds, **options)
+
+
+def test_a_query_has_one_time_limit_for_all_its_round_trips(lite: LiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    logos = some_logos(100)
+    slow = SlowMilvus(Connection(lite.uri, query_seconds=0.5))
+    index = new_index(slow, logos)
+    monkeypatch.setattr(engine, "_VECTORS_A_QUERY", 4)
+
+    started = time.monotonic()
+    with pytest.raises(EngineUnreachableError, match=r"took longer than 0\.5 s|no answer in time|DEADLINE|Deadline"):
+        index.prefetched(logos[0].tolist(), 5)  # 25 round trips
+
+    assert time.monotonic() - started < 1.5
+    assert slow.calls["search"] < 6
