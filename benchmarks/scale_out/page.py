@@ -72,7 +72,8 @@ def segments_rows(records: Sequence[Record]) -> Iterator[list[str]]:
     for several in [record for record in records if record["segments"] > 1 and record["count"] == SERVED]:
         same = [r for r in records if all(r[name] == several[name] for name in ("index", "count", "effort"))]
         one = next((r for r in same if r["segments"] == 1 and r["logos"] == several["logos"]), None)
-        part = next((r for r in same if r["logos"] * several["segments"] == several["logos"]), None)
+        rows = several["logos"] / several["segments"]
+        part = next((r for r in same if r["segments"] == 1 and 0.75 < rows / r["logos"] < 1.25), None)
         for record in filter(None, (one, several)):
             computed = base + several["segments"] * (part["cpu_ms"] - base) if part and record is several else None
             yield [
