@@ -170,7 +170,8 @@ class CollectionBuild:
         if known is not None and left is not None:
             sent = StoreMark.of_json(known[1])
             same = left.record == record and left.dim == self._store.dim
-            if self._plan.resume and same and sent is not None and not self._store.since(known[1]).complete:
+            resume = self._plan.resume and self._only is None  # it may hold others
+            if resume and same and sent is not None and not self._store.since(known[1]).complete:
                 logger.info("going on with the collection %s, which a build left", left.name)
                 return left, replace(moment, log=sent.log, log_size=sent.log_size), sent.row
             self._patiently(lambda: self._call("drop_collection", left.name))
@@ -212,6 +213,8 @@ class CollectionBuild:
             ids, vectors = ids[usable], np.asarray(vectors[usable], np.float32)
             logos += len(ids)
             truth.take_in(ids, vectors)
+            if not len(places):  # all of them are damaged
+                continue
             last = int(places[-1])
             if last >= to_send:
                 self._send(collection.name, ids, vectors)
