@@ -15,7 +15,6 @@ from index.audit import audit
 from index.errors import IndexDamagedError
 from index.generations import list_generations
 from index.map_file import MapFile
-from index.verification import GENERATIONS
 from settings import Settings
 
 _IDS_AT_ONCE = 8192
@@ -49,7 +48,7 @@ def stats(settings: Settings, as_json: bool) -> None:
                     "trees": status.trees,
                     "recall_at_10": None if status.recall is None else status.recall.at_10,
                     "recall_at_100": None if status.recall is None else status.recall.at_100,
-                    "points_on_map": _points_on_map(settings.data_dir / status.name / GENERATIONS / status.source),
+                    "points_on_map": _points_on_map(status.directory),
                     "error": status.error,
                     "generations": _generation_names(settings.data_dir / status.name),
                     "bytes_on_disk": _bytes_below(settings.data_dir / status.name),
@@ -90,10 +89,10 @@ def verify(settings: Settings) -> None:
                 click.echo(f"{directory}: good")
             else:
                 damages.append(trouble)
-    if settings.engine == "milvus":
-        _compare_with_engine(settings)
     for damage in damages:
         click.echo(damage, err=True)
+    if settings.engine == "milvus":
+        _compare_with_engine(settings)
     if damages:
         raise click.ClickException(f"{len(damages)} damages found")
 
@@ -119,9 +118,11 @@ def _generation_names(index_dir: Path) -> list[str]:
         return []
 
 
-def _points_on_map(generation: Path) -> int | None:
+def _points_on_map(directory: Path | None) -> int | None:
+    if directory is None:
+        return None
     with suppress(IndexDamagedError):  # `verify` names it
-        file = MapFile.read(generation)
+        file = MapFile.read(directory)
         return None if file is None else file.points
     return None
 
