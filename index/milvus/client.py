@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,6 +176,8 @@ def check_installed() -> None:
 def _imported() -> Any:
     """Import pymilvus, and keep it from logging, with a stack each, errors that are ours to log."""
     check_installed()
+    # Else what other parts of this process fork (`embeddings.description`) is brought to an end by gRPC's threads.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import pymilvus
 
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

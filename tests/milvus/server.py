@@ -21,6 +21,9 @@ from tests.photo_server import wait_until
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
+# gRPC reads it when it begins: with it, its threads end what else this process forks (`embeddings.description`).
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 # Run by a child before it becomes the server: it is killed when its parent ends (PR_SET_PDEATHSIG is 1: prctl(2)), and
 # SIGINT ends it even where the parent was started in the background.
 BECOME = """
