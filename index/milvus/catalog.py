@@ -187,7 +187,7 @@ class MilvusCatalog:
         if self._down is None:
             logger.error("%s", error)
             self._down = str(error)
-        self._wake.set()
+            self._wake.set()  # but not by a look that fails: the next would follow without a pause
 
     def _status(self, served: Served) -> IndexStatus:
         return served.status if self._down is None else replace(served.status, error=self._down)
