@@ -263,6 +263,12 @@ class EmbeddingStore:
                 changes = self._since(mark)
         return changes
 
+    def count_since(self, moment: object) -> int:
+        """Return how many logos were stored since a moment, as `since` takes it; it waits for no writer."""
+        mark, seen = StoreMark.of_json(moment), self.seen()
+        first = mark.row if mark is not None and mark.is_of(seen) else 0
+        return seen.count(first, StoreMark.at(seen, 0, 0).row)
+
     def mark(self) -> StoreMark:
         """Return this moment, for `since`."""
         log, log_size, _ = self._deletions.since((0, 0))

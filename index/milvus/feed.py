@@ -162,7 +162,7 @@ class Feed:
     def waiting(self) -> int:
         """Answer how many logos were stored since all were known to be in the engine."""
         known = self._outbox.read()
-        return len(self._store.since(known[1] if known else None).added)
+        return self._store.count_since(known[1] if known else None)
 
     def feeds(self, index: object) -> bool:
         """Say whether it keeps an index in step."""

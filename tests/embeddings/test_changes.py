@@ -25,6 +25,7 @@ from embeddings.errors import StoreError
 from embeddings.layout import ModelStamp, create_store
 from embeddings.rewrite import rewrite_store
 from embeddings.store import EmbeddingStore
+from embeddings.writer_lock import writer_lock
 from tests.embeddings.test_live_count import fails_at
 from tests.embeddings.test_store import damage
 from tests.photo_server import wait_until
@@ -143,6 +144,7 @@ class CopyMachine(RuleBasedStateMachine):
             copy.follow(store)
             ids = store.ids()
             assert copy.logos == dict(zip(ids.tolist(), store.vectors(ids)[:, 0].tolist(), strict=True))
+            assert store.count_since(self.copy.moment) == len(store.since(self.copy.moment).added)
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -186,6 +188,20 @@ def test_a_logo_that_was_deleted_and_stored_again_is_told_apart(tmp_path: Path) 
     store.delete([2])
     store.append([2], vectors(1, 5))
     assert told(store.since(moment)) == {"added": [2], "deleted": [], "readded": [2], "complete": False}
+
+
+def test_logos_are_counted_while_another_process_rewrites_the_store(tmp_path: Path) -> None:
+    """What names a logo that was deleted and came again has to wait for the writer; `/metrics` must not."""
+    store = new_store(tmp_path / "s.hdf5", 1, 2, 3)
+    moment = moment_of(store)
+    store.delete([2])
+    store.append([2, 4], vectors(2, 5))
+    counted: list[int] = []
+    with writer_lock(store.path):
+        counting = threading.Thread(target=lambda: counted.append(store.count_since(moment)), daemon=True)
+        counting.start()
+        counting.join(5)
+        assert counted == [2]
 
 
 def test_a_logo_that_was_stored_again_before_is_nothing_new(tmp_path: Path) -> None:
