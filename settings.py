@@ -443,6 +443,11 @@ class Settings:
             )
         if (self.milvus_cert is None) != (self.milvus_key is None) or (self.milvus_cert and self.milvus_ca is None):
             raise SettingsError("ANN_MILVUS_CERT and ANN_MILVUS_KEY take each other, and ANN_MILVUS_CA")
+        if (self.milvus_ca or self.milvus_server_name) and not self.milvus_uri.startswith("https:"):
+            raise SettingsError(
+                "ANN_MILVUS_CA, ANN_MILVUS_CERT and ANN_MILVUS_SERVER_NAME take https:// in ANN_MILVUS_URI: without it,"
+                " nothing is encrypted"
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -101,6 +101,21 @@ def test_adds_must_leave_threads_to_the_queries() -> None:
         Settings.from_env({"ANN_ADD_CONCURRENCY": "8", "ANN_THREADS": "8"})
 
 
+@pytest.mark.parametrize(
+    "of_tls",
+    [
+        {"ANN_MILVUS_CA": "ca.pem"},
+        {"ANN_MILVUS_SERVER_NAME": "milvus.example.org"},
+        {"ANN_MILVUS_CA": "ca.pem", "ANN_MILVUS_CERT": "own.pem", "ANN_MILVUS_KEY": "own.key"},
+    ],
+)
+def test_what_is_for_tls_takes_an_address_with_tls(of_tls: dict[str, str]) -> None:
+    """pymilvus would leave it aside, and speak in clear."""
+    with pytest.raises(SettingsError, match=r"https:// in ANN_MILVUS_URI"):
+        Settings.from_env({**of_tls, "ANN_MILVUS_URI": "http://milvus:19530"})
+    Settings.from_env({**of_tls, "ANN_MILVUS_URI": "https://milvus:19530"})
+
+
 def test_unix_socket_is_an_address() -> None:
     assert Settings.from_env({"ANN_BIND": "unix:/run/ann.sock"}).bind == "unix:/run/ann.sock"
 
