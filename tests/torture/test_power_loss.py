@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -28,47 +25,29 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_recorder(tmp_path_factory.mktemp("recorder"))
 
 
-@pytest.fixture(scope="module")
-def findings(recorder: Path) -> Iterator[Callable[[str, str], Finding]]:
-    """What cutting the power of a writer, or of its mutant, finds; two are tried at once."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        futures: dict[tuple[str, str], Future[Finding]] = {}
-
-        def finding(writer: str, mutant: str) -> Finding:
-            return futures[writer, mutant].result()
-
-        def submit(writer: str, mutant: str, states: int) -> None:
-            futures[writer, mutant] = pool.submit(
-                cut_power, recorder, scenario_of(writer), states=states, seed=SEED, batches=BATCHES, mutant=mutant
-            )
-
-        for scenario in SCENARIOS:
-            submit(scenario.writer, "", STATES)
-        for name, mutant in RECORDED.items():
-            submit(mutant.writer, name, STATES if mutant.why_harmless else MOST_STATES)
-        yield finding
-        pool.shutdown(cancel_futures=True)
-
-
 def scenario_of(writer: str) -> Scenario:
     return next(scenario for scenario in SCENARIOS if scenario.writer == writer)
 
 
+def cut(recorder: Path, writer: str, states: int, mutant: str = "") -> Finding:
+    return cut_power(recorder, scenario_of(writer), states=states, seed=SEED, batches=BATCHES, mutant=mutant)
+
+
 @pytest.mark.parametrize("writer", [scenario.writer for scenario in SCENARIOS])
-def test_a_power_cut_loses_nothing(findings: Callable[[str, str], Finding], writer: str) -> None:
-    finding = findings(writer, "")
+def test_a_power_cut_loses_nothing(recorder: Path, writer: str) -> None:
+    finding = cut(recorder, writer, STATES)
     assert finding.losses == []
     assert finding.tried >= STATES
 
 
 @pytest.mark.parametrize("name", [name for name, mutant in RECORDED.items() if not mutant.why_harmless])
-def test_a_store_that_breaks_a_rule_is_seen_to_lose(findings: Callable[[str, str], Finding], name: str) -> None:
-    assert findings(RECORDED[name].writer, name).losses
+def test_a_store_that_breaks_a_rule_is_seen_to_lose(recorder: Path, name: str) -> None:
+    assert cut(recorder, RECORDED[name].writer, MOST_STATES, mutant=name).losses
 
 
 @pytest.mark.parametrize("name", [name for name, mutant in RECORDED.items() if mutant.why_harmless])
-def test_a_step_that_another_makes_up_for_may_be_left_out(findings: Callable[[str, str], Finding], name: str) -> None:
-    assert findings(RECORDED[name].writer, name).losses == []
+def test_a_step_that_another_makes_up_for_may_be_left_out(recorder: Path, name: str) -> None:
+    assert cut(recorder, RECORDED[name].writer, STATES, mutant=name).losses == []
 
 
 def test_a_reader_that_believes_everything_is_seen_to_serve_garbage(recorder: Path) -> None:
