@@ -35,6 +35,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("ANN_ALLOW_PRIVATE_IMAGE_HOSTS", "1")
     monkeypatch.setenv("ANN_STORE_CAPACITY", "1000")
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
 
 
 @pytest.fixture
