@@ -22,7 +22,8 @@ class _MilvusLite(Engine):
 
         count, dim = vectors.shape
         self._lists = max(1, round(4 * count**0.5))
-        self._client = MilvusClient(str(folder / "milvus.db"))
+        self._path = str(folder / "milvus.db")
+        self._client = MilvusClient(self._path)
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
@@ -52,7 +53,10 @@ class _MilvusLite(Engine):
         return np.asarray([row["id"] for row in found], np.int64)
 
     def close(self) -> None:
+        from milvus_lite.server_manager import server_manager_instance
+
         self._client.close()
+        server_manager_instance.release_server(self._path)  # else it goes on, in this process, to its end
 
 
 class MilvusLiteFlat(_MilvusLite):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any, Self
 import requests
 
 from tests.photo_server import wait_until
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = [0.1, 0.1, 0.9, 0.9]
@@ -40,10 +40,7 @@ def manage(data_dir: Path, *arguments: str, **settings: str) -> subprocess.Compl
 
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 class Service:

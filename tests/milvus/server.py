@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import abc
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.photo_server import wait_until
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -37,25 +36,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 # Python's gRPC servers hang up on who asks every ten seconds, as pymilvus does, whether they are there.
 QUIET = {"grpc.keepalive_time_ms": 300_000}
-# Below the range that systems take the ports of outgoing connections from, or one might hold ours while we restart.
-PORTS = range(20_000, 32_768)
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports of loopback that nobody listens on, and that no outgoing connection will be given."""
-    probes: list[socket.socket] = []
-    while len(probes) < count:
-        probe = socket.socket()
-        try:
-            probe.bind(("127.0.0.1", random.choice(PORTS)))
-        except OSError:
-            probe.close()
-        else:
-            probes.append(probe)
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class MilvusServer(abc.ABC):

@@ -21,7 +21,8 @@ from typing import Any
 import requests
 
 from tests.milvus.certificates import Certificate
-from tests.milvus.server import MilvusServer, free_ports
+from tests.milvus.server import MilvusServer
+from tests.ports import free_ports
 
 PARTS = ("rootCoord", "queryCoord", "queryNode", "dataCoord", "dataNode", "indexNode")
 SESSIONS = "by-dev/meta/session"
