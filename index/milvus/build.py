@@ -34,7 +34,7 @@ from index.milvus import collections
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.feed import Outbox, bring_up, send_vectors, upsert
+from index.milvus.feed import Outbox, bring_up, delete, send_vectors, upsert
 from index.milvus.kinds import IndexKind
 from index.recall import QUERIES, Recall, Truth, tune
 from index.sample import Sample
@@ -160,8 +160,7 @@ class CollectionBuild:
         """Take up the collection of a build that was killed, or make a new one.
 
         Returns:
-            The collection; the moment up to which a build sends the store, but with the deletions since that build
-            began; the first row that was not sent.
+            The collection; the moment of the store that it is to hold in the end; the first row that was not sent.
         """
         kind = IndexKind.of(self._plan.kind, logos)
         record = Record(self._index_dir.name, self._store.stamp.name, self._store.stamp.digest, kind.name)
@@ -171,9 +170,15 @@ class CollectionBuild:
             sent = StoreMark.of_json(known[1])
             same = left.record == record and left.dim == self._store.dim
             resume = self._plan.resume and self._only is None  # it may hold others
-            if resume and same and sent is not None and not self._store.since(known[1]).complete:
+            changes = self._store.since(known[1])
+            if resume and same and sent is not None and not changes.complete:
                 logger.info("going on with the collection %s, which a build left", left.name)
-                return left, replace(moment, log=sent.log, log_size=sent.log_size), sent.row
+                # Now, for what it holds is counted before the last delta, and must be what is sent.
+                self._patiently(lambda: delete(self._milvus, left.name, changes.deleted))
+                self._patiently(
+                    lambda: upsert(self._milvus, left.name, np.array(changes.readded, np.int64), self._store)
+                )
+                return left, moment, sent.row
             self._patiently(lambda: self._call("drop_collection", left.name))
         name = self._patiently(self._new_name)
         self._state.write(name, replace(moment, row=0, last_slot=0))
@@ -218,8 +223,9 @@ class CollectionBuild:
             last = int(places[-1])
             if last >= to_send:
                 self._send(collection.name, ids, vectors)
-                until = min(snapshot.row_after(last), moment.row)
-                self._state.write(collection.name, self._store.mark_at(moment, until))
+                if self._only is None:  # else the next build may take more, from the first row on
+                    until = min(snapshot.row_after(last), moment.row)
+                    self._state.write(collection.name, self._store.mark_at(moment, until))
             self._progress(last + 1 - done)
             done = last + 1
         if unusable:
@@ -229,9 +235,11 @@ class CollectionBuild:
         return truth, logos
 
     def _sample(self, snapshot: Snapshot) -> Sample:
-        ids, vectors = snapshot.sample(len(snapshot) if self._only is not None else _DRAWN, self._plan.seed)
-        wanted = np.isin(ids, ids if self._only is None else self._only)
-        return Sample(ids[wanted][:_DRAWN], vectors[wanted][:_DRAWN])
+        if self._only is None:
+            return Sample(*snapshot.sample(_DRAWN, self._plan.seed))
+        wanted = snapshot.ids[np.isin(snapshot.ids, self._only)]
+        drawn = np.random.default_rng(self._plan.seed).permutation(wanted)[:_DRAWN]
+        return Sample(drawn, self._store.vectors(drawn))
 
     def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))

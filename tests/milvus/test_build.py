@@ -15,6 +15,7 @@ import pytest
 
 import index.sample
 from embeddings.rewrite import rewrite_store
+from embeddings.snapshot import Snapshot
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.errors import BuildInProgressError, EngineError, EngineUnreachableError, IndexBuildError
@@ -233,6 +234,19 @@ def test_a_build_goes_on_with_a_store_that_changed_since(
     # 220 less 5, 4 at the end, and those that came again are sent once more to be sure of their vectors.
     assert 215 <= len(client.upserted) < 240
     assert_whole(client, store, index_dir, collection)
+
+
+def test_a_build_that_goes_on_misses_what_milvus_lost_although_as_many_were_deleted(
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
+) -> None:
+    """Those deleted since are still in the collection, and must not be counted for those that are not."""
+    client = milvus_at(lite, rows_a_message=ROWS)
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=10)))
+    (left,) = names(client)
+    client.call("delete", left, ids=IDS[:5], seconds=10)
+    store.delete(IDS[50:60])
+
+    assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 
 def test_a_build_of_a_store_that_was_compacted_since_begins_again(
@@ -559,6 +573,25 @@ def test_a_build_of_some_logos_does_not_go_on_with_one_of_all(
     of_some = {"only": np.array(IDS[:50])}
     executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=2), of_some))
     assert_whole(client, store, index_dir, build(client, store, index_dir))
+
+
+def test_a_build_of_all_logos_takes_the_left_one_of_some_for_no_more_than_it_is(
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = milvus_at(lite, rows_a_message=ROWS)
+    of_some = {"only": np.array(IDS[::2])}
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=10), of_some))
+    assert_whole(client, store, index_dir, build(client, store, index_dir))
+    assert "are sent again" not in caplog.text
+
+
+def test_recall_of_some_logos_is_measured_without_reading_the_others(
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All vectors of a store are more than a machine's memory."""
+    monkeypatch.setattr(Snapshot, "sample", lambda snapshot, count, seed: pytest.fail(f"{count} vectors were read"))
+    collection = build(milvus_at(lite), store, index_dir, only=np.array([*IDS[:50], 77_777]))
+    assert collection.record.recall is not None
 
 
 def test_vectors_without_distances_are_left_out(
