@@ -270,9 +270,10 @@ class EmbeddingStore:
         return seen.count(first, StoreMark.at(seen, 0, 0).row)
 
     def mark(self) -> StoreMark:
-        """Return this moment, for `since`."""
-        log, log_size, _ = self._deletions.since((0, 0))
-        return StoreMark.at(self.seen(), log, log_size)
+        """Return this moment, for `since`: one when no logo is half deleted, in the log, and its row still there."""
+        with suppress(StoreUnavailableError), writer_lock(self.path):
+            return self._mark()
+        return self._mark()
 
     def mark_at(self, mark: StoreMark, row: int) -> StoreMark:
         """Return a moment that had no more than the rows before one, but the deletions of another moment."""
@@ -312,6 +313,10 @@ class EmbeddingStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _mark(self) -> StoreMark:
+        log, log_size, _ = self._deletions.since((0, 0))
+        return StoreMark.at(self.seen(), log, log_size)
 
     def _since(self, mark: StoreMark | None) -> Changes:
         log, log_size, named = self._deletions.since((mark.log, mark.log_size) if mark else (0, 0))

@@ -24,6 +24,7 @@ from embeddings.changes import Changes, StoreMark
 from embeddings.errors import StoreError
 from embeddings.layout import ModelStamp, create_store
 from embeddings.rewrite import rewrite_store
+from embeddings.snapshot import Snapshot
 from embeddings.store import EmbeddingStore
 from embeddings.writer_lock import writer_lock
 from tests.embeddings.test_live_count import fails_at
@@ -371,6 +372,27 @@ def test_a_logo_that_is_just_being_deleted_is_not_taken_for_one_that_came_again(
     later = other.since(changes.mark.as_json())
     assert 2 in changes.deleted + later.deleted
     assert 2 not in (changes.readded + later.readded)
+
+
+def test_a_logo_that_is_just_being_deleted_is_told_to_who_takes_a_snapshot_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either the snapshot lacks it, or what happened since the moment before it names it."""
+    store, other = new_store(tmp_path / "s.hdf5", 1, 2, 3), EmbeddingStore(tmp_path / "s.hdf5")
+    taken: list[tuple[StoreMark, Snapshot]] = []
+    taking = threading.Thread(target=lambda: taken.append((other.mark(), other.snapshot())))
+    commit = embeddings.commit.commit
+
+    def commit_while_another_takes(*args: Any) -> None:
+        taking.start()
+        taking.join(0.3)
+        commit(*args)
+
+    monkeypatch.setattr(embeddings.store, "commit", commit_while_another_takes)
+    store.delete([2])
+    taking.join()
+    ((moment, snapshot),) = taken
+    assert 2 not in snapshot.ids or 2 in other.since(moment.as_json()).deleted
 
 
 def test_a_moment_with_fewer_rows_tells_what_came_after_them(tmp_path: Path) -> None:
