@@ -80,33 +80,37 @@ class MilvusSearchIndex:
 
     def absent(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
         """Answer those of some ids, `(n,)`, that are not indexed, in their order; `strong`: not even just now."""
-        level = {"consistency_level": "Strong"} if strong else {}
-        held: list[int] = []
-        for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
-            some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
-            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=self._deadline(), **level)
-            held += [row["logo_id"] for row in rows]
-        return logo_ids[~np.isin(logo_ids, held)]
+        return self._absent(logo_ids, None, strong=strong)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
         check_count(count)
-        found = self._nearest_to_logos([logo_id], count)[logo_id]
-        if found is None:
-            raise KeyError(logo_id)
-        return found
+        return self.to_logo(logo_id, count, self._deadline())
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
         """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
         check_count(count)
-        return self._search(as_query(vector, self.dim)[np.newaxis], count, self._deadline())[0]
+        return self.to_vector(vector, count, self._deadline())
+
+    def to_logo(self, logo_id: int, count: int, deadline: float) -> Neighbours:
+        """Do as `nearest_to_logo` does, until a moment of the monotonic clock."""
+        found, _ = self._nearest_to_logos([logo_id], count, deadline)
+        near = found[logo_id]
+        if near is None:
+            raise KeyError(logo_id)
+        return near
+
+    def to_vector(self, vector: NDArray[np.float32], count: int, deadline: float) -> Neighbours:
+        """Do as `nearest_to_vector` does, until a moment of the monotonic clock."""
+        return self._search(as_query(vector, self.dim)[np.newaxis], count, deadline)[0]
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Answer an index that knows the neighbours of some logos already, from a few round trips for all of them."""
         check_count(count)
         if len(logo_ids) < 2:
             return self
-        return _Prefetched(self, count, self._nearest_to_logos(logo_ids, count))
+        deadline = self._deadline()
+        return _Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
 
     def random_logo(self) -> int | None:
         """Answer the id of any logo that may be indexed; `None` if there is none."""
@@ -118,24 +122,32 @@ class MilvusSearchIndex:
         )
         return random.choice([row["logo_id"] for row in rows]) if rows else None  # noqa: S311 - no secret
 
-    def _nearest_to_logos(self, logo_ids: Sequence[int], count: int) -> dict[int, Neighbours | None]:
-        """Answer the neighbours of each logo; `None` for one that is not indexed, or whose vector cannot be had."""
-        deadline = self._deadline()
+    def _nearest_to_logos(
+        self, logo_ids: Sequence[int], count: int, deadline: float
+    ) -> tuple[dict[int, Neighbours | None], dict[bytes, Neighbours]]:
+        """Answer the neighbours of each logo, and those of the vectors of logos that turned out not to be indexed.
+
+        `None` are those of a logo that is not indexed, or whose vector cannot be had.
+        """
         ids = np.array([logo_id for logo_id in logo_ids if 0 < logo_id <= MAX_LOGO_ID], np.int64)
         vectors = self._vectors(ids)
         elsewhere = np.flatnonzero(~usable_rows(vectors))
         if len(elsewhere):
             vectors[elsewhere] = self._held_vectors(ids[elsewhere], deadline)
         known = usable_rows(vectors)
-        found: dict[int, Neighbours | None] = dict.fromkeys(logo_ids)
-        found |= zip(ids[known].tolist(), self._search(vectors[known], count, deadline), strict=True)
+        ids, vectors = ids[known], vectors[known]
+        near = dict(zip(ids.tolist(), self._search(vectors, count, deadline), strict=True))
         # One that is not among its own neighbours is not indexed, or lost among copies of itself.
-        unsure = [logo_id for logo_id, near in found.items() if near is not None and logo_id not in near.logo_ids]
-        absent = set(self.absent(np.array(unsure, np.int64)).tolist()) if unsure else set()
-        return {
-            logo_id: None if near is None or logo_id in absent else _itself_first(logo_id, near, count)
-            for logo_id, near in found.items()
+        unsure = np.array([logo_id for logo_id, its in near.items() if logo_id not in its.logo_ids], np.int64)
+        absent = set(self._absent(unsure, deadline).tolist())
+        found: dict[int, Neighbours | None] = dict.fromkeys(logo_ids)
+        found |= {logo_id: _itself_first(logo_id, its, count) for logo_id, its in near.items() if logo_id not in absent}
+        beside = {
+            vector.tobytes(): near[logo_id]
+            for logo_id, vector in zip(ids.tolist(), vectors, strict=True)
+            if logo_id in absent
         }
+        return found, beside
 
     def _held_vectors(self, logo_ids: NDArray[np.int64], deadline: float) -> NDArray[np.float32]:
         """Answer the engine's vectors of logos, `(n, dim)`; NaN of one that it does not hold."""
@@ -167,6 +179,19 @@ class MilvusSearchIndex:
             found += [_neighbours(hits) for hits in answers]
         return found
 
+    def _absent(
+        self, logo_ids: NDArray[np.int64], deadline: float | None, *, strong: bool = False
+    ) -> NDArray[np.int64]:
+        """Do as `absent` does, until a deadline; without one, each message has its own."""
+        level = {"consistency_level": "Strong"} if strong else {}
+        held: list[int] = []
+        for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
+            some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
+            until = self._deadline() if deadline is None else deadline
+            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=until, **level)
+            held += [row["logo_id"] for row in rows]
+        return logo_ids[~np.isin(logo_ids, held)]
+
     def _deadline(self) -> float:
         return time.monotonic() + self._milvus.connection.query_seconds
 
@@ -181,11 +206,20 @@ class MilvusSearchIndex:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Prefetched:
-    """An index, and what it said of the neighbours of some logos."""
+    """An index, and what it said of the neighbours of some logos.
+
+    Attributes:
+        count: of neighbours.
+        deadline: of all that is asked for these logos, by the monotonic clock.
+        found: the neighbours of each logo; `None` if it is not indexed.
+        beside: those of vectors, float32, of logos that are not indexed.
+    """
 
     index: MilvusSearchIndex
     count: int
+    deadline: float
     found: dict[int, Neighbours | None]
+    beside: dict[bytes, Neighbours]
 
     @property
     def dim(self) -> int:
@@ -205,14 +239,15 @@ class _Prefetched:
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         if count != self.count or logo_id not in self.found:
-            return self.index.nearest_to_logo(logo_id, count)
+            return self.index.to_logo(logo_id, count, self.deadline)
         found = self.found[logo_id]
         if found is None:
             raise KeyError(logo_id)
         return found
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        return self.index.nearest_to_vector(vector, count)
+        known = self.beside.get(as_query(vector, self.dim).tobytes()) if count == self.count else None
+        return self.index.to_vector(vector, count, self.deadline) if known is None else known
 
     def random_logo(self) -> int | None:
         return self.index.random_logo()
