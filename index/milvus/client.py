@@ -18,8 +18,16 @@ from typing import Any
 from index.errors import EngineError, EngineUnreachableError
 
 _CONNECTION_FAILED = 2  # pymilvus' code of a server that does not answer, or that refuses to be talked to
-_KEEPALIVE_MS = 300_000  # gRPC servers hang up on clients that ask more often, as pymilvus does by itself
 _MESSAGE = 300  # characters of an error that are kept: some of the server's quote whole stacks
+_GRPC = {
+    # Milliseconds. Servers hang up on clients that ask for signs of life more often, as pymilvus does by itself.
+    "grpc.keepalive_time_ms": 300_000,
+    # gRPC by itself tries to connect ever more seldom, and finds a server that was away for some minutes two minutes
+    # after it is back.
+    "grpc.initial_reconnect_backoff_ms": 500,
+    "grpc.min_reconnect_backoff_ms": 3_000,
+    "grpc.max_reconnect_backoff_ms": 2_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,7 @@ class Milvus:
             timeout=made.connect_seconds,
             secure=made.uri.startswith("https:"),
             dedicated=True,  # else pymilvus shares connections, and closes them, by address
-            grpc_options={"grpc.keepalive_time_ms": _KEEPALIVE_MS},
+            grpc_options=_GRPC,
             **tls,
         )
 
