@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from embeddings.changes import Changes, StoreMark
 from embeddings.store import EmbeddingStore
-from index.errors import SearchError
+from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import Milvus
 from index.milvus.engine import MilvusSearchIndex
@@ -185,9 +185,10 @@ class Feed:
                 self.catch_up()
                 told = ""
             except (SearchError, OSError) as error:
-                if str(error) != told:
+                kind = "no answer" if isinstance(error, EngineUnreachableError) else str(error)
+                if kind != told:
                     logger.warning("stored logos wait for Milvus: %s", error)
-                told = str(error)
+                told = kind
             except Exception:
                 logger.exception("sending stored logos to Milvus failed; the next try is in %g s", self._seconds)
 
