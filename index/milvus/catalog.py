@@ -27,6 +27,7 @@ from index.errors import (
 from index.exact import ExactIndex
 from index.milvus import collections
 from index.milvus.client import Milvus
+from index.milvus.collections import Collection
 from index.milvus.engine import MilvusSearchIndex
 from index.protocol import SearchIndex, Vectors
 from index.status import IndexStatus, OnLoad
@@ -150,7 +151,8 @@ class MilvusCatalog:
             try:
                 served = self._look()
             except EngineError as error:
-                if self._down is None or not isinstance(error, EngineUnreachableError):
+                news = str(error) != self._down and not isinstance(error, EngineUnreachableError)
+                if self._down is None or news:
                     logger.error("%s", error)  # noqa: TRY400 - it says all
                 self._down = str(error)
                 return
@@ -198,7 +200,7 @@ class MilvusCatalog:
         for alias in sorted({ours, *collections.aliases(self._milvus)}):
             name = collections.aliased(self._milvus, alias)
             if name is not None:
-                served = self._look_at(name, self._default if alias == ours else None)
+                served = self._look_at(name, self._default if alias == ours else alias.removeprefix(collections.PREFIX))
                 found[served.status.name] = served
             elif alias == ours and self._was_served():
                 error = f"the alias {alias} is gone from Milvus: `generate-index` makes the index again from the store"
@@ -207,26 +209,32 @@ class MilvusCatalog:
             found[self._default] = Served(IndexStatus(self._default), self._empty)
         return found
 
-    def _look_at(self, name: str, default: str | None) -> Served:
+    def _look_at(self, name: str, index_name: str) -> Served:
+        """Look at a collection; the index has the name that is in the record, if that can be read."""
         known = next((served for served in self._served.values() if _name_of(served) == name), None)
         try:
             if known is not None and isinstance(known.index, MilvusSearchIndex):
+                index_name = known.status.name
                 return self._checked(known.index, known)
-            return self._checked(self._index(name), None)
+            collection = self._described(name)
+            index_name = collection.record.index
+            return self._checked(self._index(collection), None)
         except EngineUnreachableError:
             raise
         except (IndexDamagedError, EngineError) as error:
-            index_name = known.status.name if known is not None else default or name.removeprefix(collections.PREFIX)
             before = self._served.get(index_name)
             if before is None or before.status.error != str(error):
                 logger.error("index %s: %s", index_name, error)  # noqa: TRY400 - it says all
                 self._on_load(index_name, False)
             return Served(IndexStatus(index_name, error=str(error)))
 
-    def _index(self, name: str) -> MilvusSearchIndex:
+    def _described(self, name: str) -> Collection:
         collection = collections.describe(self._milvus, name)
         if collection is None:
             raise IndexDamagedError(f"the collection {name} is gone")
+        return collection
+
+    def _index(self, collection: Collection) -> MilvusSearchIndex:
         record = collection.record
         if not record.items:
             raise IndexDamagedError(f"the collection {collection.name} is half filled: its build did not finish")
