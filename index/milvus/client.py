@@ -155,16 +155,24 @@ class Milvus:
             return EngineUnreachableError(f"Milvus at {self.connection.uri}: {method}: no answer in time")
         if isinstance(error, grpc.RpcError):
             code, says = getattr(error, "code", lambda: None)(), getattr(error, "details", lambda: "")()
-            refused = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT)
-            kind = EngineError if code in refused else EngineUnreachableError
+            kind = EngineError if code in _refusals() else EngineUnreachableError
             return kind(f"Milvus at {self.connection.uri}: {method}: {says or code}"[:_MESSAGE])
         code = getattr(error, "code", None)
-        cause = f": {error.__cause__}" if error.__cause__ else ""  # of a refused token, say
-        says = (getattr(error, "message", "") or str(error)) + cause
+        if code == _CONNECTION_FAILED and isinstance(error.__cause__, grpc.RpcError):
+            return self._translated(method, error.__cause__)  # which says why
+        says = getattr(error, "message", "") or str(error)
         message = f"Milvus at {self.connection.uri}: {method}: {says}"[:_MESSAGE]
         if code == _CONNECTION_FAILED or isinstance(code, grpc.StatusCode):
             return EngineUnreachableError(message)
         return EngineError(message, code=code if isinstance(code, int) else None)
+
+
+@functools.cache
+def _refusals() -> frozenset[Any]:
+    """Return gRPC's codes of a server that is there, and does not do what it is asked."""
+    from grpc import StatusCode as Code
+
+    return frozenset({Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.UNAUTHENTICATED})
 
 
 def check_installed() -> None:
