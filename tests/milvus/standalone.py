@@ -170,6 +170,7 @@ class StandaloneServer(MilvusServer):
             healthy = requests.get(f"http://127.0.0.1:{self._health}/healthz", timeout=5).text == "OK"
             if healthy:
                 self._leases = self._sessions()
+                healthy = bool(self._leases)  # it says that it is well before all its parts do
         except requests.RequestException:
             return False
         return healthy
@@ -177,7 +178,7 @@ class StandaloneServer(MilvusServer):
     def _sessions(self) -> list[str]:
         """The leases that its parts hold in etcd, for as long as they live and `ttl` seconds more."""
         first, after = (base64.b64encode(f"{SESSIONS}{end}".encode()).decode() for end in ("/", "0"))
-        found = self._ask_etcd("kv/range", key=first, range_end=after)["kvs"]
+        found = self._ask_etcd("kv/range", key=first, range_end=after).get("kvs", [])
         return [entry["lease"] for entry in found if "lease" in entry]
 
     def _forget_sessions(self) -> None:
