@@ -1,0 +1,48 @@
+"""An app that answers from a Milvus, on a data directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+
+from api.app import AnnApp, create_app
+from tests.milvus import indexed
+from tests.milvus.server import MilvusServer
+
+Client = falcon.testing.TestClient
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """60 stored logos."""
+    indexed.fill_data_dir(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def open_app(data_dir: Path) -> Iterator[Callable[..., AnnApp]]:
+    """Opens an app on a server, with changes to its settings; closed after the test."""
+    apps = []
+
+    def open_one(server: MilvusServer, **changes: Any) -> AnnApp:
+        apps.append(create_app(indexed.settings_of(server, **{"data_dir": data_dir, **changes})))
+        return apps[-1]
+
+    yield open_one
+    for app in apps:
+        app.parts.close()
+
+
+@pytest.fixture
+def serve(data_dir: Path, open_app: Callable[..., AnnApp]) -> Callable[..., Client]:
+    """Opens an app on a server that holds 40 of the logos; the other 20 are only stored."""
+
+    def serve_one(server: MilvusServer, **changes: Any) -> Client:
+        indexed.note_as_indexed(data_dir, indexed.index(server))
+        return Client(open_app(server, **changes))
+
+    return serve_one

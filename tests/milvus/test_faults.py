@@ -1,0 +1,249 @@
+"""A Milvus that is away, stands still or is slow: what is answered meanwhile, and that all is well again by itself."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import falcon.testing
+import pytest
+
+from api.app import AnnApp
+from tests.milvus import indexed
+from tests.milvus.indexed import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS, A
+from tests.milvus.lite import LiteServer
+from tests.milvus.server import MilvusServer
+from tests.milvus.slow_proxy import SlowProxy
+from tests.photo_server import PhotoServer, photo, wait_until
+
+Client = falcon.testing.TestClient
+Serve = Callable[..., Client]
+OpenApp = Callable[..., AnnApp]
+CATALOG, FEED = "index.milvus.catalog", "index.milvus.feed"
+AT_ONCE = 0.8  # seconds: less than any time-out, and enough for a busy machine
+WITHIN = 1.0  # seconds: how much later than its time-out a call may end
+
+
+@dataclass
+class Timed:
+    """An answer, and how many seconds it took."""
+
+    answer: falcon.testing.Result
+    seconds: float
+
+
+def timed(ask: Callable[[], falcon.testing.Result]) -> Timed:
+    began = time.monotonic()
+    answer = ask()
+    return Timed(answer, time.monotonic() - began)
+
+
+def get(client: Client, path: str) -> Timed:
+    return timed(lambda: client.simulate_get(f"{A}{path}"))
+
+
+def add(client: Client, url: str, *logo_ids: int) -> Timed:
+    logos = [{"id": logo_id, "bounding_box": [0, 0, 1, 1]} for logo_id in logo_ids]
+    return timed(lambda: client.simulate_post(f"{A}/add", json={"image_url": url, "logos": logos}))
+
+
+def queries(client: Client) -> list[Timed]:
+    """The answers of every route that needs an index."""
+    vector = {"embedding": VECTORS[0].tolist()}
+    return [
+        get(client, f"/{INDEXED[0]}"),
+        get(client, f"/{STORED_ONLY[0]}"),
+        get(client, ""),
+        get(client, f"/batch?logo_ids={INDEXED[0]},{STORED_ONLY[0]}"),
+        timed(lambda: client.simulate_post(f"{A}/from_embedding", json=vector)),
+        timed(lambda: client.simulate_post(f"{A}/from_image", body=photo(1), headers={"Content-Type": "image/jpeg"})),
+    ]
+
+
+def assert_refused(answer: falcon.testing.Result, why: str) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json["title"] == "index unavailable"
+    assert why in answer.json["description"]
+
+
+def assert_what_needs_no_index_goes_on(client: Client, photos: PhotoServer, new_logo: int) -> None:
+    known = f"/batch?logo_ids={LOGO_IDS[0]}"
+    for timed_one, answer in (
+        (get(client, "/stored"), None),
+        (get(client, "/count"), None),
+        (get(client, known.replace("batch", "provenance")), None),
+        (add(client, "http://127.0.0.1:1/none.jpg", LOGO_IDS[0]), {"added": 0}),
+        (add(client, photos.url("/1.jpg"), new_logo), {"added": 1}),
+    ):
+        assert timed_one.answer.status_code == 200, timed_one.answer.text
+        assert answer is None or timed_one.answer.json == answer
+        assert timed_one.seconds < 4  # seconds: an add fetches and embeds, but does not wait five for Milvus
+
+
+def index_check(client: Client) -> tuple[int, bool, str]:
+    answer = client.simulate_get("/readyz")
+    check = answer.json["checks"]["index"]
+    return answer.status_code, check["ok"], check["detail"]
+
+
+def is_ready(client: Client) -> bool:
+    return client.simulate_get("/readyz").status_code == 200
+
+
+def assert_not_ready(client: Client, why: str) -> None:
+    status, ok, detail = index_check(client)
+    assert (status, ok) == (503, False)
+    assert why in detail
+    health = client.simulate_get("/api/v1/health")
+    assert health.status_code == 500
+    failed = {row["checker"] for row in health.json["results"] if not row["passed"]}
+    assert failed == {"index", "newest index"}
+    assert client.simulate_get("/livez").status_code == 200
+    assert "robotoff_ann_ready 0.0" in client.simulate_get("/metrics").text
+    of_index = client.simulate_get(f"{A}/status")
+    assert of_index.status_code == 200
+    assert why in of_index.json["error"]
+
+
+def found(client: Client, logo_id: int = INDEXED[0]) -> set[int]:
+    answer = client.simulate_get(f"{A}/{logo_id}?count=100")
+    return {row["logo_id"] for row in answer.json["results"]} if answer.status_code == 200 else set()
+
+
+def lines(caplog: pytest.LogCaptureFixture, name: str, level: int) -> list[str]:
+    return [row.getMessage() for row in caplog.records if row.name == name and row.levelno == level]
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def test_a_service_starts_without_milvus_and_answers_as_soon_as_it_is_there(
+    lite: LiteServer, data_dir: Path, open_app: OpenApp, photos: PhotoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    indexed.note_as_indexed(data_dir, indexed.index(lite))
+    lite.stop()
+    began = time.monotonic()
+    client = Client(open_app(lite, milvus_connect_seconds=1))
+    assert time.monotonic() - began < 1 + 2 * WITHIN  # it waits for a sign of life once
+    for refused in queries(client):
+        assert_refused(refused.answer, lite.uri)
+        assert refused.seconds < AT_ONCE
+    assert_not_ready(client, lite.uri)
+    assert_what_needs_no_index_goes_on(client, photos, 900)
+    time.sleep(0.5)
+    (line,) = lines(caplog, CATALOG, logging.ERROR)  # of ten looks
+    assert lite.uri in line
+    lite.start()
+    wait_until(lambda: is_ready(client))
+    wait_until(lambda: found(client) == {*INDEXED, 900})
+    assert found(client, 900) == {*INDEXED, 900}
+
+
+def test_a_killed_milvus_is_told_at_once_and_all_is_well_when_it_is_back(
+    milvus: MilvusServer, serve: Serve, photos: PhotoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(milvus)
+    assert found(client) == set(INDEXED)
+    milvus.kill()
+    for refused in queries(client):
+        assert_refused(refused.answer, milvus.uri)
+        assert refused.seconds < AT_ONCE
+    assert_not_ready(client, milvus.uri)
+    assert_what_needs_no_index_goes_on(client, photos, 900)
+    assert client.simulate_delete(f"{A}/{INDEXED[3]}").json == {"deleted": 1}
+    time.sleep(0.5)
+    assert len(lines(caplog, CATALOG, logging.ERROR)) == 1
+    assert len(lines(caplog, FEED, logging.WARNING)) == 3  # of the logo added, the one deleted, and the thread
+    milvus.start()
+    wait_until(lambda: is_ready(client), 40)
+    wait_until(lambda: found(client) == {*INDEXED, 900} - {INDEXED[3]}, 20)
+    assert f"Milvus at {milvus.uri} answers" in caplog.text
+    assert len([row for row in caplog.records if row.exc_info]) == 0
+
+
+def test_one_query_waits_for_a_milvus_that_stands_still_and_the_next_ones_do_not(
+    milvus: MilvusServer, serve: Serve, photos: PhotoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(milvus, milvus_query_seconds=1.5, milvus_connect_seconds=1, reload_seconds=60)
+    assert found(client) == set(INDEXED)
+    milvus.pause()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # those who come before anybody knows
+        first = list(pool.map(lambda _: get(client, f"/{INDEXED[0]}"), range(8)))
+    for refused in first:
+        assert_refused(refused.answer, milvus.uri)
+        assert refused.seconds < 1.5 + WITHIN
+    for refused in queries(client):
+        assert_refused(refused.answer, milvus.uri)
+        assert refused.seconds < AT_ONCE
+    assert_not_ready(client, milvus.uri)
+    assert_what_needs_no_index_goes_on(client, photos, 900)
+    assert len(lines(caplog, CATALOG, logging.ERROR)) == 1
+    milvus.resume()
+    client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
+    assert is_ready(client)
+    assert found(client) == set(INDEXED)
+    client.app.parts.engine.feed.catch_up()  # type: ignore[attr-defined]
+    wait_until(lambda: found(client) == {*INDEXED, 900})
+
+
+def test_an_add_is_stored_in_time_though_milvus_stands_still(
+    lite: LiteServer, serve: Serve, photos: PhotoServer
+) -> None:
+    client = serve(lite, milvus_write_seconds=1.5, milvus_connect_seconds=1, reload_seconds=60)
+    lite.pause()
+    first = add(client, photos.url("/1.jpg"), 900, 901)  # nobody knows yet
+    assert first.answer.json == {"added": 2}
+    assert 1.4 < first.seconds < 1.5 + WITHIN
+    second = add(client, photos.url("/2.jpg"), 902)
+    assert second.answer.json == {"added": 1}
+    assert second.seconds < AT_ONCE
+    assert client.simulate_get(f"{A}/count").json == {"count": 63}
+    assert_refused(client.simulate_get(f"{A}/900"), lite.uri)
+    lite.resume()
+    client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
+    assert is_ready(client)
+    client.app.parts.engine.feed.catch_up()  # type: ignore[attr-defined]
+    assert found(client, 900) == {*INDEXED, 900, 901, 902}
+
+
+def test_a_batch_of_many_ends_within_its_seconds_in_a_slow_milvus(lite: LiteServer, serve: Serve) -> None:
+    with SlowProxy(lite.port) as proxy:
+        client = serve(lite, milvus_uri=proxy.uri, milvus_query_seconds=2, reload_seconds=60)
+        path = f"/batch?logo_ids={','.join(map(str, LOGO_IDS))}&count=3"
+        proxy.delay_seconds = 0.1
+        slow = get(client, path)  # 60 logos, in three questions, whether they are indexed or only stored
+        assert (slow.answer.status_code, slow.answer.json["count"]) == (200, 60)
+        assert 0.25 < slow.seconds < 2
+        forgotten = INDEXED[1:13]
+        for logo_id in forgotten:
+            assert client.simulate_delete(f"{A}/{logo_id}").status_code == 200
+        rows = [{"logo_id": logo_id, "embedding": VECTORS[LOGO_IDS.index(logo_id)]} for logo_id in forgotten]
+        lite.client().upsert(f"{indexed.ALIAS}_20261129T030000Z", rows)  # as if Milvus had not been told
+        proxy.delay_seconds = 0.2
+        too_slow = get(client, path)  # many have deleted neighbours, so that each of these is asked for again
+        assert_refused(too_slow.answer, proxy.uri)
+        assert 1.9 < too_slow.seconds < 2 + WITHIN
+        proxy.delay_seconds = 0
+        wait_until(lambda: client.app.parts.catalog.refresh() or is_ready(client))  # type: ignore[attr-defined]
+        assert get(client, path).answer.json["count"] == 60 - len(forgotten)
+
+
+def test_a_query_that_takes_too_long_is_refused_in_time_and_others_do_not_wait(lite: LiteServer, serve: Serve) -> None:
+    with SlowProxy(lite.port) as proxy:
+        client = serve(lite, milvus_uri=proxy.uri, milvus_query_seconds=1, reload_seconds=60)
+        proxy.delay_seconds = 1.5
+        first = get(client, f"/{INDEXED[0]}")
+        assert_refused(first.answer, proxy.uri)
+        assert 0.9 < first.seconds < 1 + WITHIN
+        assert all(refused.seconds < AT_ONCE for refused in queries(client))
+        assert not is_ready(client)
+        proxy.delay_seconds = 0
+        wait_until(lambda: client.app.parts.catalog.refresh() or is_ready(client))  # type: ignore[attr-defined]
+        assert found(client) == set(INDEXED)
