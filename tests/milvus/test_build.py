@@ -157,15 +157,21 @@ def test_services_have_time_to_see_the_switch_before_the_last_one_goes(
     assert loaded(client, first.name) == "NotLoad"
 
 
-def test_who_sends_new_logos_waits_for_the_switch(lite: LiteServer, store: EmbeddingStore, index_dir: Path) -> None:
+def test_who_sends_new_logos_waits_for_the_switch_and_leaves_nothing_behind(
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path
+) -> None:
+    client = milvus_at(lite)
     with Outbox(index_dir).turn(wait=True):
         waiting = threading.Thread(target=build, args=(milvus_at(lite), store, index_dir))
         waiting.start()
         waiting.join(1.5)
         assert waiting.is_alive()
-        assert answering(milvus_at(lite)) is None
+        assert answering(client) is None
+        changed(store)  # after the build has sent what had changed by then
     waiting.join()
-    assert answering(milvus_at(lite)) is not None
+    name = answering(client)
+    assert name is not None
+    assert held(client, name) == stored(store)
 
 
 DEATHS = [
@@ -200,19 +206,6 @@ def test_a_build_that_was_killed_goes_on_where_it_was(
     assert len(client.upserted) == sent_again
     assert_whole(client, store, index_dir, collection)
     assert names(client) == [*whole, collection.name]
-
-
-def test_a_build_of_a_real_server_goes_on_where_it_was(
-    standalone: StandaloneServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
-) -> None:
-    client = milvus_at(standalone, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
-    changed(store)
-
-    collection = build(client, store, index_dir)
-
-    assert len(client.upserted) < 240
-    assert_whole(client, store, index_dir, collection)
 
 
 def changed(store: EmbeddingStore) -> None:

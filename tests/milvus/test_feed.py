@@ -176,12 +176,12 @@ def test_only_what_is_lacking_is_sent(lite: LiteServer, start: Start) -> None:
 
 
 def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
-    milvus: MilvusServer, start: Start, caplog: pytest.LogCaptureFixture
+    lite: LiteServer, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collection = new_alias(milvus)
-    service = start(milvus, connect_seconds=1.0, write_seconds=1.0)
+    collection = new_alias(lite)
+    service = start(lite, connect_seconds=1.0, write_seconds=1.0)
     service.feed.catch_up()
-    milvus.kill()
+    lite.kill()
 
     service.add(NEW)
     service.delete(IDS[:2])
@@ -191,7 +191,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
     assert service.feed.waiting() == 3
     with pytest.raises(EngineUnreachableError):
         service.feed.catch_up()
-    milvus.start()
+    lite.start()
 
     def caught_up() -> bool:
         service.catalog.refresh()

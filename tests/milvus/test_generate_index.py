@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import index.sample
 from api.app import create_app
 from commands import build_milvus
 from commands.shell import BUSY
@@ -43,6 +44,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         monkeypatch.setenv(f"ANN_{name}", value)
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     monkeypatch.setattr(building, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(index.sample, "QUERIES", 5)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
