@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.changes import Changes, StoreMark
+from embeddings.errors import EmbeddingsError
 from embeddings.store import EmbeddingStore
 from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
@@ -42,7 +43,7 @@ STATE_NAME = "milvus.json"
 
 _LOCK_NAME = ".milvus.lock"
 _CLOSE_SECONDS = 1.0
-_LEAST_SECONDS = 0.1
+_LEAST_SECONDS = 1.0  # for a strong read: one that is cut short would stop all queries
 _IDS_AT_ONCE = 8_192
 
 
@@ -184,7 +185,7 @@ class Feed:
             try:
                 self.catch_up()
                 told = ""
-            except (SearchError, OSError) as error:
+            except (SearchError, EmbeddingsError, OSError) as error:
                 kind = "no answer" if isinstance(error, EngineUnreachableError) else str(error)
                 if kind != told:
                     logger.warning("stored logos wait for Milvus: %s", error)

@@ -242,6 +242,40 @@ def test_a_fault_does_not_end_the_thread_of_the_feed(
     wait_until(lambda: service.outbox.read() is not None)
 
 
+def test_a_store_that_cannot_be_read_is_told_once(
+    lite: LiteServer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    new_alias(lite)
+    service = start(lite)
+    service.store.path.unlink()
+    service.store.path.write_bytes(b"no store")
+    service.feed.start()
+    wait_until(lambda: "stored logos wait for Milvus" in caplog.text)
+    time.sleep(0.3)  # several more looks
+    told = [record for record in caplog.records if record.name == "index.milvus.feed"]
+    assert [record.exc_info for record in told] == [None]
+
+
+def test_a_new_logo_is_waited_for_as_long_as_a_strong_read_takes_however_long_it_took_to_send(
+    lite: LiteServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.2 to 0.5 s. A read that is cut short counts as an engine that is gone, and has all queries refused."""
+    new_alias(lite)
+    service = start(lite, write_seconds=0.2)
+    call, seconds_of_reads = service.milvus.call, list[float]()
+
+    def call_slowly(method: str, *args: Any, seconds: float, **options: Any) -> Any:
+        if method == "upsert":
+            time.sleep(0.2)
+        elif options.get("consistency_level") == "Strong":
+            seconds_of_reads.append(seconds)
+        return call(method, *args, seconds=seconds, **options)
+
+    monkeypatch.setattr(service.milvus, "call", call_slowly)
+    service.add(NEW)
+    assert seconds_of_reads == [1.0]
+
+
 @pytest.mark.parametrize(
     ("content", "complains"),
     [
