@@ -39,7 +39,7 @@ def _lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
 @pytest.fixture(scope="session")
 def _standalone(tmp_path_factory: pytest.TempPathFactory, milvus_binaries: Path) -> Iterator[StandaloneServer]:
     folder = tmp_path_factory.mktemp("milvus-standalone")
-    with StandaloneServer(folder, milvus_binaries, settings={"proxy": {"timeTickInterval": 50}}) as server:
+    with StandaloneServer(folder, milvus_binaries) as server:
         yield server
     shutil.rmtree(folder)  # 200 MB
 
