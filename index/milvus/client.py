@@ -22,8 +22,7 @@ _MESSAGE = 300  # characters of an error that are kept: some of the server's quo
 _GRPC = {
     # Milliseconds. Servers hang up on clients that ask for signs of life more often, as pymilvus does by itself.
     "grpc.keepalive_time_ms": 300_000,
-    # gRPC by itself tries to connect ever more seldom, and finds a server that was away for some minutes two minutes
-    # after it is back.
+    # gRPC by itself tries to connect ever more seldom, in the end every two minutes.
     "grpc.initial_reconnect_backoff_ms": 500,
     "grpc.min_reconnect_backoff_ms": 3_000,
     "grpc.max_reconnect_backoff_ms": 2_000,
