@@ -196,18 +196,29 @@ class MilvusCatalog:
 
     def _look(self) -> dict[str, Served]:
         found: dict[str, Served] = {}
-        ours = collections.alias_of(self._default)
+        ours, before = collections.alias_of(self._default), self._served[self._default].status
         for alias in sorted({ours, *collections.aliases(self._milvus)}):
             name = collections.aliased(self._milvus, alias)
             if name is not None:
                 served = self._look_at(name, self._default if alias == ours else alias.removeprefix(collections.PREFIX))
                 found[served.status.name] = served
-            elif alias == ours and self._was_served():
+                if alias == ours and served.status.name != self._default:
+                    error = f"the alias {alias} is that of the index {served.status.name}: choose another name"
+                    found[self._default] = self._refused(self._default, error)
+            elif alias == ours and (self._was_served() or before.source or before.error):
                 error = f"the alias {alias} is gone from Milvus: `generate-index` makes the index again from the store"
-                found[self._default] = Served(IndexStatus(self._default, error=error))
+                found[self._default] = self._refused(self._default, error)
         if self._default not in found:
             found[self._default] = Served(IndexStatus(self._default), self._empty)
         return found
+
+    def _refused(self, index_name: str, error: str) -> Served:
+        """Answer that an index cannot be served, and say so if that is news."""
+        before = self._served.get(index_name)
+        if before is None or before.status.error != error:
+            logger.error("index %s: %s", index_name, error)
+            self._on_load(index_name, False)
+        return Served(IndexStatus(index_name, error=error))
 
     def _look_at(self, name: str, index_name: str) -> Served:
         """Look at a collection; the index has the name that is in the record, if that can be read."""
@@ -222,11 +233,7 @@ class MilvusCatalog:
         except EngineUnreachableError:
             raise
         except (IndexDamagedError, EngineError) as error:
-            before = self._served.get(index_name)
-            if before is None or before.status.error != str(error):
-                logger.error("index %s: %s", index_name, error)  # noqa: TRY400 - it says all
-                self._on_load(index_name, False)
-            return Served(IndexStatus(index_name, error=str(error)))
+            return self._refused(index_name, str(error))
 
     def _described(self, name: str) -> Collection:
         collection = collections.describe(self._milvus, name)

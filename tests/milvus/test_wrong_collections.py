@@ -12,6 +12,7 @@ from pymilvus import MilvusClient
 
 from api.app import AnnApp
 from index.milvus.collections import Record
+from index.milvus.feed import Outbox
 from tests.milvus import indexed
 from tests.milvus.indexed import ALIAS, INDEXED, LOGO_IDS, VECTORS, A
 from tests.milvus.lite import LiteServer
@@ -116,6 +117,31 @@ def test_an_alias_that_is_gone_is_no_empty_index(lite: LiteServer, serve: Serve,
     assert_refused(client, f"the alias {ALIAS} is gone from Milvus: `generate-index` makes the index again")
     milvus_client.create_alias(f"{ALIAS}_20261129T030000Z", ALIAS)
     wait_until(lambda: found(client) == set(INDEXED))
+
+
+def test_an_alias_that_is_gone_is_no_empty_index_where_nothing_can_be_remembered(
+    lite: LiteServer, serve: Serve, milvus_client: MilvusClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader's data directory may be read-only."""
+    monkeypatch.setattr(Outbox, "write", lambda *args: None)
+    client = serve(lite)
+    milvus_client.drop_alias(ALIAS)
+    wait_until(lambda: is_refused(client))
+    for _ in range(2):
+        client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
+        assert_refused(client, f"the alias {ALIAS} is gone from Milvus")
+
+
+def test_the_alias_of_an_index_of_nearly_the_same_name_is_no_empty_index(
+    lite: LiteServer, open_app: OpenApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    indexed.index(lite, change=lambda record: replace(record, index="efficientnet_b0"))
+    client = Client(open_app(lite, milvus_connect_seconds=5))
+    why = f"the alias {ALIAS} is that of the index efficientnet_b0"
+    assert_refused(client, why)
+    client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
+    said = [row for row in caplog.records if row.name == "index.milvus.catalog" and why in row.getMessage()]
+    assert len(said) == 1
 
 
 def test_a_dropped_collection_is_no_empty_index(lite: LiteServer, serve: Serve, milvus_client: MilvusClient) -> None:
