@@ -262,8 +262,26 @@ class CollectionBuild:
             elif time.monotonic() - since > patience:
                 raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
             time.sleep(_PAUSE_SECONDS)
-        replicas = self._plan.replicas
-        self._patiently(lambda: self._milvus.call("load_collection", name, seconds=patience, replica_number=replicas))
+        self._load(name)
+
+    def _load(self, name: str) -> None:
+        """Have Milvus read it into memory, however long that takes, as long as it gets on."""
+        options: dict[str, Any] = {"replica_number": self._plan.replicas, "_async": True}
+        seconds = self._milvus.connection.query_seconds
+        state, seen, since = "NotLoad", None, time.monotonic()
+        while state != "Loaded":
+            if state == "NotLoad":  # or not any more, after a restart
+                self._patiently(lambda: self._milvus.call("load_collection", name, seconds=seconds, **options))
+            look = self._patiently(lambda: self._call("get_load_state", name))
+            state = look["state"].name
+            if look != seen:
+                seen, since = look, time.monotonic()
+                if state != "Loaded":
+                    logger.info("%s %% of %s are in memory", look.get("progress", 0), name)
+            elif time.monotonic() - since > self._plan.patience_seconds:
+                raise IndexBuildError(f"Milvus does not get on with reading {name} into memory: {look}")
+            else:
+                time.sleep(_PAUSE_SECONDS)
 
     def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
         """Send again what was sent and is not there."""

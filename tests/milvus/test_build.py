@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymilvus.client.types import LoadState
 
 import index.sample
 from embeddings.rewrite import rewrite_store
@@ -479,6 +480,8 @@ class Refusing(CountedMilvus):
             return {"state": "InProgress", "pending_index_rows": 300, "indexed_rows": 0, "total_rows": 300}
         if method == "describe_index" and "index" in self.refused:
             return {"state": "Failed", "pending_index_rows": 300, "indexed_rows": 0, "index_state_fail_reason": "no"}
+        if method == "get_load_state" and "load" in self.refused:
+            return {"state": LoadState.Loading, "progress": 10}
         return super().call(method, *args, seconds=seconds, **options)
 
 
@@ -487,6 +490,7 @@ class Refusing(CountedMilvus):
     [
         ("index", IndexBuildError, "cannot index logos_logos_v1_.*: .*no"),
         ("get on", IndexBuildError, "does not get on with indexing"),
+        ("load", IndexBuildError, "does not get on with reading logos_logos_v1_.* into memory: .*10"),
         ("flush", EngineError, "flush: no"),
     ],
 )
@@ -500,6 +504,27 @@ def test_a_milvus_that_refuses_ends_the_build_and_changes_nothing(
         build(client, store, index_dir, patience_seconds=0.3)
     assert answering(client) == first.name
     assert held(client, first.name) == stored(store)
+
+
+class Reading(CountedMilvus):
+    """A connection to a Milvus that reads a collection into memory by a twentieth a look."""
+
+    progress = 0
+
+    def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
+        answer = super().call(method, *args, seconds=seconds, **options)
+        if method == "get_load_state" and answer["state"] is LoadState.Loaded and self.progress < 100:
+            self.progress += 5
+            time.sleep(0.03)
+            return {"state": LoadState.Loading, "progress": self.progress}
+        return answer
+
+
+def test_a_collection_is_read_into_memory_for_longer_than_patience_lasts_if_it_gets_on(
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path
+) -> None:
+    client = Reading(milvus_at(lite).connection)
+    assert_whole(client, store, index_dir, build(client, store, index_dir, patience_seconds=0.3))
 
 
 def test_an_older_collection_that_cannot_be_released_fails_no_build(
