@@ -1,7 +1,7 @@
 """A new collection from the store, and the switch to it.
 
-1.  Make the collection `logos_<index>_<time>`, and upsert a snapshot of the store into it, message by message. After
-    each, `milvus-build.json` in the directory of the index says how far it came: a build that was killed goes on there.
+1.  Make the collection `logos_<index>_<time>`, and send a snapshot of the store to it, message by message. After each,
+    `milvus-build.json` in the directory of the index says how far it came: a build that was killed goes on there.
 2.  Have Milvus seal and index it, and load it into memory, beside the one that answers.
 3.  Count what it holds, and send what it lacks: a Milvus that was put back to an older disk may have lost some.
 4.  Measure its recall, with more and more effort until it finds enough.
@@ -31,7 +31,7 @@ from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.errors import EngineError, EngineUnreachableError, IndexBuildError, IndexDamagedError
 from index.milvus import collections
-from index.milvus.client import Milvus
+from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import Outbox, bring_up, delete, send_vectors, upsert
@@ -113,6 +113,7 @@ class CollectionBuild:
         self._plan = plan
         self._progress = progress
         self._only = only
+        self._in_doubt: list[NDArray[np.int64]] = []
         self._outbox = Outbox(index_dir)
         self._state = Outbox(index_dir, STATE_NAME)
         self._alias = collections.alias_of(index_dir.name)
@@ -210,6 +211,7 @@ class CollectionBuild:
         """Send the logos from a row on; answer what is to be found among all of them, and how many these are."""
         truth = self._sample(snapshot).usable().truth()
         done, to_send, logos, unusable = 0, snapshot.place_of(row), 0, 0
+        in_doubt = snapshot.place_of(row + LARGEST_MESSAGE // (4 * snapshot.dim))  # of the build that was killed
         for places, ids, vectors in snapshot.placed_blocks(self._milvus.connection.rows_a_message(snapshot.dim)):
             usable = usable_rows(vectors)
             unusable += int(np.count_nonzero(~usable))
@@ -222,7 +224,7 @@ class CollectionBuild:
                 continue
             last = int(places[-1])
             if last >= to_send:
-                self._send(collection.name, ids, vectors)
+                self._send(collection.name, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
                 if self._only is None:  # else the next build may take more, from the first row on
                     until = min(snapshot.row_after(last), moment.row)
                     self._state.write(collection.name, self._store.mark_at(moment, until))
@@ -241,7 +243,20 @@ class CollectionBuild:
         drawn = np.random.default_rng(self._plan.seed).permutation(wanted)[:_DRAWN]
         return Sample(drawn, self._store.vectors(drawn))
 
-    def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32], *, may_be_there: bool) -> None:
+        """Insert what is not there, and upsert what may be.
+
+        An upsert deletes first. That has Milvus rewrite its segments, and index them twice. But an insert that was not
+        answered may still come: those logos are upserted now, and again when it must have come.
+        """
+        if not may_be_there:
+            try:
+                send_vectors(self._milvus, name, ids, vectors, method="insert", seconds=_MESSAGE_SECONDS)
+            except EngineError as error:
+                logger.warning("%s", error)
+                self._in_doubt.append(ids)
+            else:
+                return
         self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))
 
     def _settle(self, collection: Collection, sent: int) -> None:
@@ -258,7 +273,7 @@ class CollectionBuild:
                 break
             if state != seen:
                 seen, since = state, time.monotonic()
-                logger.info("%s of %s logos are indexed", state["indexed_rows"], state["total_rows"])
+                logger.info("%s logos wait to be indexed", state["pending_index_rows"])
             elif time.monotonic() - since > patience:
                 raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
             time.sleep(_PAUSE_SECONDS)
@@ -284,17 +299,21 @@ class CollectionBuild:
                 time.sleep(_PAUSE_SECONDS)
 
     def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
-        """Send again what was sent and is not there."""
+        """Send again what was sent and is not there, or may be there twice."""
+        for ids in self._in_doubt:
+            self._upsert(collection.name, ids)
         held = self._patiently(lambda: self._count(collection.name))
         if held >= sent:
             return
         logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
         ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
-        absent = self._patiently(lambda: self._searched(collection, 1).absent(ids))
-        self._patiently(lambda: upsert(self._milvus, collection.name, absent, self._store))
+        self._upsert(collection.name, self._patiently(lambda: self._searched(collection, 1).absent(ids)))
         held = self._patiently(lambda: self._count(collection.name))
         if held < sent:
             raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
+
+    def _upsert(self, name: str, ids: NDArray[np.int64]) -> None:
+        self._patiently(lambda: upsert(self._milvus, name, ids, self._store))
 
     def _measure(self, collection: Collection, truth: Truth, logos: int) -> Recall | None:
         kind = IndexKind.of(collection.record.kind, logos)

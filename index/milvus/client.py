@@ -29,6 +29,10 @@ _GRPC = {
 }
 
 
+LARGEST_MESSAGE = 2**26
+"""Bytes that Milvus takes in one message, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Where Milvus is, and how it is talked to.

@@ -247,15 +247,17 @@ def send_vectors(
     logo_ids: NDArray[np.int64],
     vectors: NDArray[np.float32],
     *,
+    method: str = "upsert",
     seconds: float | None = None,
 ) -> int:
-    """Upsert `(n, dim)` vectors, which fit into one message, and answer `n`.
+    """Send `(n, dim)` vectors, which fit into one message, and answer `n`.
 
     Args:
         milvus: the connection.
         name: of the collection.
         logo_ids: (n,)
         vectors: (n, dim)
+        method: `upsert`, or `insert` for logos that are surely not there.
         seconds: that it may take; by default as long as an add may wait.
 
     Raises:
@@ -266,7 +268,7 @@ def send_vectors(
             {"logo_id": logo_id, "embedding": vector}
             for logo_id, vector in zip(logo_ids.tolist(), vectors, strict=True)
         ]
-        milvus.call("upsert", name, rows, seconds=seconds or milvus.connection.write_seconds)
+        milvus.call(method, name, rows, seconds=seconds or milvus.connection.write_seconds)
     return len(logo_ids)
 
 

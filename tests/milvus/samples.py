@@ -30,19 +30,19 @@ class CountedMilvus(Milvus):
 
     Attributes:
         calls: by the method's name.
-        upserted: the ids of the logos that were sent, those sent twice twice.
+        sent: the ids of the logos that were sent, those sent twice twice.
     """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.calls: Counter[str] = Counter()
-        self.upserted: list[int] = []
+        self.sent: list[int] = []
 
     def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
         answer = super().call(method, *args, seconds=seconds, **options)
         self.calls[method] += 1
-        if method == "upsert":
-            self.upserted += [row["logo_id"] for row in args[1]]
+        if method in ("insert", "upsert"):
+            self.sent += [row["logo_id"] for row in args[1]]
         return answer
 
 

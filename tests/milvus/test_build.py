@@ -24,6 +24,7 @@ from index.milvus import build as building
 from index.milvus import collections
 from index.milvus.build import STATE_NAME, CollectionBuild, CollectionPlan
 from index.milvus.collections import Collection, Record
+from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import Outbox
 from tests.embeddings.test_store import damage
 from tests.index.samples import some_logos
@@ -179,10 +180,10 @@ DEATHS = [
     (Death("create_collection", answered=False), 300),
     (Death("create_collection"), 300),
     (Death("alter_collection_properties", call=1), 300),
-    (Death("upsert", call=1, answered=False), 300),
-    (Death("upsert", call=5, answered=False), 220),
-    (Death("upsert", call=5), 220),  # it could not write down that it was sent
-    (Death("upsert", call=15), 20),
+    (Death("insert", call=1, answered=False), 300),
+    (Death("insert", call=5, answered=False), 220),
+    (Death("insert", call=5), 220),  # it could not write down that it was sent
+    (Death("insert", call=15), 20),
     (Death("flush"), 0),
     (Death("load_collection"), 0),
     (Death("search", call=3), 0),
@@ -204,7 +205,7 @@ def test_a_build_that_was_killed_goes_on_where_it_was(
 
     collection = build(client, store, index_dir)
 
-    assert len(client.upserted) == sent_again
+    assert len(client.sent) == sent_again
     assert_whole(client, store, index_dir, collection)
     assert names(client) == [*whole, collection.name]
 
@@ -220,13 +221,13 @@ def test_a_build_goes_on_with_a_store_that_changed_since(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
     changed(store)
 
     collection = build(client, store, index_dir)
 
     # 220 less 5, 4 at the end, and those that came again are sent once more to be sure of their vectors.
-    assert 215 <= len(client.upserted) < 240
+    assert 215 <= len(client.sent) < 240
     assert_whole(client, store, index_dir, collection)
 
 
@@ -235,7 +236,7 @@ def test_a_build_that_goes_on_misses_what_milvus_lost_although_as_many_were_dele
 ) -> None:
     """Those deleted since are still in the collection, and must not be counted for those that are not."""
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=10)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=10)))
     (left,) = names(client)
     client.call("delete", left, ids=IDS[:5], seconds=10)
     store.delete(IDS[50:60])
@@ -247,13 +248,13 @@ def test_a_build_of_a_store_that_was_compacted_since_begins_again(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
     changed(store)
     rewrite_store(store.path)
 
     collection = build(client, store, index_dir)
 
-    assert len(client.upserted) == 297
+    assert len(client.sent) == 297
     assert_whole(client, store, index_dir, collection)
     assert names(client) == [collection.name]
 
@@ -262,14 +263,14 @@ def test_a_build_that_was_killed_twice_goes_on_all_the_same(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
     store.delete([IDS[0], IDS[299]])
     executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
     store.append(*some_vectors([IDS[1], IDS[0], IDS[299], 9001]))
 
     collection = build(client, store, index_dir)
 
-    assert len(client.upserted) < 160
+    assert len(client.sent) < 160
     assert_whole(client, store, index_dir, collection)
 
 
@@ -278,11 +279,11 @@ def test_a_build_that_is_to_be_another_begins_again(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner, options: dict[str, Any]
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
 
     collection = build(client, store, index_dir, **options)
 
-    assert len(client.upserted) == 300
+    assert len(client.sent) == 300
     assert_whole(client, store, index_dir, collection)
     assert names(client) == [collection.name]
 
@@ -292,14 +293,14 @@ def test_a_build_that_cannot_know_how_far_it_came_begins_again(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner, content: str
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
     state = index_dir / STATE_NAME
     left = json.loads(state.read_text())
     state.write_text(content if content != "MARK" else json.dumps({**left, "mark": {**left["mark"], "row": -5}}))
 
     collection = build(client, store, index_dir)
 
-    assert len(client.upserted) == 300
+    assert len(client.sent) == 300
     assert_whole(client, store, index_dir, collection)
 
 
@@ -309,13 +310,13 @@ def test_what_a_build_left_is_not_gone_on_with_where_others_answer(
     """The services go on with the last whole one meanwhile."""
     client = milvus_at(lite, rows_a_message=ROWS)
     first = build(client, store, index_dir)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=5)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=5)))
     assert answering(client) == first.name
     assert held(client, first.name) == stored(store)
 
     second = build(client, store, index_dir)
 
-    assert len(client.upserted) == 300 + 220
+    assert len(client.sent) == 300 + 220
     assert_whole(client, store, index_dir, second)
     assert names(client) == [first.name, second.name]
 
@@ -345,7 +346,7 @@ def interrupted(server: MilvusServer, **options: Any) -> Interrupted:
 
 
 @pytest.mark.parametrize("compact", [False, True])
-@pytest.mark.parametrize("moment", [("upsert", 5), ("flush", 1), ("search", 1)])
+@pytest.mark.parametrize("moment", [("insert", 5), ("flush", 1), ("search", 1)])
 def test_what_changes_during_a_build_is_right_in_the_end(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, moment: tuple[str, int], compact: bool
 ) -> None:
@@ -390,14 +391,14 @@ def test_logos_that_milvus_lost_are_sent_again(
 
     assert_whole(client, store, index_dir, collection)
     assert "holds 280 of 300 logos: the others are sent again" in caplog.text
-    assert sorted(client.upserted[300:]) == sorted(IDS[40:60])
+    assert sorted(client.sent[300:]) == sorted(IDS[40:60])
 
 
 class Forgetful(CountedMilvus):
     """A connection on which one logo gets lost, each time."""
 
     def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
-        if method == "upsert":
+        if method in ("insert", "upsert"):
             args = args[0], [row for row in args[1] if row["logo_id"] != IDS[7]]
         return super().call(method, *args, seconds=seconds, **options)
 
@@ -435,12 +436,12 @@ def built_while(server: MilvusServer, moment: tuple[str, int], store: EmbeddingS
 def test_a_server_that_is_killed_is_waited_for(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collection = built_while(lite, ("upsert", 5), store, index_dir)
+    collection = built_while(lite, ("insert", 5), store, index_dir)
     assert_whole(milvus_at(lite), store, index_dir, collection)
     assert "tried again" in caplog.text
 
 
-@pytest.mark.parametrize("moment", [("upsert", 5), ("flush", 1)], ids=["while it is filled", "while it is indexed"])
+@pytest.mark.parametrize("moment", [("insert", 5), ("flush", 1)], ids=["while it is filled", "while it is indexed"])
 def test_a_real_server_that_is_killed_is_waited_for(
     standalone: StandaloneServer,
     store: EmbeddingStore,
@@ -455,17 +456,46 @@ def test_a_real_server_that_is_killed_is_waited_for(
 
 def test_patience_ends_and_the_next_build_goes_on(lite: LiteServer, store: EmbeddingStore, index_dir: Path) -> None:
     client = interrupted(lite)
-    client.happenings["upsert", 5] = lite.kill
+    client.happenings["insert", 5] = lite.kill
     with pytest.raises(EngineUnreachableError):
         build(client, store, index_dir, patience_seconds=0.2)
     lite.start()
-    sent = len(client.upserted)
+    sent = len(client.sent)
 
     collection = build(client, store, index_dir)
 
     assert sent == 100
-    assert len(client.upserted) == 300
+    assert len(client.sent) == 300
     assert_whole(client, store, index_dir, collection)
+
+
+class Unanswered(CountedMilvus):
+    """A connection on which an insert comes without an answer, and comes again late, behind the upserts."""
+
+    late: tuple[Any, ...] | None = None
+
+    def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
+        if method == "flush" and self.late:
+            super().call("insert", *self.late, seconds=seconds)
+        answer = super().call(method, *args, seconds=seconds, **options)
+        if method == "insert" and self.calls[method] == 3:
+            self.late = args
+            raise EngineUnreachableError("no answer in time")
+        return answer
+
+
+def test_an_insert_that_was_not_answered_leaves_no_logo_twice(
+    milvus: MilvusServer, store: EmbeddingStore, index_dir: Path
+) -> None:
+    """Milvus keeps all that is inserted: of 100 neighbours asked for, it then answers fewer."""
+    client = Unanswered(milvus_at(milvus, rows_a_message=ROWS).connection)
+
+    collection = build(client, store, index_dir)
+
+    assert client.calls["insert"] == 16  # of 15 messages
+    assert collection.record.items == 300
+    searched = MilvusSearchIndex(client, collection, store.vectors, 1)
+    assert len(searched.nearest_to_logo(IDS[0], 300).logo_ids) == 300
 
 
 class Refusing(CountedMilvus):
@@ -574,7 +604,7 @@ def test_only_some_logos_are_taken_and_those_stored_meanwhile(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path
 ) -> None:
     client = interrupted(lite)
-    client.happenings["upsert", 3] = lambda: store.append(*some_vectors([9001]))
+    client.happenings["insert", 3] = lambda: store.append(*some_vectors([9001]))
     collection = build(client, store, index_dir, only=np.array([*IDS[:50], 77_777]))
     assert set(held(client, collection.name)) == {*IDS[:50], 9001}
     assert (collection.record.items, collection.record.stored_rows) == (51, 300)
@@ -584,12 +614,12 @@ def test_a_build_of_some_logos_does_not_go_on_with_one_of_all(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=10)))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=10)))
     some = build(client, store, index_dir, only=np.array(IDS[:50]))
     assert set(held(client, some.name)) == set(IDS[:50])
 
     of_some = {"only": np.array(IDS[:50])}
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=2), of_some))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=2), of_some))
     assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 
@@ -598,7 +628,7 @@ def test_a_build_of_all_logos_takes_the_left_one_of_some_for_no_more_than_it_is(
 ) -> None:
     client = milvus_at(lite, rows_a_message=ROWS)
     of_some = {"only": np.array(IDS[::2])}
-    executing.execute(Doomed(client.connection, store.path, index_dir, Death("upsert", call=10), of_some))
+    executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=10), of_some))
     assert_whole(client, store, index_dir, build(client, store, index_dir))
     assert "are sent again" not in caplog.text
 

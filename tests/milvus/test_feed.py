@@ -73,9 +73,9 @@ class Service:
 
     def sent_again(self) -> list[int]:
         """Catch up, and answer what was sent."""
-        before = len(self.milvus.upserted)
+        before = len(self.milvus.sent)
         self.feed.catch_up()
-        return self.milvus.upserted[before:]
+        return self.milvus.sent[before:]
 
     def close(self) -> None:
         self.feed.close()
@@ -353,7 +353,7 @@ def test_before_the_first_build_there_is_nothing_to_send_to(lite: LiteServer, st
     service.add(NEW)
     service.delete(IDS[:1])
     service.feed.catch_up()
-    assert service.milvus.upserted == []
+    assert service.milvus.sent == []
     assert service.outbox.read() is None
     assert service.feed.waiting() == 52
     assert service.feed.feeds(service.catalog.get(None))
