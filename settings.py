@@ -258,7 +258,7 @@ class Settings:
     )
     milvus_build_seconds: float = _setting(
         "ANN_MILVUS_BUILD_SECONDS",
-        900.0,
+        3600.0,
         _seconds,
         "seconds",
         "How long `generate-index` waits for a Milvus that is away, or does not get on.",

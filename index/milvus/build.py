@@ -75,7 +75,7 @@ class CollectionPlan:
     keep: int = 2
     seed: int = 0
     resume: bool = True
-    patience_seconds: float = 900.0
+    patience_seconds: float = 3600.0
     grace_seconds: float = 10.0
 
 
@@ -264,18 +264,23 @@ class CollectionBuild:
         name, patience = collection.name, self._plan.patience_seconds
         logger.info("Milvus indexes %d logos", sent)
         self._patiently(lambda: self._milvus.call("flush", name, seconds=patience))
-        seen, since = None, time.monotonic()
+        seen, since, told = None, time.monotonic(), -_TELL_SECONDS
         while True:
             state = self._patiently(lambda: self._call("describe_index", name, "embedding"))
             if state["state"] == "Failed":
                 raise IndexBuildError(f"Milvus cannot index {name}: {state}")
             if state["state"] == "Finished" and not int(state["pending_index_rows"]):
                 break
+            now = time.monotonic()
             if state != seen:
-                seen, since = state, time.monotonic()
-                logger.info("%s logos wait to be indexed", state["pending_index_rows"])
-            elif time.monotonic() - since > patience:
+                seen, since, told = state, now, -_TELL_SECONDS
+            if now - since > patience:
                 raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
+            if now - told >= _TELL_SECONDS:
+                told = now
+                logger.info(
+                    "%s logos wait to be indexed, the same for %.0f s", state["pending_index_rows"], now - since
+                )
             time.sleep(_PAUSE_SECONDS)
         self._load(name)
 
