@@ -9,11 +9,14 @@ was put aside, say, it is one too low until the next index.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from embeddings.store import EmbeddingStore
-from index.milvus.feed import Feed
 from index.protocol import SearchIndex
+
+if TYPE_CHECKING:
+    from index.milvus.feed import Feed
 
 
 class WaitingLogos:

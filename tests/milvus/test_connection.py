@@ -184,6 +184,7 @@ from api.app import create_app
 app = create_app()
 print(falcon.testing.TestClient(app).simulate_get("/api/v1/ann/3?count=60").json["count"])
 app.parts.close()
+assert not [name for name in sys.modules if name.startswith("index.milvus")]
 """
     command = [sys.executable, "-c", program]
     served = subprocess.run(command, cwd=ROOT, env=environment(data_dir), capture_output=True, text=True, check=False)
