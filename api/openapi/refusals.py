@@ -42,7 +42,7 @@ def refusals(settings: Settings) -> Mapping[int, Answer]:
         415: "The body is not of the type that is taken.",
         431: "The head of the request is too large.",
         500: "The stored vector of the logo is damaged, or the log says more.",
-        503: "For now: too much is under way, an index's files are damaged, or the store cannot be used. Try again.",
+        503: "For now: too much is under way, the index cannot be served, or the store cannot be used. Try again.",
         507: "The store is full.",
     }
     return {status: _refusal(text, retry if status == 503 else {}) for status, text in told.items()}
