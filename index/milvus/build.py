@@ -170,15 +170,13 @@ class CollectionBuild:
         if known is not None and left is not None:
             sent = StoreMark.of_json(known[1])
             same = left.record == record and left.dim == self._store.dim
-            resume = self._plan.resume and self._only is None  # it may hold others
+            resume = self._plan.resume and same and self._only is None  # it may hold others
             changes = self._store.since(known[1])
-            if resume and same and sent is not None and not changes.complete:
+            if resume and sent is not None and sent.row and not changes.complete:
                 logger.info("going on with the collection %s, which a build left", left.name)
-                # Now, for what it holds is counted before the last delta, and must be what is sent.
-                self._patiently(lambda: delete(self._milvus, left.name, changes.deleted))
-                self._patiently(
-                    lambda: upsert(self._milvus, left.name, np.array(changes.readded, np.int64), self._store)
-                )
+                # Now, for what it holds is counted before the last delta, and what came again is inserted once more.
+                gone = [*changes.deleted, *changes.readded]
+                self._patiently(lambda: delete(self._milvus, left.name, gone))
                 return left, moment, sent.row
             self._patiently(lambda: self._call("drop_collection", left.name))
         name = self._patiently(self._new_name)
@@ -225,7 +223,7 @@ class CollectionBuild:
             last = int(places[-1])
             if last >= to_send:
                 self._send(collection.name, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
-                if self._only is None:  # else the next build may take more, from the first row on
+                if self._only is None:  # else the next build, which may take more, begins again
                     until = min(snapshot.row_after(last), moment.row)
                     self._state.write(collection.name, self._store.mark_at(moment, until))
             self._progress(last + 1 - done)

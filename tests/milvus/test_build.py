@@ -244,6 +244,33 @@ def test_a_build_that_goes_on_misses_what_milvus_lost_although_as_many_were_dele
     assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 
+@pytest.mark.parametrize(
+    ("death", "options", "change"),
+    [
+        (Death("insert", call=1), {}, lambda store: None),
+        (Death("insert", call=10), {"only": np.array(IDS[::2])}, lambda store: None),
+        (Death("insert", call=5), {}, lambda store: (store.delete(IDS[:3]), store.append(*some_vectors(IDS[:3])))),
+    ],
+    ids=["before it noted any", "of some", "some came again"],
+)
+def test_nothing_is_inserted_twice(
+    standalone: StandaloneServer,
+    store: EmbeddingStore,
+    index_dir: Path,
+    executing: Executioner,
+    monkeypatch: pytest.MonkeyPatch,
+    death: Death,
+    options: dict[str, Any],
+    change: Callable[[EmbeddingStore], object],
+) -> None:
+    """Milvus itself keeps both."""
+    monkeypatch.setattr(building, "LARGEST_MESSAGE", ROWS * 4 * DIM)  # beyond which a build that goes on inserts
+    client = milvus_at(standalone, rows_a_message=ROWS)
+    executing.execute(Doomed(client.connection, store.path, index_dir, death, options))
+    change(store)
+    assert_whole(client, store, index_dir, build(client, store, index_dir))
+
+
 def test_a_build_of_a_store_that_was_compacted_since_begins_again(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, executing: Executioner
 ) -> None:
