@@ -51,6 +51,7 @@ _PAUSE_SECONDS = 1.0
 _REFUSAL_SECONDS = 60.0  # of a Milvus that answers, but refuses, as one does that is just starting
 _MESSAGE_SECONDS = 60.0  # that taking in one may take
 _TELL_SECONDS = 60.0  # between two lines of the log that say the same
+_IDS_AT_ONCE = 65_536
 _DRAWN = 4 * QUERIES  # logos that recall is measured on some of
 
 
@@ -306,10 +307,15 @@ class CollectionBuild:
         for ids in self._in_doubt:
             self._upsert(collection.name, ids)
         held = self._patiently(lambda: self._count(collection.name))
+        ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
+        if held > sent:  # pymilvus inserts again, and says nothing, where a connection broke before the answer
+            logger.warning("%s holds %d logos instead of %d: all are sent again", collection.name, held, sent)
+            for first in range(0, len(ids), _IDS_AT_ONCE):
+                self._upsert(collection.name, ids[first : first + _IDS_AT_ONCE])
+            held = self._patiently(lambda: self._count(collection.name))
         if held >= sent:
             return
         logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
-        ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
         self._upsert(collection.name, self._patiently(lambda: self._searched(collection, 1).absent(ids)))
         held = self._patiently(lambda: self._count(collection.name))
         if held < sent:

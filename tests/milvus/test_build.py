@@ -25,7 +25,7 @@ from index.milvus import collections
 from index.milvus.build import STATE_NAME, CollectionBuild, CollectionPlan
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.feed import Outbox
+from index.milvus.feed import Outbox, send_vectors
 from tests.embeddings.test_store import damage
 from tests.index.samples import some_logos
 from tests.milvus.killed_build import Death, Doomed, Executioner, executioner
@@ -268,6 +268,17 @@ def test_nothing_is_inserted_twice(
     client = milvus_at(standalone, rows_a_message=ROWS)
     executing.execute(Doomed(client.connection, store.path, index_dir, death, options))
     change(store)
+    assert_whole(client, store, index_dir, build(client, store, index_dir))
+
+
+def test_a_logo_that_is_there_twice_all_the_same_is_there_once_in_the_end(
+    standalone: StandaloneServer, store: EmbeddingStore, index_dir: Path
+) -> None:
+    """pymilvus itself inserts a message again if the connection broke before the answer."""
+    client = interrupted(standalone)
+    client.happenings["insert", 3] = lambda: send_vectors(
+        client, names(client)[0], LOGOS[0][:20], LOGOS[1][:20], method="insert"
+    )
     assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 
