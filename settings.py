@@ -246,7 +246,7 @@ class Settings:
         10.0,
         _seconds,
         "seconds",
-        "The longest that a query may take in Milvus; then it is told 503, and so are all others until Milvus answers.",
+        "The longest that a query may take in Milvus, a batch in all; then it is told 503.",
     )
     milvus_write_seconds: float = _setting(
         "ANN_MILVUS_WRITE_SECONDS",
@@ -269,6 +269,13 @@ class Settings:
         _milvus_kind,
         ", ".join(MILVUS_KINDS),
         "The type of index that Milvus builds; auto: FLAT below 10,000 logos, else HNSW.",
+    )
+    milvus_feed: bool = _setting(
+        "ANN_MILVUS_FEED",
+        True,
+        _switch,
+        "true or false",
+        "Send what is stored and deleted here to Milvus. Off for a service that only reads, with a copy of a store.",
     )
     milvus_replicas: int = _setting(
         "ANN_MILVUS_REPLICAS", 1, _whole(1, 1024), "a whole number", "In how many query nodes each logo is in memory."

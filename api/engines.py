@@ -80,7 +80,9 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
         was_served=lambda: outbox.read() is not None,
         on_load=on_load,
     )
-    return Engine(catalog, Feed(store, catalog, milvus, outbox, seconds=settings.reload_seconds))
+    return Engine(
+        catalog, Feed(store, catalog, milvus, outbox, seconds=settings.reload_seconds, sends=settings.milvus_feed)
+    )
 
 
 def check_engine(settings: Settings) -> None:

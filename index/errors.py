@@ -4,7 +4,8 @@ SearchError
 ├── UnknownIndexError      no index has the name asked for
 ├── IndexUnavailableError  the index exists, but cannot be served for now
 │   └── EngineError            Milvus refused a call
-│       └── EngineUnreachableError  it did not answer, or not in time
+│       └── EngineUnreachableError  it did not answer
+│           └── EngineTimeoutError  it did not answer in time
 ├── IndexDamagedError      the files of an index are missing, broken, or do not belong together
 ├── IndexBuildError        an index cannot be built from what was given
 │   └── BuildInProgressError   another build of this index is under way
@@ -44,7 +45,11 @@ class EngineError(IndexUnavailableError):
 
 
 class EngineUnreachableError(EngineError):
-    """Milvus did not answer, or not in time."""
+    """Milvus did not answer."""
+
+
+class EngineTimeoutError(EngineUnreachableError):
+    """Milvus did not answer in time."""
 
 
 class IndexDamagedError(SearchError):

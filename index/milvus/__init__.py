@@ -7,6 +7,8 @@
     catalog      the collections that answer, looked up again and again
     feed         sends stored logos that the engine does not hold
     build        a new collection from a snapshot of the store
+    patience     waits for a Milvus that is away, or takes its time
+    retirement   releases and drops what answered before
 
 The store stays the source of truth: a collection can be made again from it at any time.
 """

@@ -15,12 +15,11 @@ A Milvus that goes away in between is waited for.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,28 +28,25 @@ from embeddings.changes import StoreMark
 from embeddings.snapshot import Snapshot
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
-from index.errors import EngineError, EngineUnreachableError, IndexBuildError, IndexDamagedError
+from index.errors import EngineError, IndexBuildError, IndexDamagedError
 from index.milvus import collections
 from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import Outbox, bring_up, delete, send_vectors, upsert
 from index.milvus.kinds import IndexKind
+from index.milvus.patience import PatientMilvus
+from index.milvus.retirement import retire
 from index.recall import QUERIES, Recall, Truth, tune
 from index.sample import Sample
 from index.vectors import MAX_LENGTH, usable_rows
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 STATE_NAME = "milvus-build.json"
 
 _LOCK_NAME = ".generate.lock"
-_PAUSE_SECONDS = 1.0
-_REFUSAL_SECONDS = 60.0  # of a Milvus that answers, but refuses, as one does that is just starting
 _MESSAGE_SECONDS = 60.0  # that taking in one may take
-_TELL_SECONDS = 60.0  # between two lines of the log that say the same
 _IDS_AT_ONCE = 65_536
 _DRAWN = 4 * QUERIES  # logos that recall is measured on some of
 
@@ -109,6 +105,7 @@ class CollectionBuild:
         self.before: Collection | None = None
         self.damaged = 0
         self._milvus = milvus
+        self._patient = PatientMilvus(milvus, plan.patience_seconds)
         self._store = store
         self._index_dir = index_dir
         self._plan = plan
@@ -132,18 +129,21 @@ class CollectionBuild:
         """
         self._index_dir.mkdir(parents=True, exist_ok=True)
         with build_lock(self._index_dir / _LOCK_NAME, wait=wait):
-            self.before = self._patiently(self._current)
+            self.before = self._patient.wait_for(self._current)
             moment = self._store.mark()  # before the snapshot: what lies between is in it, and is looked at again
             snapshot = self._store.snapshot()
             collection, moment, row = self._begun(moment, len(snapshot))
             truth, sent = self._fill(collection, snapshot, moment, row)
-            self._settle(collection, sent)
+            logger.info("Milvus indexes %d logos", sent)
+            self._patient.seal_and_index(collection.name)
+            self._patient.load(collection.name, self._plan.replicas)
             self._complete(collection, snapshot, sent)
             recall = self._measure(collection, truth, sent)
             record = replace(collection.record, recall=recall, stored_rows=len(snapshot))
             collection = self._switch(replace(collection, record=record), moment)
             self._state.forget()
-            self._retire(collection.name, None if self.before is None else self.before.name)
+            before = None if self.before is None else self.before.name
+            retire(self._milvus, collection, before, keep=self._plan.keep, grace_seconds=self._plan.grace_seconds)
         self.damaged = snapshot.damaged
         return collection
 
@@ -167,7 +167,7 @@ class CollectionBuild:
         kind = IndexKind.of(self._plan.kind, logos)
         record = Record(self._index_dir.name, self._store.stamp.name, self._store.stamp.digest, kind.name)
         known = self._state.read()
-        left = None if known is None else self._patiently(lambda: self._left(known[0]))
+        left = None if known is None else self._patient.wait_for(lambda: self._left(known[0]))
         if known is not None and left is not None:
             sent = StoreMark.of_json(known[1])
             same = left.record == record and left.dim == self._store.dim
@@ -177,12 +177,12 @@ class CollectionBuild:
                 logger.info("going on with the collection %s, which a build left", left.name)
                 # Now, for what it holds is counted before the last delta, and what came again is inserted once more.
                 gone = [*changes.deleted, *changes.readded]
-                self._patiently(lambda: delete(self._milvus, left.name, gone))
+                self._patient.wait_for(lambda: delete(self._milvus, left.name, gone))
                 return left, moment, sent.row
-            self._patiently(lambda: self._call("drop_collection", left.name))
-        name = self._patiently(self._new_name)
+            self._patient.call("drop_collection", left.name)
+        name = self._patient.wait_for(self._new_name)
         self._state.write(name, replace(moment, row=0, last_slot=0))
-        self._patiently(lambda: self._create(name, record, kind))
+        self._patient.wait_for(lambda: self._create(name, record, kind))
         logger.info("filling the collection %s, of type %s", name, kind.name)
         return Collection(name, self._store.dim, record), moment, 0
 
@@ -197,12 +197,12 @@ class CollectionBuild:
     def _new_name(self) -> str:
         taken = collections.collections_of(self._milvus, self._index_dir.name)
         while (name := collections.new_name(self._index_dir.name)) in taken:
-            time.sleep(_PAUSE_SECONDS)
+            self._patient.pause()
         return name
 
     def _create(self, name: str, record: Record, kind: IndexKind) -> None:
-        if self._call("has_collection", name):  # a try made it, and was not answered
-            self._call("drop_collection", name)
+        if self._ask("has_collection", name):  # a try made it, and was not answered
+            self._ask("drop_collection", name)
         dim, shards = self._store.dim, self._plan.shards
         collections.create(self._milvus, name, dim=dim, record=record, params=kind.params, shards=shards)
 
@@ -256,77 +256,33 @@ class CollectionBuild:
                 self._in_doubt.append(ids)
             else:
                 return
-        self._patiently(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))
-
-    def _settle(self, collection: Collection, sent: int) -> None:
-        """Have Milvus seal and index what it was sent, and load it."""
-        name, patience = collection.name, self._plan.patience_seconds
-        logger.info("Milvus indexes %d logos", sent)
-        self._patiently(lambda: self._milvus.call("flush", name, seconds=patience))
-        seen, since, told = None, time.monotonic(), -_TELL_SECONDS
-        while True:
-            state = self._patiently(lambda: self._call("describe_index", name, "embedding"))
-            if state["state"] == "Failed":
-                raise IndexBuildError(f"Milvus cannot index {name}: {state}")
-            if state["state"] == "Finished" and not int(state["pending_index_rows"]):
-                break
-            now = time.monotonic()
-            if state != seen:
-                seen, since, told = state, now, -_TELL_SECONDS
-            if now - since > patience:
-                raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
-            if now - told >= _TELL_SECONDS:
-                told = now
-                logger.info(
-                    "%s logos wait to be indexed, the same for %.0f s", state["pending_index_rows"], now - since
-                )
-            time.sleep(_PAUSE_SECONDS)
-        self._load(name)
-
-    def _load(self, name: str) -> None:
-        """Have Milvus read it into memory, however long that takes, as long as it gets on."""
-        options: dict[str, Any] = {"replica_number": self._plan.replicas, "_async": True}
-        seconds = self._milvus.connection.query_seconds
-        state, seen, since = "NotLoad", None, time.monotonic()
-        while state != "Loaded":
-            if state == "NotLoad":  # or not any more, after a restart
-                self._patiently(lambda: self._milvus.call("load_collection", name, seconds=seconds, **options))
-            look = self._patiently(lambda: self._call("get_load_state", name))
-            state = look["state"].name
-            if look != seen:
-                seen, since = look, time.monotonic()
-                if state != "Loaded":
-                    logger.info("%s %% of %s are in memory", look.get("progress", 0), name)
-            elif time.monotonic() - since > self._plan.patience_seconds:
-                raise IndexBuildError(f"Milvus does not get on with reading {name} into memory: {look}")
-            else:
-                time.sleep(_PAUSE_SECONDS)
+        self._patient.wait_for(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))
 
     def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
         """Send again what was sent and is not there, or may be there twice."""
         for ids in self._in_doubt:
             self._upsert(collection.name, ids)
-        held = self._patiently(lambda: self._count(collection.name))
+        held = self._patient.count(collection.name)
         ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
         if held > sent:  # pymilvus inserts again, and says nothing, where a connection broke before the answer
             logger.warning("%s holds %d logos instead of %d: all are sent again", collection.name, held, sent)
             for first in range(0, len(ids), _IDS_AT_ONCE):
                 self._upsert(collection.name, ids[first : first + _IDS_AT_ONCE])
-            held = self._patiently(lambda: self._count(collection.name))
+            held = self._patient.count(collection.name)
         if held >= sent:
             return
         logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
-        self._upsert(collection.name, self._patiently(lambda: self._searched(collection, 1).absent(ids)))
-        held = self._patiently(lambda: self._count(collection.name))
+        self._upsert(collection.name, self._patient.wait_for(lambda: self._searched(collection, 1).absent(ids)))
+        held = self._patient.count(collection.name)
         if held < sent:
             raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
 
     def _upsert(self, name: str, ids: NDArray[np.int64]) -> None:
-        self._patiently(lambda: upsert(self._milvus, name, ids, self._store))
+        self._patient.wait_for(lambda: upsert(self._milvus, name, ids, self._store))
 
     def _measure(self, collection: Collection, truth: Truth, logos: int) -> Recall | None:
         kind = IndexKind.of(collection.record.kind, logos)
-        return self._patiently(
+        return self._patient.wait_for(
             lambda: tune(truth, lambda effort: self._searched(collection, effort), kind.least, kind.most)
         )
 
@@ -335,11 +291,11 @@ class CollectionBuild:
         self._bring_up(collection, moment)  # most of it before anybody has to wait
         with self._outbox.turn(wait=True):
             mark = self._bring_up(collection, moment)
-            held = self._patiently(lambda: self._count(collection.name))
+            held = self._patient.count(collection.name)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             record = replace(collection.record, items=held, built_at=now)
-            self._patiently(lambda: collections.write_record(self._milvus, collection.name, record))
-            self._patiently(lambda: self._point(collection.name))
+            self._patient.wait_for(lambda: collections.write_record(self._milvus, collection.name, record))
+            self._patient.wait_for(lambda: self._point(collection.name))
             self._outbox.write(collection.name, mark)
         logger.info("the alias %s stands for %s, with %d logos", self._alias, collection.name, held)
         return replace(collection, record=record)
@@ -349,61 +305,16 @@ class CollectionBuild:
         if changes.complete and self._only is not None:  # the store was rewritten: nothing says what is new
             changes = replace(changes, added=changes.added[:0])
         index = self._searched(collection, 1)
-        self._patiently(lambda: bring_up(self._milvus, index, changes, self._store))
+        self._patient.wait_for(lambda: bring_up(self._milvus, index, changes, self._store))
         return changes.mark
 
     def _point(self, name: str) -> None:
         known = collections.aliased(self._milvus, self._alias)
         if known != name:
-            self._call("create_alias" if known is None else "alter_alias", name, self._alias)
-
-    def _retire(self, name: str, before: str | None) -> None:
-        """Release what answered before, and drop what is older still; the build went well, whatever happens."""
-        try:
-            older = [other for other in collections.collections_of(self._milvus, self._index_dir.name) if other != name]
-            whole = sorted(filter(self._is_whole, older), key=lambda other: (other == before, other))
-            kept = whole[max(0, len(whole) - self._plan.keep + 1) :]
-            if whole:
-                time.sleep(self._plan.grace_seconds)
-            for other in whole:
-                self._call("release_collection" if other in kept else "drop_collection", other)
-        except EngineError as error:
-            logger.warning("older collections of %s stay: %s", self._index_dir.name, error)
-
-    def _is_whole(self, name: str) -> bool:
-        try:
-            found = collections.describe(self._milvus, name)
-        except IndexDamagedError:
-            found = None
-        if found is not None and found.record.items:
-            return True
-        logger.warning("the collection %s is half filled: drop it if no other machine is building it", name)
-        return False
+            self._ask("create_alias" if known is None else "alter_alias", name, self._alias)
 
     def _searched(self, collection: Collection, effort: int) -> MilvusSearchIndex:
         return MilvusSearchIndex(self._milvus, collection, self._store.vectors, effort)
 
-    def _count(self, name: str) -> int:
-        seconds = self._milvus.connection.query_seconds
-        return collections.count(self._milvus, name, seconds=seconds, strong=True)
-
-    def _call(self, method: str, *args: object) -> Any:
+    def _ask(self, method: str, *args: object) -> Any:
         return self._milvus.call(method, *args, seconds=self._milvus.connection.query_seconds)
-
-    def _patiently(self, act: Callable[[], T]) -> T:
-        """Do something with Milvus, again and again as long as it is away."""
-        began, told = time.monotonic(), -_TELL_SECONDS
-        while True:
-            try:
-                return act()
-            except EngineError as error:
-                limit = self._plan.patience_seconds
-                if not isinstance(error, EngineUnreachableError):
-                    limit = min(limit, _REFUSAL_SECONDS)
-                waited = time.monotonic() - began
-                if waited > limit:
-                    raise
-                if waited - told >= _TELL_SECONDS:
-                    logger.warning("%s; tried again for %.0f s more", error, limit - waited)
-                    told = waited
-            time.sleep(_PAUSE_SECONDS)

@@ -1,7 +1,8 @@
 """The collections that a service answers from: each alias `logos_*`, and the collection that it stands for.
 
-A thread looks at them every few seconds, and is the fuse as well: once a call went unanswered, everybody is told so at
-once, and no more threads wait for an engine that is gone, until a look is answered.
+A thread looks at them every few seconds, and is the fuse as well: once a look, or a connection, went unanswered,
+everybody is told so at once, and no more threads wait for an engine that is gone, until a look is answered. A query
+that takes too long, as a large batch may, is only reason for another look.
 
 A collection is served once its build finished, if it holds vectors like the store's, and is in memory. One that the
 engine is still reading, after its restart, say, is not served until it is.
@@ -19,6 +20,7 @@ import numpy as np
 
 from index.errors import (
     EngineError,
+    EngineTimeoutError,
     EngineUnreachableError,
     IndexDamagedError,
     IndexUnavailableError,
@@ -185,10 +187,11 @@ class MilvusCatalog:
                 logger.exception("looking at Milvus failed; the next look is in %g s", self._reload_seconds)
 
     def _blow(self, error: EngineUnreachableError) -> None:
-        """Have nobody else wait for what did not answer, and look at it at once."""
+        """Look at once at what did not answer; have nobody else wait for it, unless it may just be slow."""
         if self._down is None:
-            logger.error("%s", error)
-            self._down = str(error)
+            if not isinstance(error, EngineTimeoutError):
+                logger.error("%s", error)
+                self._down = str(error)
             self._wake.set()  # but not by a look that fails: the next would follow without a pause
 
     def _status(self, served: Served) -> IndexStatus:
@@ -232,7 +235,7 @@ class MilvusCatalog:
             return self._checked(self._index(collection), None)
         except EngineUnreachableError:
             raise
-        except (IndexDamagedError, EngineError) as error:
+        except (IndexDamagedError, IndexUnavailableError) as error:
             return self._refused(index_name, str(error))
 
     def _described(self, name: str) -> Collection:
@@ -266,7 +269,7 @@ class MilvusCatalog:
             self._milvus.call("load_collection", name, seconds=seconds, replica_number=self._replicas, _async=True)
             state = self._milvus.call("get_load_state", name, seconds=seconds)
         if state["state"].name != "Loaded":
-            raise IndexDamagedError(f"Milvus is reading the collection {name}: {state.get('progress', 0)} %")
+            raise IndexUnavailableError(f"Milvus is reading the collection {name} into memory")
         index.items = collections.count(self._milvus, name, seconds=self._milvus.connection.query_seconds)
         if index.items + self._deleted() < LEAST_HELD * record.items:
             raise IndexDamagedError(

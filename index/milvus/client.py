@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index.errors import EngineError, EngineUnreachableError
+from index.errors import EngineError, EngineTimeoutError, EngineUnreachableError
 
 _CONNECTION_FAILED = 2  # pymilvus' code of a server that does not answer, or that refuses to be talked to
 _MESSAGE = 300  # characters of an error that are kept: some of the server's quote whole stacks
@@ -86,7 +86,8 @@ class Milvus:
         """Call a method of `pymilvus.MilvusClient`.
 
         Raises:
-            EngineUnreachableError: the server did not answer in time, or not at all.
+            EngineTimeoutError: the server did not answer in time.
+            EngineUnreachableError: it did not answer.
             EngineError: it refused.
         """
         pymilvus = _imported()
@@ -155,10 +156,12 @@ class Milvus:
         import grpc
 
         if isinstance(error, grpc.FutureTimeoutError):
-            return EngineUnreachableError(f"Milvus at {self.connection.uri}: {method}: no answer in time")
+            return EngineTimeoutError(f"Milvus at {self.connection.uri}: {method}: no answer in time")
         if isinstance(error, grpc.RpcError):
             code, says = getattr(error, "code", lambda: None)(), getattr(error, "details", lambda: "")()
             kind = EngineError if code in _refusals() else EngineUnreachableError
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                kind = EngineTimeoutError
             return kind(f"Milvus at {self.connection.uri}: {method}: {says or code}"[:_MESSAGE])
         code = getattr(error, "code", None)
         if code == _CONNECTION_FAILED and isinstance(error.__cause__, grpc.RpcError):

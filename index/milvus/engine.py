@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import EngineUnreachableError
+from index.errors import EngineTimeoutError
 from index.logo_ids import MAX_LOGO_ID
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection
@@ -198,7 +198,7 @@ class MilvusSearchIndex:
     def _call(self, method: str, *, deadline: float, **options: Any) -> Any:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise EngineUnreachableError(
+            raise EngineTimeoutError(
                 f"Milvus at {self._milvus.connection.uri} took longer than {self._milvus.connection.query_seconds:g} s"
             )
         return self._milvus.call(method, self.collection.name, seconds=left, **options)

@@ -106,16 +106,25 @@ class Feed:
         milvus: the connection.
         outbox: of the default index.
         seconds: between two looks of its thread.
+        sends: whether anything is sent at all; a service that only reads is not to.
     """
 
     def __init__(
-        self, store: EmbeddingStore, catalog: MilvusCatalog, milvus: Milvus, outbox: Outbox, *, seconds: float
+        self,
+        store: EmbeddingStore,
+        catalog: MilvusCatalog,
+        milvus: Milvus,
+        outbox: Outbox,
+        *,
+        seconds: float,
+        sends: bool = True,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._milvus = milvus
         self._outbox = outbox
         self._seconds = seconds
+        self._sends = sends
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="milvus-feed", daemon=True)
 
@@ -167,11 +176,12 @@ class Feed:
 
     def feeds(self, index: object) -> bool:
         """Say whether it keeps an index in step."""
-        return index is self._catalog.get(None)
+        return self._sends and index is self._catalog.get(None)
 
     def start(self) -> None:
         """Catch up every few seconds from now on, in a thread of its own."""
-        self._thread.start()
+        if self._sends:
+            self._thread.start()
 
     def close(self) -> None:
         """End the thread; what was not sent is sent by the next process."""
@@ -194,8 +204,9 @@ class Feed:
                 logger.exception("sending stored logos to Milvus failed; the next try is in %g s", self._seconds)
 
     def _index(self) -> MilvusSearchIndex | None:
-        index = self._catalog.get(None)
-        return index if isinstance(index, MilvusSearchIndex) else None  # the index that was never built
+        """Return what is to be kept in step, if anything is: the index may never have been built."""
+        index = self._catalog.get(None) if self._sends else None
+        return index if isinstance(index, MilvusSearchIndex) else None
 
     def _send(self, name: str, logo_ids: NDArray[np.int64]) -> None:
         deadline = time.monotonic() + self._milvus.connection.write_seconds

@@ -15,7 +15,7 @@ from typing import Any
 
 import index.sample
 from embeddings.store import EmbeddingStore
-from index.milvus import build as building
+from index.milvus import patience
 from index.milvus.client import Connection, Milvus, _imported
 from tests.milvus.samples import build
 
@@ -102,7 +102,7 @@ def executioner() -> Iterator[Executioner]:
 
 def _obey(orders: Pipe) -> None:
     _imported()
-    building._PAUSE_SECONDS = 0.05
+    patience._PAUSE_SECONDS = 0.05
     setattr(index.sample, "QUERIES", 10)  # noqa: B010 - it is another module's
     with suppress(EOFError):
         while True:

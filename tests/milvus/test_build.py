@@ -21,7 +21,7 @@ from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.errors import BuildInProgressError, EngineError, EngineUnreachableError, IndexBuildError
 from index.milvus import build as building
-from index.milvus import collections
+from index.milvus import collections, patience
 from index.milvus.build import STATE_NAME, CollectionBuild, CollectionPlan
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
@@ -51,7 +51,7 @@ ROWS = 20  # a message: fifteen of them in all
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(index.sample, "QUERIES", 10)
 
 

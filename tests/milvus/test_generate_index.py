@@ -19,8 +19,7 @@ from commands.shell import BUSY
 from embeddings.store import EmbeddingStore
 from index.build_lock import build_lock
 from index.map_file import MAP_NAME, read_map
-from index.milvus import build as building
-from index.milvus import collections
+from index.milvus import collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
 from settings import Settings
@@ -43,7 +42,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     for name, value in settings.items():
         monkeypatch.setenv(f"ANN_{name}", value)
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
-    monkeypatch.setattr(building, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(index.sample, "QUERIES", 5)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 

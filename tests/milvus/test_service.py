@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,24 @@ def test_a_reader_answers_for_logos_that_it_does_not_store(
     vector = {"embedding": VECTORS[50].tolist(), "count": 3}
     answers = [client.simulate_post(f"{A}/from_embedding", json=vector).json for client in (reader, writer)]
     assert answers[0] == answers[1]
+
+
+def test_a_reader_with_a_copy_of_the_store_sends_nothing_where_it_is_told_so(
+    lite: LiteServer, serve: Serve, open_app: OpenApp, data_dir: Path, tmp_path: Path, photos: PhotoServer
+) -> None:
+    """It would send again what the writer has deleted since."""
+    writer = serve(lite, allow_delete=True)
+    shutil.copytree(data_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("milvus.json"))
+    assert writer.simulate_delete(f"{A}/{INDEXED[3]}").status_code == 200
+    reader = open_app(lite, data_dir=tmp_path / "copy", milvus_feed=False)
+    client = Client(reader)
+    assert add(client, photos.url("/1.jpg"), 900).json == {"added": 1}
+    assert reader.parts.engine.feed is not None
+    reader.parts.engine.feed.catch_up()
+    for at in (client, writer):
+        assert not {900, INDEXED[3]} & set(ids(get(at, f"/{INDEXED[0]}?count=60")))
+    status = get(client, "/status").json
+    assert (status["logos_stored"], status["logos_indexed"]) == (61, 39)
 
 
 def test_count_and_stored_ask_milvus_nothing(
