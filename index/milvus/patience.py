@@ -88,8 +88,9 @@ class PatientMilvus:
             if now - since > self._patience_seconds:
                 raise IndexBuildError(f"Milvus does not get on with indexing {name}: {state}")
             if now - told >= _TELL_SECONDS:
-                told, rows = now, state["pending_index_rows"]
-                logger.info("%s logos wait to be indexed, the same for %.0f s", rows, now - since)
+                told = now
+                so_long = f", as they did {now - since:.0f} s ago" if now > since else ""
+                logger.info("%s logos wait to be indexed%s", state["pending_index_rows"], so_long)
             self.pause()
 
     def load(self, name: str, replicas: int) -> None:
