@@ -42,7 +42,7 @@ run: $(VENV)/.run ## Install what is needed and start the service on port 5501
 	$(BIN)/gunicorn --config gunicorn_conf.py
 
 test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES, and measure its coverage
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist worksteal --cov --cov-report=term
 
 torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, spoilt files
 	failed=; for test in kills processes power-loss fuzz-store fuzz-images fuzz-index; do \

@@ -106,6 +106,7 @@ class MilvusCatalog:
         self._served: dict[str, Served] = {default: Served(IndexStatus(default))}
         self._down: str | None = None
         self._looking = threading.Lock()
+        self._giving_up = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._watcher = threading.Thread(target=self._watch, name="milvus-watcher", daemon=True)
@@ -153,10 +154,7 @@ class MilvusCatalog:
             try:
                 served = self._look()
             except EngineError as error:
-                news = str(error) != self._down and not isinstance(error, EngineUnreachableError)
-                if self._down is None or news:
-                    logger.error("%s", error)  # noqa: TRY400 - it says all
-                self._down = str(error)
+                self._give_up(error, news=not isinstance(error, EngineUnreachableError))
                 return
             self._served = served
             if self._down is not None:
@@ -190,9 +188,15 @@ class MilvusCatalog:
         """Look at once at what did not answer; have nobody else wait for it, unless it may just be slow."""
         if self._down is None:
             if not isinstance(error, EngineTimeoutError):
-                logger.error("%s", error)
-                self._down = str(error)
+                self._give_up(error, news=False)
             self._wake.set()  # but not by a look that fails: the next would follow without a pause
+
+    def _give_up(self, error: EngineError, *, news: bool) -> None:
+        """Refuse all queries for now; say so once, and again only where another reason is news."""
+        with self._giving_up:
+            before, self._down = self._down, str(error)
+        if before is None or (news and before != str(error)):
+            logger.error("%s", error)
 
     def _status(self, served: Served) -> IndexStatus:
         return served.status if self._down is None else replace(served.status, error=self._down)

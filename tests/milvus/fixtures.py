@@ -17,8 +17,6 @@ from tests.milvus.lite import LiteServer
 from tests.milvus.server import MilvusServer
 from tests.milvus.standalone import StandaloneServer, unpack
 
-NAMES = frozenset({"lite", "milvus", "milvus_binaries", "standalone"})
-
 
 @pytest.fixture(scope="session")
 def milvus_binaries(request: pytest.FixtureRequest) -> Path:
