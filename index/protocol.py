@@ -80,10 +80,7 @@ class SearchIndex(Protocol):
         """
 
     def random_logo(self) -> int | None:
-        """Answer the id of any logo; `None` if the index is empty.
-
-        It is indexed, as far as that can be told without asking an engine elsewhere.
-        """
+        """Answer the id of any indexed logo; `None` if the index is empty."""
 
 
 class Catalog(Protocol):

@@ -29,8 +29,9 @@ MOST_NEIGHBOURS = 16_384
 """What Milvus answers to one query, at most."""
 
 _IDS_A_MESSAGE = 8_192
-_VECTORS_A_QUERY = 32
-_DRAWN = 1_000  # logos that a random one is drawn from, where the store has none
+_VECTORS_A_QUERY = 32  # Milvus Lite takes memory for all distances at once, and a server a share of a second
+_STORED_DRAWN = 16  # stored logos that a random one is drawn from
+_DRAWN = 1_000  # logos of the engine that it is drawn from, where it holds none of those
 
 
 class MilvusSearchIndex:
@@ -113,14 +114,15 @@ class MilvusSearchIndex:
         return _Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
 
     def random_logo(self) -> int | None:
-        """Answer the id of any logo that may be indexed; `None` if there is none."""
-        stored = self._stored_logo() if self.items else None
-        if stored is not None:
-            return stored
-        rows = self._call(
-            "query", filter="logo_id > 0", limit=_DRAWN, output_fields=["logo_id"], deadline=self._deadline()
-        )
-        return random.choice([row["logo_id"] for row in rows]) if rows else None  # noqa: S311 - no secret
+        """Answer the id of any indexed logo: a stored one, if one of a few that are drawn is indexed."""
+        deadline = self._deadline()
+        drawn = {self._stored_logo() for _ in range(_STORED_DRAWN)} if self.items else set()
+        stored = np.array([logo_id for logo_id in drawn if logo_id is not None], np.int64)
+        held = np.setdiff1d(stored, self._absent(stored, deadline)).tolist()
+        if not held:
+            rows = self._call("query", filter="logo_id > 0", limit=_DRAWN, output_fields=["logo_id"], deadline=deadline)
+            held = [row["logo_id"] for row in rows]
+        return random.choice(held) if held else None  # noqa: S311 - no secret
 
     def _nearest_to_logos(
         self, logo_ids: Sequence[int], count: int, deadline: float
