@@ -25,12 +25,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from api.startup import prepare
+from benchmarks.drawn_store import drawn_store, say
 from benchmarks.http_client import HttpClient, neighbours_request
-from benchmarks.logos import draw_logos
 from benchmarks.results import RESULTS, Record, append
 from benchmarks.table import machine
-from embeddings.store import EmbeddingStore
 from index.manifest import read_manifest
 from settings import Settings
 from tests.end_to_end.service import ROOT, Service, environment
@@ -49,22 +47,12 @@ BEGIN_SECONDS = 10.0  # until a build reads logos
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "full_size.jsonl")
 def main(folder: Path, logos: int, seed: int, output: Path) -> None:
     """Measure the service on a store in FOLDER, which is drawn if it is not there."""
-    settings = Settings(data_dir=folder, store_capacity=logos + ROOM)
-    if not settings.store_path.exists():
-        _say(f"drawing {logos:,} logos")
-        prepare(settings)
-        with EmbeddingStore(settings.store_path) as store:
-            for logo_ids, vectors in draw_logos(logos, seed):
-                store.append(logo_ids, vectors)
-    with EmbeddingStore(settings.store_path, writable=False) as store:
-        logo_ids = store.ids()
-    if len(logo_ids) != logos:
-        raise click.ClickException(f"{settings.store_path} holds {len(logo_ids)} logos: remove it, or say --logos")
+    logo_ids = drawn_store(folder, logos, room=ROOM, seed=seed)
     record: Record = {"machine": machine(), "logos": len(logo_ids)}
     for name, arguments in (("from nothing", ("--fresh",)), ("again", ())):
-        _say(f"generate-index, {name}")
+        say(f"generate-index, {name}")
         record[f"build {name}, s"], record[f"build {name}, MB"] = _build(folder, *arguments)
-    index_dir = folder / settings.default_index / "current"
+    index_dir = folder / Settings().default_index / "current"
     recall = read_manifest(index_dir).recall
     assert recall is not None
     record |= {"recall@10": recall.at_10, "recall@100": recall.at_100, "search_k": recall.search_k}
@@ -72,17 +60,17 @@ def main(folder: Path, logos: int, seed: int, output: Path) -> None:
     rng = np.random.default_rng(2)
     with Service(folder, ANN_RELOAD_SECONDS="3600", ANN_STORE_CAPACITY=str(logos + ROOM)) as service:
         if os.geteuid() == 0:
-            _say("queries, nothing of the store in the page cache")
+            say("queries, nothing of the store in the page cache")
             os.sync()
             Path("/proc/sys/vm/drop_caches").write_text("1")
             record |= _latency("cold", service, rng.choice(logo_ids, COLD_QUERIES))
         some = rng.choice(logo_ids, QUERIES)
         _latency("", service, some)
         for count in (100, 10):
-            _say(f"queries for {count}")
+            say(f"queries for {count}")
             record |= _latency(f"count={count}", service, some, count)
         record["resident, MB"] = _resident_mb(service.worker_pid)
-        _say("queries during a build")
+        say("queries during a build")
         with _building(folder, "--fresh") as build:
             time.sleep(BEGIN_SECONDS)
             record |= _latency("during a build", service, rng.choice(logo_ids, 2 * QUERIES))
@@ -133,10 +121,6 @@ def _resident_mb(pid: int) -> int:
     match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert match
     return int(match[1]) * 1024 // 10**6
-
-
-def _say(what: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  {what}", err=True)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from api.startup import prepare
+from benchmarks.drawn_store import drawn_store, say
 from benchmarks.http_client import HttpClient, neighbours_request
-from benchmarks.logos import draw_logos
 from benchmarks.results import RESULTS, Record, append
 from benchmarks.table import machine
-from embeddings.store import EmbeddingStore
 from settings import Settings
 from tests.end_to_end.service import ROOT, Service, environment
 
@@ -50,20 +48,10 @@ def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
     uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus_uri)
     milvus = {"ANN_ENGINE": "milvus", "ANN_MILVUS_URI": uri, "ANN_MILVUS_INDEX": kind}
     of_engine: dict[str, dict[str, str]] = {"annoy": {}, "milvus": milvus}
-    settings = Settings(data_dir=folder, store_capacity=logos + ROOM)
-    if not settings.store_path.exists():
-        _say(f"drawing {logos:,} logos")
-        prepare(settings)
-        with EmbeddingStore(settings.store_path) as store:
-            for logo_ids, vectors in draw_logos(logos, seed):
-                store.append(logo_ids, vectors)
-    with EmbeddingStore(settings.store_path, writable=False) as store:
-        logo_ids = store.ids()
-    if len(logo_ids) != logos:
-        raise click.ClickException(f"{settings.store_path} holds {len(logo_ids)} logos: remove it, or say --logos")
+    logo_ids = drawn_store(folder, logos, room=ROOM, seed=seed)
     record: Record = {"machine": machine(), "logos": logos, "kind": kind}
     for name, options in of_engine.items():
-        _say(f"generate-index with {name}")
+        say(f"generate-index with {name}")
         started = time.monotonic()
         _build(folder, "--fresh", **options).check_returncode()
         record[f"{name}: build, s"] = round(time.monotonic() - started, 1)
@@ -76,7 +64,7 @@ def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
         for name, service in services.items():
             record[f"{name}: recall@10"] = service.get("/status").json()["recall"]["at_10"]
         record |= _in_turns(services, logo_ids)
-        _say("building again in Milvus, with queries going on")
+        say("building again in Milvus, with queries going on")
         record |= _rebuild(other, folder, logo_ids, of_engine["milvus"])
     append(output, [record])
     for what, value in record.items():
@@ -166,10 +154,6 @@ def _rebuild(service: Service, folder: Path, logo_ids: NDArray[np.int64], option
         "meanwhile: p95, ms": round(shares[94], 2),
         "meanwhile: p99, ms": round(shares[98], 2),
     }
-
-
-def _say(what: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  {what}", err=True)
 
 
 if __name__ == "__main__":
