@@ -37,6 +37,7 @@ COPY api api
 COPY commands commands
 COPY embeddings embeddings
 COPY index index
+COPY runtime runtime
 RUN if [ "$WEIGHTS" != bundled ]; then \
         ANN_WEIGHTS_URL="$WEIGHTS_URL" python manage.py export-model --weights "$WEIGHTS" --output embeddings/weights \
         && rm -rf embeddings/weights/downloads; \
@@ -67,6 +68,7 @@ COPY manage.py settings.py version.py gunicorn_conf.py ./
 COPY api api
 COPY commands commands
 COPY index index
+COPY runtime runtime
 COPY --from=weights /app/embeddings embeddings
 USER off
 VOLUME /data

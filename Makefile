@@ -87,7 +87,7 @@ types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
 vendor-docs: ## Take the Swagger UI of /docs from npm again, at VERSION, and print its checksums
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && page=$$PWD/api/static/docs && cd "$$folder" && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && page=$$PWD/api/pages/docs && cd "$$folder" && \
 	npm pack --silent swagger-ui-dist@$(or $(VERSION),5.35.0) >/dev/null && tar -xzf *.tgz && cd package && \
 	for file in swagger-ui-bundle.js swagger-ui.css; do \
 	    gzip -9 --no-name < "$$file" > "$$page/$$file.gz"; \

@@ -18,11 +18,12 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from api import log_lines, worker
-from api.client_limits import ClientLimits
-from api.gunicorn_logger import GunicornLogger
-from api.metric_files import MetricFiles
-from api.paths import body_sizes
+from api.server import worker
+from api.server.bodies import body_sizes
+from api.server.client_limits import ClientLimits
+from api.server.logger import GunicornLogger
+from api.telemetry.metric_files import MetricFiles
+from runtime import logs as log_lines
 from settings import Settings, SettingsError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
@@ -128,10 +129,10 @@ def on_exit(server: Any) -> None:
 
 def on_starting(server: Any) -> None:
     """Prepare the data directory once, before any worker is forked, however long a migration takes."""
-    from api.engines import check_engine
-    from api.startup import prepare
     from embeddings.errors import EmbeddingsError
     from index.errors import SearchError
+    from runtime.engines import check_engine
+    from runtime.startup import prepare
 
     logger = logging.getLogger("robotoff-ann")
     if worker_connections < _settings.max_connections:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import click
 
-from api import log_lines
 from commands import build, report, store, transfer
 from commands.shell import Commands
+from runtime import logs as log_lines
 from settings import Settings
 
 

@@ -17,29 +17,33 @@ import falcon
 import falcon.media
 import orjson
 
-from api import errors, explorer, explorer_resources, operator_resources, resources
-from api.body_limit import BodyLimit
-from api.engines import Engine, open_engine
-from api.error_reports import report_errors
-from api.gauges import Gauges
-from api.health import Health
-from api.image_resource import ImageNeighboursResource
-from api.index_maps import IndexMaps
-from api.logo_adder import LogoAdder
-from api.logo_embedder import LogoEmbedder
-from api.metrics import Metrics
-from api.neighbour_search import NeighbourSearch
-from api.observer import RequestObserver, RouteNote, StartResponse
+from api import errors
+from api.answers.index_maps import IndexMaps
+from api.journeys.backlog import WaitingLogos
+from api.journeys.health import Health
+from api.journeys.logo_adder import LogoAdder
+from api.journeys.logo_embedder import LogoEmbedder
+from api.journeys.neighbour_search import NeighbourSearch
+from api.journeys.stages import Stage, Stages
+from api.journeys.unindexed import UnindexedLogos
+from api.journeys.write_limit import WriteLimit
 from api.openapi import resource as api_document
-from api.paths import API, FROM_IMAGE, body_sizes
-from api.stages import Stage, Stages
-from api.startup import image_fetcher, prepare
-from api.unindexed import UnindexedLogos
-from api.waiting import WaitingLogos
-from api.write_limit import WriteLimit
-from embeddings.embedder import Embedder
-from embeddings.store import EmbeddingStore
+from api.routes import explorer
+from api.routes import index as explorer_resources
+from api.routes import logos as resources
+from api.routes import service as operator_resources
+from api.routes.image_search import ImageNeighboursResource
+from api.server.bodies import API, FROM_IMAGE, body_sizes
+from api.server.body_limit import BodyLimit
+from api.telemetry.error_reports import report_errors
+from api.telemetry.gauges import Gauges
+from api.telemetry.metrics import Metrics
+from api.telemetry.observer import RequestObserver, RouteNote, StartResponse
+from embeddings.model.embedder import Embedder
+from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
+from runtime.engines import Engine, open_engine
+from runtime.startup import image_fetcher, prepare
 from settings import Settings, unknown_variables
 from version import VERSION
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import falcon
 
-from api.refusal import SECONDS_UNTIL_RETRY
+from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
     EmbeddingsError,
     ExhaustedError,

@@ -25,9 +25,9 @@ from PIL import Image
 from benchmarks.fixture import Fixture
 from benchmarks.http_client import HttpClient
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.embedder import preprocess
-from embeddings.images import BoundingBox, crop_logo, decode_rgb
-from embeddings.model import ConvertedModel, locate_model
+from embeddings.images.decode import BoundingBox, crop_logo, decode_rgb
+from embeddings.model.description import ConvertedModel, locate_model
+from embeddings.model.embedder import preprocess
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer

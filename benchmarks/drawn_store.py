@@ -9,9 +9,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from api.startup import prepare
 from benchmarks.logos import draw_logos
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import prepare
 from settings import Settings
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.logo_statistics import STATISTICS, FloatArray, LogoStatistics
-from embeddings.embedder import Embedder
-from embeddings.model import locate_model
+from embeddings.model.description import locate_model
+from embeddings.model.embedder import Embedder
 from training.artwork import render_gallery
 from training.batches import BatchShape, Folders, Studio
 from training.packages import REGISTRY, PackageError, download, read_table

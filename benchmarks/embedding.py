@@ -17,9 +17,9 @@ from PIL import Image
 from benchmarks.fixture import Fixture
 from benchmarks.logos import draw_crops
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.convert import build_keras_model
-from embeddings.embedder import Embedder, preprocess
-from embeddings.model import locate_model
+from embeddings.model.convert import build_keras_model
+from embeddings.model.description import locate_model
+from embeddings.model.embedder import Embedder, preprocess
 from settings import Settings
 
 MODEL = Settings().model

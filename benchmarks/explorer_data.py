@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from api.startup import prepare
 from benchmarks.logo_statistics import LogoStatistics
 from benchmarks.logos import LogoSource, draw_logos
 from demo.photos import make_photos
-from embeddings.provenance import Provenance
-from embeddings.store import EmbeddingStore
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import prepare
 from settings import Settings
 from tests.end_to_end.service import ROOT, Service, environment
 from tests.photo_server import PhotoServer

@@ -19,9 +19,9 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from api.startup import prepare
 from benchmarks.logos import DIM, draw_logos
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import prepare
 from settings import Settings
 from tests.end_to_end.service import ROOT, environment
 

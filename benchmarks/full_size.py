@@ -29,7 +29,7 @@ from benchmarks.drawn_store import drawn_store, say
 from benchmarks.http_client import HttpClient, neighbours_request
 from benchmarks.results import RESULTS, Record, append
 from benchmarks.table import machine
-from index.manifest import read_manifest
+from index.files.manifest import read_manifest
 from settings import Settings
 from tests.end_to_end.service import ROOT, Service, environment
 

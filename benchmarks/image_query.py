@@ -15,8 +15,8 @@ from benchmarks.add import BOX, HEIGHT, PHOTOS, WIDTH, Bare, cropped, draw_photo
 from benchmarks.fixture import COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.embedder import preprocess
-from embeddings.model import locate_model
+from embeddings.model.description import locate_model
+from embeddings.model.embedder import preprocess
 from settings import Settings
 from tests.end_to_end.service import Service
 

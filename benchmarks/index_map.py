@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benchmarks.fixture import Fixture
 from benchmarks.logos import draw_logos
 from benchmarks.table import Ratio, Row
-from index.logo_map import COMPONENTS
+from index.map.logo_map import COMPONENTS
+from index.map.tsne import lay_out
 from index.reduction import Reduction
-from index.tsne import lay_out
 
 NEAREST = 10
 ASKED = 1000  # logos whose neighbours are compared: the first ones

@@ -15,7 +15,7 @@ import click
 from PIL import Image
 
 from embeddings.errors import ImageError
-from embeddings.images import BoundingBox, crop_logo, decode_rgb
+from embeddings.images.decode import BoundingBox, crop_logo, decode_rgb
 from settings import Settings
 
 MAX_PIXELS = Settings().image_max_pixels

@@ -29,7 +29,7 @@ from benchmarks.http_client import HttpClient, ask_in_turn, neighbours_request
 from benchmarks.logos import SMALLEST_ID, draw_logos
 from benchmarks.original_service import FOLDER_VARIABLE, INDEX, KEYS, STORE, create_store
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from settings import Settings
 from tests.end_to_end.service import BOX, ROOT, Service, environment, free_port
 from tests.photo_server import PhotoServer

@@ -21,7 +21,7 @@ from annoy import AnnoyIndex
 from benchmarks.fixture import BARE, COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient, ask_in_turn, neighbours_request
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
 from settings import Settings
 from tests.end_to_end.service import Service

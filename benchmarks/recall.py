@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.fixture import Fixture
 from benchmarks.logos import DIM
 from benchmarks.table import Ratio, Row
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
 from index.loading import load_index
 from settings import Settings

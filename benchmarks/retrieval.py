@@ -25,10 +25,10 @@ from PIL import Image
 from benchmarks.labelled_photos import LabelledPhotos
 from benchmarks.retrieval_protocol import METRICS, chance_at_4, knn_accuracy, recall_at_4
 from benchmarks.retrieval_report import Result, contact_sheets, report
-from embeddings.convert import export_in_child_process
-from embeddings.embedder import Embedder
 from embeddings.errors import ModelError
-from embeddings.model import ConvertedModel, ModelDescription, locate_model
+from embeddings.model.convert import export_in_child_process
+from embeddings.model.description import ConvertedModel, ModelDescription, locate_model
+from embeddings.model.embedder import Embedder
 from settings import Settings
 
 MODEL = Settings().model

@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks.fixture import Fixture, settle
 from benchmarks.logos import DIM, draw_logos
 from benchmarks.table import Ratio, Row
-from embeddings.layout import ModelStamp
-from embeddings.provenance import RECORD_BYTES, Provenance
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.store.layout import ModelStamp
+from embeddings.store.provenance import RECORD_BYTES, Provenance
+from embeddings.store.store import EmbeddingStore
 
 CAPACITY = 100_000
 APPENDS = 150  # a repetition

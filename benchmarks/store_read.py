@@ -15,9 +15,9 @@ from benchmarks.fixture import Fixture, settle
 from benchmarks.logos import DIM, draw_logos
 from benchmarks.original_service import CHUNK, create_store
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.layout import ModelStamp
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store import EmbeddingStore
 
 READS = 5000
 RIVAL_READS = 20

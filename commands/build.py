@@ -12,21 +12,21 @@ import click
 
 from commands.build_milvus import build_in_milvus
 from commands.shell import BUSY, open_store, progress, rewrite
-from embeddings.convert import export_in_child_process
-from embeddings.layout import inspect
-from embeddings.store import EmbeddingStore
-from index.build import build_index, build_pair, estimated_size
+from embeddings.model.convert import export_in_child_process
+from embeddings.store.layout import inspect
+from embeddings.store.store import EmbeddingStore
+from index.annoy.build import build_index, build_pair, estimated_size
 from index.build_reduced import build_reduced
 from index.build_reduced import estimated_size as reduced_size
-from index.generations import current_generation, publish
-from index.logo_map import add_map, earlier_map
-from index.manifest import Manifest
-from index.map_file import LogoMap
+from index.files.generations import current_generation, publish
+from index.files.manifest import Manifest
+from index.map.logo_map import add_map, earlier_map
+from index.map.map_file import LogoMap
+from index.map.tsne import STEPS
 from index.milvus.kinds import IndexKind
 from index.plan import plan_index
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
-from index.tsne import STEPS
 from settings import Settings
 
 logger = logging.getLogger("manage")

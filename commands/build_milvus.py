@@ -10,19 +10,19 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engines import milvus_of
 from commands.shell import progress
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.errors import IndexDamagedError
-from index.generations import current_generation
-from index.logo_ids import LogoIds
-from index.logo_map import draw_map
-from index.manifest import TXT_NAME
-from index.map_file import LogoMap, read_map
+from index.files.generations import current_generation
+from index.files.logo_ids import LogoIds
+from index.files.manifest import TXT_NAME
+from index.files.regular_file import read_regular
+from index.map.logo_map import draw_map
+from index.map.map_file import LogoMap, read_map
+from index.map.tsne import STEPS
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.catalog import MAPS
-from index.regular_file import read_regular
-from index.tsne import STEPS
+from runtime.engines import milvus_of
 from settings import Settings
 
 logger = logging.getLogger("manage")

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from api.engines import open_engine
 from commands.shell import open_store, progress
-from index.audit import audit
 from index.errors import IndexDamagedError
-from index.generations import list_generations
-from index.map_file import MapFile
+from index.files.audit import audit
+from index.files.generations import list_generations
+from index.map.map_file import MapFile
+from runtime.engines import open_engine
 from settings import Settings
 
 _IDS_AT_ONCE = 8192

@@ -11,12 +11,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from api.progress import logged_progress
 from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
-from embeddings.layout import inspect
-from embeddings.rewrite import rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.layout import inspect
+from embeddings.store.store import EmbeddingStore
 from index.errors import BuildInProgressError, SearchError
+from runtime.progress import logged_progress
 from settings import Settings, SettingsError
 
 logger = logging.getLogger("manage")

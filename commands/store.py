@@ -8,10 +8,10 @@ from typing import TextIO
 import click
 
 from commands.shell import open_store, progress, rewrite
-from embeddings.backup import CopyReport, backup_store, restore_store
 from embeddings.errors import StoreError
-from embeddings.repair import repair_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.backup import CopyReport, backup_store, restore_store
+from embeddings.maintenance.repair import repair_store
+from embeddings.store.store import EmbeddingStore
 from settings import Settings
 
 NAMED = 20  # ids that one line names

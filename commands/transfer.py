@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from api.startup import configured_model, image_fetcher
 from commands.shell import open_store, progress
 from commands.store import FILE
-from embeddings import parquet
-from embeddings.embedder import Embedder
 from embeddings.errors import StoreModelError
-from embeddings.layout import ModelStamp
-from embeddings.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
-from embeddings.successor import some
+from embeddings.maintenance import parquet
+from embeddings.maintenance.new_file import some
+from embeddings.maintenance.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.model.embedder import Embedder
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import configured_model, image_fetcher
 from settings import Settings
 
 

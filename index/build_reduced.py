@@ -24,22 +24,22 @@ from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
 from index import sample as samples
-from index.annoy_engine import Effort
-from index.annoy_file import node_size
-from index.build import About, Blocks, Growth, check_room, checked_ids, describe
-from index.build import estimated_size as tree_size
-from index.durable import sync_directory, sync_file
+from index.annoy.build import About, Blocks, Growth, check_room, checked_ids, describe
+from index.annoy.build import estimated_size as tree_size
+from index.annoy.engine import Effort
+from index.annoy.file_check import node_size
 from index.errors import IndexBuildError
+from index.files.durable import sync_directory, sync_file
+from index.files.logo_ids import LogoIds
+from index.files.manifest import COMPONENTS_NAME, RECORDS_NAME, FileRecord, Manifest, ReductionRecord, write_manifest
+from index.files.verification import digest_of, verify_files
 from index.kept_rows import KeptRows, Origin
-from index.logo_ids import LogoIds
-from index.manifest import COMPONENTS_NAME, RECORDS_NAME, FileRecord, Manifest, ReductionRecord, write_manifest
 from index.protocol import Vectors
 from index.recall import tune
 from index.reduced_engine import ReducedSearchIndex
 from index.reduction import CODE_DIM, TREE_DIM, Reduction, record_bytes
 from index.sample import Sample
 from index.vectors import MAX_LENGTH, usable_rows
-from index.verification import digest_of, verify_files
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def build_reduced(
         source: what to index. A vector that no distance can be computed from is left out.
         vectors: gives the vectors of logos, from where the service will have them, too.
         kept_in: a directory for what the next build can use again, made if missing.
-        trees: as for `index.build.build_index`.
+        trees: as for `index.annoy.build.build_index`.
         seed: as for `build_index`; and nothing of earlier builds is used, on which the bytes would depend.
         jobs: as for `build_index`.
         on_disk: as for `build_index`.

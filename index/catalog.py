@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index.annoy_engine import SEARCH_K_FLOOR
+from index.annoy.engine import SEARCH_K_FLOOR
 from index.errors import IndexUnavailableError, UnknownIndexError
 from index.exact import ExactIndex
-from index.generations import index_directories
+from index.files.generations import index_directories
 from index.loading import LoadedIndex, load_index
 from index.protocol import SearchIndex, Vectors
 from index.status import IndexStatus, OnLoad

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.logo_ids import IndexedLogos, LogoIds
+from index.files.logo_ids import IndexedLogos, LogoIds
 from index.protocol import Neighbours
 from index.vectors import as_query, check_count, squared_lengths, usable_rows
 

@@ -25,7 +25,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from index.durable import sync_directory, sync_file
+from index.files.durable import sync_directory, sync_file
 from index.recall import Truth
 from index.reduction import Reduction, record_bytes
 

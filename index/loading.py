@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from index.annoy_engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
+from index.annoy.engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
 from index.errors import IndexDamagedError
+from index.files.verification import verify_files
 from index.protocol import Vectors
 from index.reduced_engine import ReducedSearchIndex
-from index.verification import verify_files
 
 LoadedIndex = AnnoySearchIndex | ReducedSearchIndex
 
@@ -23,14 +23,14 @@ def load_index(
     weights_digest: str = "",
     digests: bool = False,
 ) -> LoadedIndex:
-    """Verify the files of a directory (see `index.verification.verify_files`) and map them.
+    """Verify the files of a directory (see `index.files.verification.verify_files`) and map them.
 
     Args:
         directory: holds a generation, or the original's pair.
         dim: the number of values of a vector.
         vectors: gives the vectors of logos; only reduced indexes need it.
         search_k: candidates to inspect for every query, instead of what was measured when the index was built.
-        search_k_floor: see `index.annoy_engine.SEARCH_K_FLOOR`.
+        search_k_floor: see `index.annoy.engine.SEARCH_K_FLOOR`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         digests: check the digests of all files, too.
 

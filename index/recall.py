@@ -35,7 +35,7 @@ class Recall:
     """The share of the true nearest logos that an index finds.
 
     Attributes:
-        search_k: with this effort; see `index.annoy_engine`.
+        search_k: with this effort; see `index.annoy.engine`.
         at_10: of the ten nearest, the logo itself not counted.
         at_100: of the hundred nearest.
         queries: how many logos were asked for.

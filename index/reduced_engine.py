@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.annoy_engine import AnnoyTrees, Effort, in_order
+from index.annoy.engine import AnnoyTrees, Effort, in_order
 from index.errors import IndexDamagedError, VectorUnavailableError
-from index.logo_ids import IndexedLogos
-from index.manifest import BIN_NAME, RECORDS_NAME
+from index.files.logo_ids import IndexedLogos
+from index.files.manifest import BIN_NAME, RECORDS_NAME
+from index.files.verification import VerifiedFiles
 from index.protocol import Neighbours, Vectors
 from index.reduction import Reduction, record_bytes
 from index.vectors import as_query, usable_rows
-from index.verification import VerifiedFiles
 
 COARSE = 1000
 """Candidates that are ranked by their records.

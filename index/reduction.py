@@ -23,8 +23,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from index.durable import sync_file
 from index.errors import IndexDamagedError
+from index.files.durable import sync_file
 
 TREE_DIM = 64
 """Components that trees are grown over.

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from index.errors import IndexDamagedError
-from index.generations import current_generation, list_generations
+from index.files.generations import current_generation, list_generations
+from index.files.manifest import BIN_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME
+from index.files.verification import GENERATIONS, identity
 from index.loading import LoadedIndex
-from index.manifest import BIN_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME
 from index.protocol import SearchIndex
 from index.status import ORIGINAL_PAIR, IndexStatus, OnLoad
-from index.verification import GENERATIONS, identity
 
 logger = logging.getLogger(__name__)
 

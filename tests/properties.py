@@ -1,6 +1,6 @@
 """How often a property is tried: in the suite the same few times always, on demand more, and other ones each time.
 
-`PROPERTY_EXAMPLES=100 python -m pytest tests/embeddings/test_store_properties.py` tries a hundred times as many.
+`PROPERTY_EXAMPLES=100 python -m pytest tests/embeddings/store/test_store_properties.py` tries a hundred times as many.
 """
 
 from __future__ import annotations

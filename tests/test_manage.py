@@ -14,20 +14,20 @@ import h5py
 import pytest
 from click.testing import CliRunner, Result
 
-from api.startup import prepare
 from commands import build
 from commands.shell import BUSY
 from embeddings.errors import ModelError
-from embeddings.layout import ModelStamp
-from embeddings.model import locate_model
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
-from index.build_lock import build_lock
-from index.generations import list_generations
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.model.description import locate_model
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store import EmbeddingStore
+from index.files.build_lock import build_lock
+from index.files.generations import list_generations
+from index.files.manifest import read_manifest
 from index.loading import load_index
-from index.manifest import read_manifest
-from index.map_file import MAP_NAME, MapFile
+from index.map.map_file import MAP_NAME, MapFile
 from manage import cli
+from runtime.startup import prepare
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
@@ -240,7 +240,7 @@ def test_unreadable_directory_is_named_and_ends_nothing(
     def refuse(index_dir: Path) -> list[Path]:
         raise PermissionError(13, "Permission denied", str(index_dir))
 
-    monkeypatch.setattr("index.audit.list_generations", refuse)
+    monkeypatch.setattr("index.files.audit.list_generations", refuse)
     monkeypatch.setattr("commands.report.list_generations", refuse)
     answer = run("verify")
     assert answer.exit_code == 1

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from embeddings.layout import ModelStamp
-from embeddings.model import locate_model
-from embeddings.provenance import Provenance
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.model.description import locate_model
+from embeddings.store.layout import ModelStamp
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
 from manage import cli
 from tests.original_files import random_vectors
 from tests.photo_server import PhotoServer, wait_until

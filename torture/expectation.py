@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embeddings.layout import ModelStamp
-from embeddings.provenance import Provenance
-from embeddings.store import EmbeddingStore
+from embeddings.store.layout import ModelStamp
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
 
 STAMP = ModelStamp("tortured", "digest")
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embeddings.backup import backup_store
 from embeddings.errors import StoreError
-from embeddings.rewrite import prepare_store, rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.backup import backup_store
+from embeddings.maintenance.rewrite import prepare_store, rewrite_store
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.ext4_writers import DIM, SMALL, STORE, Told, backup_path, created_path
 

@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Self
 
-from embeddings.rewrite import prepare_store
+from embeddings.maintenance.rewrite import prepare_store
 from torture.expectation import STAMP
 from torture.ext4_image import Ext4Image, MountError
 from torture.ext4_promises import Promises

@@ -14,11 +14,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from embeddings.backup import backup_store
 from embeddings.errors import BackupError, StoreError
-from embeddings.layout import inspect
-from embeddings.rewrite import prepare_store, rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.backup import backup_store
+from embeddings.maintenance.rewrite import prepare_store, rewrite_store
+from embeddings.store.layout import inspect
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 17  # a row may lie on two pages

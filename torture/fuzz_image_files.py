@@ -15,8 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from embeddings.errors import ImageError
-from embeddings.images import FORMATS, crop_logo, decode_rgb
-from embeddings.photo import Photo
+from embeddings.images.decode import FORMATS, crop_logo, decode_rgb
+from embeddings.images.photo import Photo
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build import Blocks, build_index
+from index.annoy.build import Blocks, build_index
 from index.build_reduced import build_reduced
 from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
-from index.generations import CURRENT, publish
-from index.manifest import JSON_NAME, Manifest
-from index.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
+from index.files.generations import CURRENT, publish
+from index.files.manifest import JSON_NAME, Manifest
+from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits

@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 
 from embeddings.errors import EmbeddingsError
-from embeddings.layout import HEADER_BYTES, create_store, inspect
-from embeddings.rewrite import prepare_store, rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import prepare_store, rewrite_store
+from embeddings.store.layout import HEADER_BYTES, create_store, inspect
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, provenance_of, vectors_of
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreError
-from embeddings.id_table import WINDOW
-from embeddings.layout import create_store
-from embeddings.rewrite import rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.id_table import WINDOW
+from embeddings.store.layout import create_store
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import ChildError, Herd, Tell
 from torture.kills import clean_processes

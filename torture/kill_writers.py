@@ -15,9 +15,9 @@ from pathlib import Path
 from numpy.random import default_rng
 
 from embeddings.errors import StoreError, StoreFullError
-from embeddings.layout import create_store
-from embeddings.rewrite import rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.layout import create_store
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import (
     ANSWERS,

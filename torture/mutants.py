@@ -17,9 +17,9 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.id_table import KnownRows
-from embeddings.provenance import Records
-from embeddings.store_file import StoreFile
+from embeddings.store.id_table import KnownRows
+from embeddings.store.provenance import Records
+from embeddings.store.store_file import StoreFile
 
 
 @dataclass(frozen=True, slots=True)

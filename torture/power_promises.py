@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from embeddings.backup import backup_store, restore_store
 from embeddings.errors import DamagedRowError
-from embeddings.layout import inspect
-from embeddings.repair import repair_store
-from embeddings.rewrite import prepare_store, rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.backup import backup_store, restore_store
+from embeddings.maintenance.repair import repair_store
+from embeddings.maintenance.rewrite import prepare_store, rewrite_store
+from embeddings.store.layout import inspect
+from embeddings.store.store import EmbeddingStore
 from torture.disk_model import SECTOR
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.power_writer import DIM, backup_path, garbage, original_path, store_path

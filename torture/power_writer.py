@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from unittest import mock
 
-from embeddings.backup import backup_store
-from embeddings.rewrite import prepare_store
-from embeddings.store import EmbeddingStore
-from embeddings.store_file import StoreFile
+from embeddings.maintenance.backup import backup_store
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_file import StoreFile
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 ACKNOWLEDGEMENTS = "/acks"  # the file, from the root; what is written to it is not on the disk

@@ -13,11 +13,11 @@ from unittest import mock
 
 import h5py
 
-from embeddings.backup import restore_store
-from embeddings.layout import sync_directory
-from embeddings.repair import repair_store
-from embeddings.rewrite import rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.backup import restore_store
+from embeddings.maintenance.repair import repair_store
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.layout import sync_directory
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import provenance_of, vectors_of
 from torture.mutants import RECORDED
 from torture.power_writer import DIM, Writer, garbage, killed_before_sync, original_path
@@ -200,8 +200,8 @@ def main(name: str, root: str, seed: str, batches: str, mutant: str = "") -> Non
     write = next(write for write in WRITERS if write.__name__ == name)
     writer = Writer(Path(root), Random(int(seed)), int(batches))
     with (
-        mock.patch("embeddings.backup.WINDOW", _BLOCK),
-        mock.patch("embeddings.compaction.WINDOW", _BLOCK),
+        mock.patch("embeddings.maintenance.backup.WINDOW", _BLOCK),
+        mock.patch("embeddings.maintenance.compaction.WINDOW", _BLOCK),
         RECORDED[mutant].applied() if mutant else nullcontext(),
     ):
         write(writer)

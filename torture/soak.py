@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from efficientnet.model import EfficientNetB0
 
-from embeddings.convert import MEAN, STD
+from embeddings.model.convert import MEAN, STD
 
 BN_MOMENTUM = 0.98
 VARIANCE_FLOOR = 1e-5
@@ -68,7 +68,7 @@ class FusedSwish(keras.layers.Layer):  # type: ignore[misc]
 def build_network() -> Any:
     """EfficientNet-B0 for crops of any size: `(n, size, size, 3)` preprocessed pixels to `(n, 1280)` vectors.
 
-    `get_weights` has the order and the shapes of `embeddings.convert.build_keras_model`.
+    `get_weights` has the order and the shapes of `embeddings.model.convert.build_keras_model`.
     """
     layers = SimpleNamespace(
         **{name: getattr(keras.layers, name) for name in dir(keras.layers) if not name.startswith("_")}

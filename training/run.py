@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from benchmarks.retrieval_protocol import METRICS, recall_at_4
-from embeddings.convert import build_keras_model
+from embeddings.model.convert import build_keras_model
 from training.batches import BatchShape, Folders, Studio, draw_batches
 from training.network import Contrast, FusedBatchNormalization, build_network, embed, preprocessed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api.openapi.refusals import ERROR
-from api.schemas import BOUNDING_BOX, LOGO_ID, MAX_COUNT, Schema
+from api.routes.schemas import BOUNDING_BOX, LOGO_ID, MAX_COUNT, Schema
 
 
 def _object(description: str, **properties: Schema) -> Schema:

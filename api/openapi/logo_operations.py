@@ -6,8 +6,8 @@ from api.openapi.answers import reference
 from api.openapi.operation import JSON, Answer, Body, Example, Link, Operation
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import LOGO_ID_PARAMETER
-from api.paths import API
-from api.schemas import ADD_BODY, Schema
+from api.routes.schemas import ADD_BODY, Schema
+from api.server.bodies import API
 from settings import Settings
 
 _LOGOS = "Logos"

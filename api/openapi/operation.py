@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from api import request_id
-from api.schemas import Schema
+from api.routes.schemas import Schema
+from runtime import request_id
 
 JSON = "application/json"
 HEADERS: Mapping[str, Any] = {

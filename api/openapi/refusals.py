@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.openapi.operation import JSON, Answer
-from api.refusal import SECONDS_UNTIL_RETRY
+from api.server.refusal import SECONDS_UNTIL_RETRY
 from settings import Settings
 
 ERROR = {

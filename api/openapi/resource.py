@@ -10,12 +10,12 @@ from typing import Any
 import falcon
 import orjson
 
+from api.answers.folder import StaticFolder
+from api.answers.representation import Representation
 from api.openapi.document import document
-from api.representation import Representation
-from api.static import StaticFolder
 from settings import Settings
 
-PAGE = Path(__file__).resolve().parents[1] / "static" / "docs"
+PAGE = Path(__file__).resolve().parents[1] / "pages" / "docs"
 # Nothing from another host, and nothing to one: the page shows this service's document, and tries its routes.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "

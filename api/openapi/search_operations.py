@@ -6,9 +6,9 @@ from api.openapi.answers import reference
 from api.openapi.operation import JSON, Answer, Body, Example, Link, Operation, Parameter
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import COUNT_PARAMETER, LOGO_ID_PARAMETER, index_parameter, logo_ids_parameter
-from api.paths import API, FROM_IMAGE
-from api.schemas import BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
-from embeddings.images import FORMATS
+from api.routes.schemas import BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
+from api.server.bodies import API, FROM_IMAGE
+from embeddings.images.decode import FORMATS
 from settings import Settings
 
 _SEARCHES = "Searches"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from api.openapi.operation import Parameter
-from api.parameters import DEFAULT_COUNT
-from api.schemas import COUNT_VALUE, LOGO_ID
+from api.routes.parameters import DEFAULT_COUNT
+from api.routes.schemas import COUNT_VALUE, LOGO_ID
 from settings import Settings
 
 COUNT_PARAMETER = Parameter(

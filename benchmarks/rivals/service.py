@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from api.app import AnnApp, create_app
-from api.startup import prepare
 from benchmarks.rivals.engine import Engine, FloatArray, Items, blocks
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import prepare
 from settings import Settings
 from tests.end_to_end.service import ROOT, environment
 

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.changes import StoreMark
-from embeddings.snapshot import Snapshot
-from embeddings.store import EmbeddingStore
-from index.build_lock import build_lock
+from embeddings.store.changes import StoreMark
+from embeddings.store.snapshot import Snapshot
+from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, IndexBuildError, IndexDamagedError
+from index.files.build_lock import build_lock
 from index.milvus import collections
 from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record

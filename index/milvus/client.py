@@ -198,7 +198,7 @@ def check_installed() -> None:
 def _imported() -> Any:
     """Import pymilvus, and keep it from logging, with a stack each, errors that are ours to log."""
     check_installed()
-    # Else what other parts of this process fork (`embeddings.description`) is brought to an end by gRPC's threads.
+    # Else what other parts of this process fork (`embeddings.store.hdf5_probe`) is brought to an end by gRPC's threads.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import pymilvus
 

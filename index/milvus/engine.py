@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import EngineTimeoutError
-from index.logo_ids import MAX_LOGO_ID
+from index.files.logo_ids import MAX_LOGO_ID
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection
 from index.milvus.kinds import search_params

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.changes import Changes, StoreMark
 from embeddings.errors import EmbeddingsError
-from embeddings.store import EmbeddingStore
+from embeddings.store.changes import Changes, StoreMark
+from embeddings.store.store import EmbeddingStore
 from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import Milvus

@@ -10,10 +10,10 @@ import falcon.testing
 import pytest
 
 from api.app import create_app
-from embeddings import model
 from embeddings.errors import ModelError, StoreModelError, StoreUnavailableError
-from embeddings.layout import ModelStamp
-from embeddings.rewrite import prepare_store
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.model import description as model
+from embeddings.store.layout import ModelStamp
 
 
 def test_app_is_built_from_the_environment(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.add import BOX, CLIENTS, HEIGHT, WIDTH, draw_photos, measure
 from benchmarks.fixture import Fixture, Scale
-from embeddings.images import crop_logo, decode_rgb
+from embeddings.images.decode import crop_logo, decode_rgb
 
 
 def test_each_number_of_clients_has_a_row(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageColor, ImageDraw
 from benchmarks.contact_sheet import FRAME, GAP, QUERY, RIGHT, SIDE, WRONG, Tile, draw
 from benchmarks.labelled_photos import FolderError, LabelledPhotos
 from benchmarks.retrieval import BASELINES, colour_histograms, main, small_pictures
-from embeddings.model import PACKAGE_DIR, locate_model
+from embeddings.model.description import PACKAGE_DIR, locate_model
 
 HEAD = "| approach | distance | micro-recall@4 | macro-recall@4 | micro accuracy, k = 10 | macro accuracy |"
 

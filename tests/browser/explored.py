@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Locator, Page, Request, expect
 
-from api.startup import prepare
 from demo.photos import Photo
-from embeddings.provenance import Provenance
-from embeddings.store import EmbeddingStore
-from index.map_file import LogoMap, write_map
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
+from index.map.map_file import LogoMap, write_map
+from runtime.startup import prepare
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embeddings.layout import Offsets, create_store, inspect
-from embeddings.store import EmbeddingStore
+from embeddings.store.layout import Offsets, create_store, inspect
+from embeddings.store.store import EmbeddingStore
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 4

@@ -13,11 +13,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embeddings.deletions import DeletionLog
 from embeddings.errors import ModelError, StoreError
-from embeddings.hdf5_file import read_description
-from embeddings.layout import ModelStamp, create_store, inspect
-from embeddings.model import PACKAGE_DIR, ModelDescription
+from embeddings.model.description import PACKAGE_DIR, ModelDescription
+from embeddings.store.deletions import DeletionLog
+from embeddings.store.hdf5_file import read_description
+from embeddings.store.layout import ModelStamp, create_store, inspect
 from tests.properties import examples
 
 DESCRIPTION = ModelDescription.from_json((PACKAGE_DIR / "efficientnet-b0-bundled.json").read_text())

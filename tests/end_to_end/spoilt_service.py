@@ -13,7 +13,7 @@ from typing import Self
 
 import requests
 
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import ROOT, Service, environment, manage
 from tests.photo_server import PhotoServer, wait_until

@@ -130,7 +130,7 @@ def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoSe
         service.terminate()
         lines = [json.loads(line) for line in service.log.splitlines()]
         messages = " ".join(line["message"] for line in lines)
-        assert {"gunicorn.error", "access", "index.watched_index", "embeddings.embedder"} <= {
+        assert {"gunicorn.error", "access", "index.watched_index", "embeddings.model.embedder"} <= {
             line["logger"] for line in lines
         }
         assert all({"time", "level", "logger", "message", "process"} <= set(line) for line in lines)

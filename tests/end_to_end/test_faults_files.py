@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import requests
 
-from embeddings.layout import ModelStamp, create_store, inspect
-from embeddings.store import EmbeddingStore
+from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.store import EmbeddingStore
 from settings import Settings
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import Service

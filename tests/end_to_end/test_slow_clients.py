@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embeddings.id_table import WINDOW
-from embeddings.layout import ModelStamp
-from embeddings.model import locate_model
-from embeddings.rewrite import prepare_store
-from embeddings.store_file import StoreFile
+from embeddings.maintenance.rewrite import prepare_store
+from embeddings.model.description import locate_model
+from embeddings.store.id_table import WINDOW
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store_file import StoreFile
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.end_to_end.spoilt_service import start_in_vain

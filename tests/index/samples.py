@@ -17,8 +17,8 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
-from index.build import build_index
-from index.manifest import Manifest
+from index.annoy.build import build_index
+from index.files.manifest import Manifest
 
 Logos = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Ids `(n,)` and vectors `(n, dim)`."""

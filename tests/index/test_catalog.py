@@ -14,7 +14,7 @@ import pytest
 
 from index.catalog import IndexCatalog
 from index.errors import DimensionError, IndexUnavailableError, UnknownIndexError
-from index.generations import publish
+from index.files.generations import publish
 from index.loading import LoadedIndex, load_index
 from tests.index.samples import build, some_logos, without_privileges, write_pair
 

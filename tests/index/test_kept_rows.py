@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import index.build_reduced
+from index.files.manifest import RECORDS_NAME
 from index.kept_rows import ROWS_NAME, STATE_NAME
 from index.loading import load_index
-from index.manifest import RECORDS_NAME
 from tests.index.samples import Logos
 from tests.index.test_reduced_engine import DIM, SomeLogos, build, kept, logos_of
 

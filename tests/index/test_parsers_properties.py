@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import IndexDamagedError
-from index.generations import CURRENT, current_generation, list_generations, publish
-from index.logo_ids import MAX_LOGO_ID, LogoIds
-from index.manifest import JSON_NAME, FileRecord, Manifest, read_manifest
-from tests.index.test_manifest import MANIFEST
+from index.files.generations import CURRENT, current_generation, list_generations, publish
+from index.files.logo_ids import MAX_LOGO_ID, LogoIds
+from index.files.manifest import JSON_NAME, FileRecord, Manifest, read_manifest
+from tests.index.files.test_manifest import MANIFEST
 from tests.properties import examples
 
 logo_ids = st.integers(1, MAX_LOGO_ID) | st.integers(1, 30) | st.sampled_from([0, 2**63, 2**64 - 1, 2**64, 10**25])

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.annoy_engine import AnnoySearchIndex
+from index.annoy.engine import AnnoySearchIndex
 from index.build_reduced import build_reduced
 from index.errors import DimensionError, IndexBuildError, IndexDamagedError, UnusableVectorError, VectorUnavailableError
 from index.exact import ExactIndex
+from index.files.manifest import COMPONENTS_NAME, RECORDS_NAME, Manifest, read_manifest
 from index.loading import load_index
-from index.manifest import COMPONENTS_NAME, RECORDS_NAME, Manifest, read_manifest
 from index.protocol import SearchIndex, Vectors
 from index.recall import QUERIES
 from index.reduced_engine import ReducedSearchIndex

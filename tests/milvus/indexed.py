@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engines import outbox_of
-from api.startup import prepare
-from embeddings.provenance import Provenance
-from embeddings.store import EmbeddingStore
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
 from index.milvus.client import Connection, Milvus
 from index.milvus.collections import Record
 from index.milvus.feed import send_vectors
+from runtime.engines import outbox_of
+from runtime.startup import prepare
 from settings import Settings
 from tests.milvus.server import MilvusServer
 from tests.original_files import random_vectors

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import index.sample
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
 from index.milvus.client import Connection, Milvus, _imported
 from tests.milvus.samples import build

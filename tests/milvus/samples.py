@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.layout import ModelStamp, create_store
-from embeddings.store import EmbeddingStore
+from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.client import Connection, Milvus

@@ -20,7 +20,7 @@ from tests.ports import free_ports
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-# gRPC reads it when it begins: with it, its threads end what else this process forks (`embeddings.description`).
+# gRPC reads it when it begins: with it, its threads end what else this process forks (`embeddings.store.hdf5_probe`).
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 # Run by a child before it becomes the server: it is killed when its parent ends (PR_SET_PDEATHSIG is 1: prctl(2)), and

@@ -15,18 +15,18 @@ import pytest
 from pymilvus.client.types import LoadState
 
 import index.sample
-from embeddings.rewrite import rewrite_store
-from embeddings.snapshot import Snapshot
-from embeddings.store import EmbeddingStore
-from index.build_lock import build_lock
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.snapshot import Snapshot
+from embeddings.store.store import EmbeddingStore
 from index.errors import BuildInProgressError, EngineError, EngineUnreachableError, IndexBuildError
+from index.files.build_lock import build_lock
 from index.milvus import build as building
 from index.milvus import collections, patience
 from index.milvus.build import STATE_NAME, CollectionBuild, CollectionPlan
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import Outbox, send_vectors
-from tests.embeddings.test_store import damage
+from tests.embeddings.store.test_store import damage
 from tests.index.samples import some_logos
 from tests.milvus.killed_build import Death, Doomed, Executioner, executioner
 from tests.milvus.lite import LiteServer

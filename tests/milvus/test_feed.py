@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embeddings.rewrite import rewrite_store
-from embeddings.store import EmbeddingStore
+from embeddings.maintenance.rewrite import rewrite_store
+from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, EngineUnreachableError, IndexUnavailableError
 from index.milvus import collections, feed
 from index.milvus.catalog import MilvusCatalog

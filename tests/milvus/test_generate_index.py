@@ -16,14 +16,14 @@ import index.sample
 from api.app import create_app
 from commands import build_milvus
 from commands.shell import BUSY
-from embeddings.store import EmbeddingStore
-from index.build_lock import build_lock
-from index.map_file import MAP_NAME, read_map
+from embeddings.store.store import EmbeddingStore
+from index.files.build_lock import build_lock
+from index.map.map_file import MAP_NAME, read_map
 from index.milvus import collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
 from settings import Settings
-from tests.embeddings.test_store import damage
+from tests.embeddings.store.test_store import damage
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store

@@ -12,8 +12,8 @@ import falcon.testing
 import pytest
 
 from api.app import AnnApp, create_app
-from api.startup import prepare
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
+from runtime.startup import prepare
 from settings import Settings
 from tests.milvus import indexed
 from tests.milvus.server import MilvusServer

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from api.app import AnnApp
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
-from index.logo_map import draw_map
+from index.map.logo_map import draw_map
 from index.milvus.client import Milvus
 from index.recall import Recall
 from tests.milvus import indexed

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from embeddings.store import EmbeddingStore
+from embeddings.store.store import EmbeddingStore
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.client import Connection, Milvus
 from settings import Settings

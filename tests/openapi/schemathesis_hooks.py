@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.core.failures import Failure
 
-from embeddings.images import FORMATS
+from embeddings.images.decode import FORMATS
 
 ANSWERS = Path(os.environ["TOUR_ANSWERS"])
 KEPT = {"1003", "1004", "1005"}

@@ -12,11 +12,11 @@ import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api import schemas
 from api.app import AnnApp, create_app
 from api.errors import MAPPING
 from api.openapi.answers import COMPONENTS
 from api.openapi.document import operations, routes
+from api.routes import schemas
 from settings import Settings
 from tests.openapi.examples import examples
 

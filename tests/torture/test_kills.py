@@ -20,20 +20,20 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-import embeddings.backup
-import embeddings.compaction
-import embeddings.migration
-import embeddings.repair
-import embeddings.rewrite
-import embeddings.store
+import embeddings.maintenance.backup
+import embeddings.maintenance.compaction
+import embeddings.maintenance.migration
+import embeddings.maintenance.repair
+import embeddings.maintenance.rewrite
+import embeddings.store.store
 import torture.kills
-from embeddings.deletions import DeletionLog
-from embeddings.hdf5_file import lay_out
-from embeddings.id_table import KnownRows
-from embeddings.store import EmbeddingStore
-from embeddings.store_file import StoreFile
-from embeddings.successor import append_copy
-from embeddings.writer_lock import writer_lock
+from embeddings.maintenance.new_file import append_copy
+from embeddings.store.deletions import DeletionLog
+from embeddings.store.hdf5_file import lay_out
+from embeddings.store.id_table import KnownRows
+from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_file import StoreFile
+from embeddings.store.writer_lock import writer_lock
 from torture.kill_contention import contend
 from torture.kill_holders import Holding
 from torture.kill_rounds import kill_children
@@ -96,23 +96,23 @@ def on_a_slow_disk() -> None:
 
 
 def write_ids_before_content() -> None:
-    patch(embeddings.store, "StoreFile", IdsFirst)
+    patch(embeddings.store.store, "StoreFile", IdsFirst)
 
 
 def back_up_ids_before_content() -> None:
-    patch(embeddings.backup, "StoreFile", IdsFirst)
+    patch(embeddings.maintenance.backup, "StoreFile", IdsFirst)
 
 
 def back_up_deletions_first() -> None:
-    open_copy = embeddings.backup._open_copy
+    open_copy = embeddings.maintenance.backup._open_copy
 
     def open_and_delete(path: Path, source: StoreFile, slots: NDArray[np.int64], *more: Any, **named: Any) -> Any:
         copy, held = open_copy(path, source, slots, *more, **named)
-        embeddings.backup._delete_rows(copy, slots)
+        embeddings.maintenance.backup._delete_rows(copy, slots)
         time.sleep(0.02)
         return copy, held
 
-    patch(embeddings.backup, "_open_copy", open_and_delete)
+    patch(embeddings.maintenance.backup, "_open_copy", open_and_delete)
 
 
 class IdsFirst(StoreFile):
@@ -128,12 +128,12 @@ def no_lock(path: Path) -> AbstractContextManager[Callable[[], None]]:
 
 def write_without_the_lock() -> None:
     on_a_slow_disk()
-    patch(embeddings.store, "writer_lock", no_lock)
+    patch(embeddings.store.store, "writer_lock", no_lock)
 
 
 def compact_without_the_lock() -> None:
     on_a_slow_disk()
-    patch(embeddings.compaction, "writer_lock", no_lock)
+    patch(embeddings.maintenance.compaction, "writer_lock", no_lock)
 
 
 def answer_before_writing() -> None:
@@ -170,7 +170,7 @@ def forget_what_was_deleted() -> None:
 
 
 def make_the_store_in_its_place() -> None:
-    patch(embeddings.rewrite, "create_store", lay_out)
+    patch(embeddings.maintenance.rewrite, "create_store", lay_out)
 
 
 def migrate_in_its_place() -> None:
@@ -184,9 +184,9 @@ def migrate_in_its_place() -> None:
         time.sleep(0.01)
         return append_copy(*rows)
 
-    patch(embeddings.migration, "append_copy", append_slowly)
-    patch(embeddings.migration, "lay_out", lay_out_under_the_name)
-    patch(embeddings.migration, "keep", lambda path, label: path.with_name("s.original.hdf5"))
+    patch(embeddings.maintenance.migration, "append_copy", append_slowly)
+    patch(embeddings.maintenance.migration, "lay_out", lay_out_under_the_name)
+    patch(embeddings.maintenance.migration, "keep", lambda path, label: path.with_name("s.original.hdf5"))
 
 
 def unlink_before_renaming() -> None:
@@ -201,7 +201,7 @@ def unlink_before_renaming() -> None:
 
 
 def overwrite_without_a_copy() -> None:
-    patch(embeddings.repair, "_keep_rows", lambda *_: None)
+    patch(embeddings.maintenance.repair, "_keep_rows", lambda *_: None)
 
 
 def keep_the_lock_in_death() -> None:
@@ -215,7 +215,7 @@ def keep_the_lock_in_death() -> None:
             yield check
             held.unlink()
 
-    patch(embeddings.store, "writer_lock", lock)
+    patch(embeddings.store.store, "writer_lock", lock)
 
 
 def find_only_what_is_known() -> None:

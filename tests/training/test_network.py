@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from embeddings.convert import build_keras_model
-from embeddings.embedder import preprocess
-from embeddings.model import PACKAGE_DIR, locate_model
+from embeddings.model.convert import build_keras_model
+from embeddings.model.description import PACKAGE_DIR, locate_model
+from embeddings.model.embedder import preprocess
 from training.batches import BatchShape, Studio
 from training.network import (
     BN_MOMENTUM,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embeddings.convert import build_keras_model
+from embeddings.model.convert import build_keras_model
 from tests.training.conftest import QuickRun
 from training.batches import Folders, Studio
 from training.network import Contrast, build_network, preprocessed

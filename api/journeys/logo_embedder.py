@@ -1,0 +1,52 @@
+"""An image's file and the boxes of its logos, to vectors: the same ones, whether they are stored or searched for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from api.journeys.stages import UNOBSERVED, Stage, Stages
+from embeddings.images.decode import BoundingBox
+from embeddings.images.photo import Photo
+from embeddings.model.embedder import Embedder
+
+
+class LogoEmbedder:
+    """Cuts logos out of images and embeds them, a few images at a time: each is decoded in memory.
+
+    Args:
+        embedder: makes the vectors.
+        concurrency: images that may be in memory at once; more wait in turn.
+        max_pixels: the largest image, or crop of it, that is taken.
+        stages: is told of decoding and of embedding.
+    """
+
+    def __init__(self, embedder: Embedder, *, concurrency: int, max_pixels: int, stages: Stages = UNOBSERVED) -> None:
+        self._embedder = embedder
+        self._max_pixels = max_pixels
+        self._stages = stages
+        self._in_memory = threading.BoundedSemaphore(concurrency)
+
+    def embed(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> NDArray[np.float32]:
+        """Return the vectors of logos, `(n, dim)`.
+
+        Args:
+            data: the image's file.
+            logos: the id of each, for messages, if it has one, and its box.
+
+        Raises:
+            ImageError: the image or a box cannot be used.
+            ModelError: the model cannot be used.
+        """
+        crops = self._crops(data, logos)
+        with self._in_memory, self._stages.measure_fed(Stage.EMBED, Stage.DECODE, crops) as decoded:
+            return self._embedder.embed(decoded)
+
+    def _crops(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> Iterator[Image.Image]:
+        photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
+        for logo_id, box in logos:
+            yield photo.crop(box, logo_id=logo_id)

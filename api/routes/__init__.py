@@ -1,0 +1,1 @@
+"""Routes: each resource reads its request, calls one journey, and shapes the answer."""

@@ -1,0 +1,54 @@
+"""Reading the parameters that several routes share from a request's address."""
+
+from __future__ import annotations
+
+import falcon
+
+from api.routes import schemas
+from embeddings.images.decode import BoundingBox
+
+DEFAULT_COUNT = 100
+WHOLE_IMAGE: BoundingBox = (0.0, 0.0, 1.0, 1.0)
+
+
+def count_of(req: falcon.Request) -> int:
+    """Answer how many neighbours are wanted."""
+    return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
+
+
+def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
+    """Answer the ids that `logo_ids` names, in order.
+
+    Raises:
+        falcon.HTTPBadRequest: there are none, more than `max_logos`, or something else than whole numbers.
+    """
+    texts = _values(req, "logo_ids", required=True)
+    if len(texts) > max_logos:
+        raise falcon.HTTPInvalidParam(f"It names {len(texts)} logos; {max_logos} are allowed.", "logo_ids")
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise falcon.HTTPInvalidParam("It takes whole numbers, separated by commas.", "logo_ids") from None
+
+
+def bounding_box_of(req: falcon.Request) -> BoundingBox:
+    """Answer the `bounding_box`, or that of the whole image if none is named.
+
+    Raises:
+        falcon.HTTPBadRequest: it is no four numbers.
+    """
+    texts = _values(req, "bounding_box", required=False)
+    if not texts:
+        return WHOLE_IMAGE
+    try:
+        y_min, x_min, y_max, x_max = map(float, texts)
+    except ValueError:
+        text = "It takes four numbers, separated by commas: y_min,x_min,y_max,x_max, in fractions of height and width."
+        raise falcon.HTTPInvalidParam(text, "bounding_box") from None
+    return y_min, x_min, y_max, x_max
+
+
+def _values(req: falcon.Request, name: str, *, required: bool) -> list[str]:
+    values = req.get_param_as_list(name, required=required)
+    # An encoded comma separates like a plain one: HTTP libraries encode it.
+    return ",".join(values).split(",") if values else []

@@ -1,0 +1,1 @@
+"""The server below the app: gunicorn's worker, connections, and the limits of clients."""

@@ -1,0 +1,1 @@
+"""What operators see of requests: lines of the log, metrics, error reports."""

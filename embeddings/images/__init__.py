@@ -1,0 +1,1 @@
+"""From an URL to the pixels of a logo."""

@@ -1,0 +1,1 @@
+"""What operators do to a store, and files that it is exchanged in."""

@@ -1,0 +1,138 @@
+"""Moving a store of ours into a new file: growth and compaction are one operation, and services go on meanwhile.
+
+Step by step, one rewrite at a time:
+
+    1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
+    2.  Copy the live rows into it, in their order, while writers go on, and sync it.
+    3.  Take the writer's lock. Copy the rows that came since, and negate those that were deleted since. Nobody is
+        writing any more, so a row that cannot be read or disagrees with its checksum now is damaged, and left out.
+    4.  Sync the new file. If rows were left out, give the old file a second name, and sync the directory.
+    5.  Put the new file in the place of the old one with one rename, and sync the directory.
+
+So there is a whole store at the path at every instant, and a run that is killed is simply started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.errors import StoreError, StoreUnavailableError
+from embeddings.maintenance.new_file import (
+    RewriteReport,
+    append_copy,
+    keep,
+    refuse_without_room,
+    take_owner,
+    tell,
+    tell_torn,
+)
+from embeddings.store.hdf5_file import lay_out
+from embeddings.store.id_table import WINDOW
+from embeddings.store.layout import storage_errors, sync_directory
+from embeddings.store.store_file import StoreFile
+from embeddings.store.writer_lock import writer_lock
+
+log = logging.getLogger(__name__)
+
+
+def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
+    """Rewrite a store without its deleted and damaged rows.
+
+    Args:
+        path: the store file.
+        capacity: rows of the new file; as many as the old one had if None.
+        progress: called with the number of rows just copied.
+
+    Raises:
+        StoreError: it cannot be done; the message says why. The store is as it was.
+    """
+    draft = path.with_name(f"{path.name}.rewriting")
+    with writer_lock(draft), storage_errors(f"rewrite {path}"):
+        draft.unlink(missing_ok=True)
+        source = StoreFile(path, writable=False)
+        capacity = source.capacity if capacity is None else capacity
+        logos = int(np.count_nonzero(source.ids(0, source.capacity) > 0))
+        _refuse_if_too_small(path, logos, capacity)
+        refuse_without_room(draft, logos, source.dim)
+        log.info("Copying %d logos of %s into a new file of %d rows", logos, path, capacity)
+        try:
+            lay_out(draft, capacity=capacity, dim=source.dim, stamp=source.stamp)
+            take_owner(path, draft)
+            copy = _Copy(source, StoreFile(draft, writable=True))
+            copy.catch_up(progress)
+            copy.target.sync()
+            with writer_lock(path) as check:
+                if not os.path.samestat(path.stat(), source.status):
+                    raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
+                slots, damaged = copy.catch_up(progress)
+                copy.target.sync()
+                kept_as = keep(path, "damaged") if damaged else None
+                check()
+                draft.replace(path)
+                sync_directory(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+    report = RewriteReport(
+        rows=int(np.count_nonzero(slots > 0)) - len(damaged),
+        duplicates=0,
+        damaged=len(damaged),
+        ignored=int(np.count_nonzero(np.trim_zeros(slots, "b") <= 0)),
+        not_finite=len(copy.not_finite),
+        capacity=capacity,
+        kept_as=kept_as,
+    )
+    tell(path, report, damaged, copy.not_finite)
+    tell_torn(path, copy.torn)
+    return report
+
+
+class _Copy:
+    """Follows one file with another."""
+
+    def __init__(self, source: StoreFile, target: StoreFile) -> None:
+        self.target = target
+        self.not_finite: list[int] = []
+        self.torn: list[int] = []  # logos whose provenance is damaged
+        self._source = source
+        self._rows = np.zeros(0, np.int64)  # of the source, in the order of the target
+
+    def catch_up(self, progress: Callable[[int], None]) -> tuple[NDArray[np.int64], list[int]]:
+        """Copy the rows that are not copied yet, and delete those that the source has deleted since.
+
+        Returns:
+            The id slots of the source, and the ids of the rows that are damaged, or being written just now.
+        """
+        slots = self._source.ids(0, self._source.capacity)
+        for row in np.flatnonzero(slots[self._rows] <= 0).tolist():
+            self.target.write_ids(row, -self.target.ids(row, row + 1))
+        rows = np.setdiff1d(np.flatnonzero(slots > 0), self._rows, assume_unique=True)
+        _refuse_if_too_small(self._source.path, len(self._rows) + len(rows), self.target.capacity)
+        bad: list[int] = []
+        copied = [self._rows]
+        end = len(self._rows)
+        while len(rows):
+            run, rows = np.split(rows, [rows.searchsorted(rows[0] + WINDOW)])
+            first, of_run = int(run[0]), slots[run[0] : run[-1] + 1]
+            embeddings, good = self._source.checked(first, of_run)
+            records, torn = self._source.records(first, of_run)
+            whole = good[run - first]
+            places = (run - first)[whole]
+            self.not_finite += append_copy(self.target, end, of_run[places], embeddings[places], records[places])
+            self.torn += of_run[places[torn[places]]].tolist()
+            copied.append(run[whole])
+            end += len(copied[-1])
+            bad += slots[run[~whole]].tolist()
+            progress(len(run))
+        self._rows = np.concatenate(copied)
+        return slots, bad
+
+
+def _refuse_if_too_small(path: Path, logos: int, capacity: int) -> None:
+    if capacity < logos:
+        raise StoreError(f"{path} holds {logos} logos: a capacity of {capacity} rows is too small")

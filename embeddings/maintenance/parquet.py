@@ -1,0 +1,243 @@
+"""Logos as a Parquet file: the way to other systems, and back. It needs `pyarrow`, which serving does without.
+
+    logo_id       int64
+    embedding     list of `dim` float32
+    image_url     string         where the logo comes from; null where nobody knows
+    bounding_box  list of 4 float64: y_min, x_min, y_max, x_max, in fractions of the image's height and width; or null
+
+The file's metadata name the model that made the embeddings. A file that comes from elsewhere may lack them, hold its
+columns in any order and among others, and write lists and numbers of any width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embeddings.errors import ParquetError, StoreModelError
+from embeddings.maintenance.parquet_columns import embeddings_of, ids_of, possible, provenance_of
+from embeddings.maintenance.sole_file import begun_anew
+from embeddings.store.id_table import WINDOW
+from embeddings.store.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MODEL, _DIGEST = b"robotoff-ann.model", b"robotoff-ann.model_digest"
+_BOX = 4
+_MAGIC = b"PAR1"  # how a Parquet file begins
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes:
+        logos: how many logos the file holds.
+        with_provenance: of how many of them it says where they come from.
+        damaged: rows of the store that were left out.
+    """
+
+    logos: int
+    with_provenance: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was imported.
+
+    Attributes:
+        logos: how many logos the file holds.
+        stored: how many of them were new.
+    """
+
+    logos: int
+    stored: int
+
+
+def export_logos(
+    store: EmbeddingStore, target: Path, *, replace: bool = False, progress: Callable[[int], None] = lambda rows: None
+) -> ExportReport:
+    """Write the logos that a store holds now into a new file; services may be using the store.
+
+    Until all of it is on the disk, the file has another name.
+
+    Args:
+        store: what to export.
+        target: the file.
+        replace: whether it may take the place of a Parquet file that is there.
+        progress: called with the number of logos just written.
+
+    Raises:
+        ParquetError: pyarrow is missing, there is a file at `target` (any but a Parquet file, such as a store, stays
+            there in any case), or another run is writing it.
+        StoreError: the store cannot be read, or the file not be written.
+    """
+    with _arrow_errors(target):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if target.exists():
+            _refuse_to_replace(target, asked_for=replace)
+        partial = target.with_name(f"{target.name}.partial")
+        snapshot = store.snapshot()
+        logos = known = 0
+        with storage_errors(f"write {target}"), begun_anew(partial) as file:
+            if file is None:
+                raise ParquetError(f"another run is writing {partial}")
+            try:
+                with pq.ParquetWriter(file, _schema(store), compression="zstd", use_dictionary=["image_url"]) as out:
+                    for ids, embeddings, rows in snapshot.blocks_with_provenance():
+                        boxes = [None if row is None else [*row.bounding_box] for row in rows]
+                        columns = [
+                            pa.array(ids),
+                            pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), store.dim),
+                            pa.array([None if row is None else row.image_url for row in rows], pa.string()),
+                            pa.array(boxes, pa.list_(pa.float64(), _BOX)),
+                        ]
+                        out.write_table(pa.Table.from_arrays(columns, schema=out.schema))
+                        logos += len(ids)
+                        known += sum(row is not None for row in rows)
+                        progress(len(ids))
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(target)
+                sync_directory(target.parent)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+    return ExportReport(logos, known, snapshot.damaged)
+
+
+def import_logos(
+    source: Path,
+    store: EmbeddingStore,
+    *,
+    any_model: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ImportReport:
+    """Store the logos of a file that are not stored yet; services may be using the store.
+
+    Args:
+        source: the file.
+        store: where to.
+        any_model: whether to believe that the embeddings are those of the store's model, whatever the file says.
+        progress: called with the number of rows just read.
+
+    Raises:
+        ParquetError: pyarrow is missing, or a row cannot be used: the message names it. The rows before it are stored,
+            and left out when the file is imported again.
+        StoreModelError: the file does not say that the store's model made its embeddings.
+        StoreError: the store cannot take them.
+    """
+    with _opened(source) as file:
+        if not any_model:
+            _refuse_other_model(source, _stamp(file), store.stamp)
+        logos = stored = 0
+        for batch in _batches(file, source, ("logo_id", "embedding")):
+            ids = ids_of(batch, logos)
+            embeddings = embeddings_of(batch, logos, store.dim)
+            stored += len(store.append(ids, embeddings, possible(provenance_of(batch, logos), logos)))
+            logos += len(ids)
+            progress(len(ids))
+        return ImportReport(logos, stored)
+
+
+def read_provenance(source: Path) -> Iterator[tuple[list[int], list[Provenance | None]]]:
+    """Yield what a file says of where logos come from, a block of rows at a time; it needs no embeddings.
+
+    Raises:
+        ParquetError: as for `import_logos`.
+    """
+    with _opened(source) as file:
+        row = 0
+        for batch in _batches(file, source, ("logo_id", "image_url", "bounding_box")):
+            ids = ids_of(batch, row)
+            yield ids.tolist(), provenance_of(batch, row)
+            row += len(ids)
+
+
+def count_rows(source: Path) -> int:
+    """Return how many rows a file has; ParquetError if it is none."""
+    with _opened(source) as file:
+        return int(file.metadata.num_rows)
+
+
+def _schema(store: EmbeddingStore) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("logo_id", pa.int64(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), store.dim), nullable=False),
+            pa.field("image_url", pa.string()),
+            pa.field("bounding_box", pa.list_(pa.float64(), _BOX)),
+        ],
+        metadata={_MODEL: store.stamp.name.encode(), _DIGEST: store.stamp.digest.encode()},
+    )
+
+
+def _refuse_to_replace(target: Path, *, asked_for: bool) -> None:
+    if not asked_for:
+        raise ParquetError(f"there is a file at {target}: name another, or say --replace")
+    with storage_errors(f"replace {target}"), target.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ParquetError(f"{target} is no Parquet file, and stays: name another, or remove it")
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[Any]:
+    with _arrow_errors(source):
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(source) as file:
+            yield file
+
+
+@contextmanager
+def _arrow_errors(path: Path) -> Iterator[None]:
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise ParquetError("Parquet files need pyarrow: pip install -r requirements-parquet.txt") from error
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise ParquetError(f"{path} is no Parquet file that can be used: {error}") from error
+    except OSError as error:
+        raise ParquetError(f"{path} cannot be used: {error.strerror or error}") from error
+
+
+def _stamp(file: Any) -> ModelStamp:
+    metadata = file.schema_arrow.metadata or {}
+    name, digest = (metadata.get(key, b"").decode(errors="replace") for key in (_MODEL, _DIGEST))
+    return ModelStamp(name, digest)
+
+
+def _refuse_other_model(source: Path, made_by: ModelStamp, wanted: ModelStamp) -> None:
+    if not made_by.digest:
+        raise StoreModelError(
+            f"{source} does not say which model made its embeddings: say --any-model if it was {wanted.name} "
+            f"({wanted.digest or 'unknown weights'})"
+        )
+    if made_by != wanted:
+        raise StoreModelError(
+            f"the embeddings of {source} were made with {made_by.name} ({made_by.digest}), those of the store with "
+            f"{wanted.name or 'an unknown model'} ({wanted.digest or 'unknown'}): they cannot be compared. `re-embed "
+            "--from` makes them anew; --any-model stores them all the same"
+        )
+
+
+def _batches(file: Any, source: Path, needed: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    names = set(file.schema_arrow.names)
+    if missing := [name for name in needed if name not in names]:
+        raise ParquetError(f"{source} has no column {', '.join(missing)}")
+    optional = [name for name in ("image_url", "bounding_box") if name in names and name not in needed]
+    return file.iter_batches(batch_size=WINDOW, columns=[*needed, *optional])  # type: ignore[no-any-return]

@@ -1,0 +1,282 @@
+"""Making the vectors of logos anew, with another model, from the images that they came from.
+
+An image is fetched once for all its logos that lie together in the source, as `sources_in` lays those of a store, and
+the next ones meanwhile. Its logos are appended, durably, as soon as they are embedded, and what the new store holds
+already is passed over. So a run that was stopped, or whose images could not all be had, is simply started again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.errors import (
+    BoundingBoxError,
+    HostUnreachableError,
+    ImageError,
+    StoreModelError,
+    StoreUnavailableError,
+)
+from embeddings.images.decode import BoundingBox
+from embeddings.images.photo import Photo
+from embeddings.maintenance.sole_file import begun_anew
+from embeddings.model.embedder import Embedder
+from embeddings.store.layout import storage_errors
+from embeddings.store.provenance import Provenance
+from embeddings.store.store import EmbeddingStore
+
+_BLOCK = 1024  # logos whose provenance is read at once
+_AHEAD = 2  # images that wait to be embedded, for each that is being fetched
+
+log = logging.getLogger(__name__)
+
+Sources = Iterable[tuple[list[int], list[Provenance | None]]]
+"""Blocks of logo ids, and where each logo comes from."""
+
+
+@dataclass
+class ReembeddingReport:
+    """What became of the logos that the new store lacked.
+
+    Attributes:
+        embedded: how many it has now.
+        failed: how many could not be embedded: the file of failures says why.
+        unknown: ids of those of which nobody knows where they come from.
+        forgotten: how many were deleted from the new store, because they were deleted from the old one.
+    """
+
+    embedded: int = 0
+    failed: int = 0
+    unknown: list[int] = field(default_factory=list)
+    forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may take.
+
+    Attributes:
+        fetches: images that are fetched at once.
+        max_pixels: the largest image, or crop of it, that is taken.
+        give_up_after: times in a row that a host was not reached, after which nothing more is fetched from it in this
+            run. An image that it has not is no such time: the next run, too, would come no further than those.
+    """
+
+    fetches: int = 4
+    max_pixels: int = 89_478_485
+    give_up_after: int = 100
+
+
+def sources_in(store: EmbeddingStore, *, but_not_in: EmbeddingStore) -> Sources:
+    """Yield where the logos of a store come from, but for those that another store holds.
+
+    Logos of one image lie together, where the first of them does.
+    """
+    ids = store.ids()
+    missing = ids[~np.isin(ids, but_not_in.ids())]
+    missing = missing[_by_image(store, missing)]
+    for block in _blocks(missing):
+        known = store.provenance(block.tolist())
+        yield block.tolist(), [known.get(logo_id) for logo_id in block.tolist()]
+
+
+def _blocks(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.split(ids, range(_BLOCK, len(ids), _BLOCK))
+
+
+def _by_image(store: EmbeddingStore, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the order, (n,), in which logos of one image lie together, found in 8 bytes for each address.
+
+    Two addresses of one hash lie together, too, and are told apart later.
+    """
+    images = [np.zeros(0, np.int64)]
+    for block in _blocks(ids):
+        known = store.provenance(block.tolist())
+        images.append(
+            np.array([hash(known[key].image_url) if key in known else -1 for key in block.tolist()], np.int64)
+        )
+    _, first, image = np.unique(np.concatenate(images), return_index=True, return_inverse=True)
+    return np.argsort(first[image], kind="stable")
+
+
+def forget_deleted(source: EmbeddingStore, target: EmbeddingStore) -> int:
+    """Delete from a new store what its source has deleted since it was embedded; return how many logos these were."""
+    kept = target.ids()
+    return len(target.delete(kept[np.isin(kept, [*source.deleted_among(kept.tolist())])].tolist()))
+
+
+def reembed(
+    sources: Sources,
+    target: EmbeddingStore,
+    embedder: Embedder,
+    fetch: Callable[[str], bytes],
+    *,
+    limits: Limits,
+    failures: Path,
+    progress: Callable[[int], None] = lambda logos: None,
+) -> ReembeddingReport:
+    """Embed logos into a store, those that it does not hold yet.
+
+    Args:
+        sources: the logos, and where each comes from.
+        target: the new store, of the embedder's model.
+        embedder: makes the vectors.
+        fetch: returns the image at an address; raises ImageFetchError. Threads call it.
+        limits: what the run may take.
+        failures: a file that is written anew, with a line of JSON for each image whose logos failed; none if all went
+            well.
+        progress: called with the number of logos just done with, one way or the other.
+
+    Raises:
+        StoreModelError: the store is of another model.
+        ModelError: the model cannot be used.
+        StoreError: the store cannot take them.
+    """
+    model = embedder.description
+    if target.stamp.digest != model.weights_digest:
+        raise StoreModelError(
+            f"{target.path} is not a store of {model.name} ({model.weights_digest}): name another file"
+        )
+    report = ReembeddingReport()
+    with _failure_log(failures) as note, ThreadPoolExecutor(limits.fetches, "fetch") as threads:
+        try:
+            for image in _fetched(_images(sources, target, report, progress), threads, _Hosts(fetch, limits), limits):
+                _embed(image, target, embedder, limits, report, note)
+                progress(len(image.logos))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """An image, and the logos that are wanted of it."""
+
+    url: str
+    logos: list[tuple[int, BoundingBox]]
+    data: Future[bytes] | None = None
+
+
+Note = Callable[[_Image, list[int], ImageError], None]
+
+
+class _Hosts:
+    """Fetches images, but not for ever from a host that is gone."""
+
+    def __init__(self, fetch: Callable[[str], bytes], limits: Limits) -> None:
+        self._fetch = fetch
+        self._most = limits.give_up_after
+        self._failures: Counter[str] = Counter()
+
+    def fetch(self, url: str) -> bytes:
+        host = _host(url)
+        if self._failures[host] >= self._most:
+            raise HostUnreachableError(f"{host} was not reached {self._most} times in a row: given up for this run")
+        try:
+            data = self._fetch(url)
+        except HostUnreachableError:
+            self._failures[host] += 1
+            if self._failures[host] == self._most:
+                log.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
+            raise
+        except ImageError:
+            self._failures[host] = 0  # it did answer
+            raise
+        self._failures[host] = 0
+        return data
+
+
+def _images(
+    sources: Sources, target: EmbeddingStore, report: ReembeddingReport, progress: Callable[[int], None]
+) -> Iterator[_Image]:
+    """Yield the images of logos that the target lacks; logos of one image that lie together are one."""
+
+    def wanted() -> Iterator[tuple[str, int, BoundingBox]]:
+        for ids, provenance in sources:
+            missing = set(target.missing(ids))
+            progress(len(ids) - len(missing))
+            for logo_id, known in zip(ids, provenance, strict=True):
+                if logo_id not in missing:
+                    continue
+                missing.discard(logo_id)  # a file may name it twice
+                if known is None:
+                    report.unknown.append(logo_id)
+                    progress(1)
+                else:
+                    yield known.image_url, logo_id, known.bounding_box
+
+    for url, logos in itertools.groupby(wanted(), key=lambda logo: logo[0]):
+        yield _Image(url, [(logo_id, box) for _, logo_id, box in logos])
+
+
+def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: Limits) -> Iterator[_Image]:
+    """Yield images that are being fetched, in their order, while some of the next ones are."""
+    under_way: deque[_Image] = deque()
+    for image in images:
+        under_way.append(_Image(image.url, image.logos, threads.submit(hosts.fetch, image.url)))
+        if len(under_way) > _AHEAD * limits.fetches:
+            yield under_way.popleft()
+    yield from under_way
+
+
+def _embed(
+    image: _Image, target: EmbeddingStore, embedder: Embedder, limits: Limits, report: ReembeddingReport, note: Note
+) -> None:
+    """Embed the logos of an image one by one, and store them."""
+    assert image.data is not None
+    waiting = deque(image.logos)
+    embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
+    try:
+        photo = Photo(image.data.result(), side=embedder.description.input_size, max_pixels=limits.max_pixels)
+        while waiting:
+            logo_id, box = waiting[0]
+            try:
+                embedded.append((logo_id, box, embedder.embed([photo.crop(box, logo_id=logo_id)])[0]))
+            except BoundingBoxError as error:
+                note(image, [logo_id], error)
+            waiting.popleft()
+    except ImageError as error:
+        note(image, [logo_id for logo_id, _ in waiting], error)
+    report.failed += len(image.logos) - len(embedded)
+    if embedded:
+        ids, boxes, vectors = zip(*embedded, strict=True)
+        report.embedded += len(target.append(ids, np.stack(vectors), [Provenance(image.url, box) for box in boxes]))
+
+
+@contextmanager
+def _failure_log(path: Path) -> Iterator[Note]:
+    """Write failures to a file, which no other run may have open; without failures it is removed."""
+    with storage_errors(f"write {path}"), begun_anew(path) as file:
+        if file is None:
+            raise StoreUnavailableError(f"another run is embedding the same: it writes {path}")
+        lines = file
+
+        def note(image: _Image, logo_ids: list[int], error: ImageError) -> None:
+            line = {"logo_ids": logo_ids, "image_url": image.url, "reason": str(error)}
+            lines.write(json.dumps(line).encode() + b"\n")
+            lines.flush()
+
+        try:
+            yield note
+        finally:
+            if not file.tell():
+                path.unlink(missing_ok=True)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

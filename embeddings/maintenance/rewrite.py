@@ -1,0 +1,117 @@
+"""Making sure of a store at the start, and moving one into a new file, as `migration.py` and `compaction.py` do it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from embeddings.errors import StoreLayoutError, StoreModelError, StoreUnavailableError
+from embeddings.maintenance.new_file import RewriteReport, make_directory
+from embeddings.store.layout import (
+    Layout,
+    ModelStamp,
+    create_store,
+    inspect,
+    keep_writers_out,
+    read_header,
+    storage_errors,
+)
+from embeddings.store.writer_lock import writer_lock
+
+__all__ = ["RewriteReport", "prepare_store", "rewrite_store"]
+
+log = logging.getLogger(__name__)
+
+
+def prepare_store(
+    path: Path, *, capacity: int, dim: int, stamp: ModelStamp, progress: Callable[[int], None] = lambda rows: None
+) -> RewriteReport | None:
+    """Make sure that there is a store to open; any number of processes may call it at once.
+
+    Creates an empty one, and its directory, if there is none. Migrates a file in the original's layout, which keeps at
+    least its capacity; a store of ours keeps the capacity it has.
+
+    Args:
+        path: the store file.
+        capacity: rows of a new file.
+        dim: the length of an embedding.
+        stamp: the model that is going to make embeddings.
+        progress: called with the number of rows just copied.
+
+    Returns:
+        What was migrated, or None.
+
+    Raises:
+        StoreModelError: the store is of another model.
+        StoreError: it cannot be made or migrated; the message says why.
+    """
+    path = path.resolve()
+    layout = inspect(path)
+    if layout is None or layout.offsets is None:
+        make_directory(path.parent)
+        with writer_lock(path):
+            layout = inspect(path)
+            if layout is None:
+                create_store(path, capacity=capacity, dim=dim, stamp=stamp)
+                log.info("Created %s for %d logos", path, capacity)
+                return None
+            _refuse_other_model(path, layout, dim, stamp)
+            if layout.offsets is None:
+                from embeddings.maintenance.migration import migrate  # brings h5py along, which most starts do without
+
+                return migrate(path, layout, max(capacity, layout.capacity), progress)
+    _refuse_other_model(path, layout, dim, stamp)
+    return None
+
+
+def rewrite_store(
+    path: Path, *, capacity: int | None = None, progress: Callable[[int], None] = lambda rows: None
+) -> RewriteReport:
+    """Migrate, grow or compact a store, which services may be using meanwhile.
+
+    Their writers wait for a moment at its end; during a migration all the while.
+
+    Args:
+        path: the store file, in our layout or the original's. One of ours that is damaged but for its rows is
+            taken over as one of the original is.
+        capacity: rows of the new file; as many as the old one had if not given.
+        progress: called with the number of rows just copied.
+
+    Raises:
+        StoreError: it cannot be done; the message says why. The store is as it was.
+    """
+    path = path.resolve()
+    if not path.exists():
+        raise StoreUnavailableError(f"there is no store at {path}")
+    from embeddings.maintenance.compaction import compact  # as above
+    from embeddings.maintenance.migration import migrate
+
+    with writer_lock(path):
+        layout = _layout_without_header(path)
+        if layout is not None:
+            return migrate(path, layout, capacity, progress)
+    return compact(path, capacity, progress)
+
+
+def _layout_without_header(path: Path) -> Layout | None:
+    """Return what HDF5 says of a file that has no sound header; None if it has one."""
+    with storage_errors(f"open {path}"), path.open("rb") as file:
+        try:
+            read_header(file.fileno(), path)
+        except StoreLayoutError:
+            from embeddings.store.hdf5_probe import describe  # as above
+
+            keep_writers_out(file.fileno(), path)
+            return describe(file.fileno(), path)
+    return None
+
+
+def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp) -> None:
+    if layout.dim != dim:
+        raise StoreModelError(f"{path} holds embeddings of {layout.dim} values, the model makes {dim}")
+    if layout.stamp not in (stamp, ModelStamp("", "")):
+        raise StoreModelError(
+            f"{path} was made with the model {layout.stamp.name} ({layout.stamp.digest}), not with {stamp.name} "
+            f"({stamp.digest}): their embeddings cannot be compared. Choose that model, or start another store"
+        )

@@ -1,0 +1,316 @@
+"""Keras weights to the LiteRT file that serves them: the only module that imports TensorFlow, inside functions.
+
+The service calls `export_in_child_process`, so it never holds TensorFlow itself. What `build_keras_model` returns
+computes the vectors that the converted file computes, up to rounding in single precision: the file stores
+weights as float16, and the Keras weights are rounded to what it stores.
+
+The bundled file is made from what `make train` leaves, by `python -m embeddings.model.convert`: see
+`docs/model-card.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embeddings.errors import ModelError
+from embeddings.model.description import (
+    WEIGHT_WORDS,
+    ConvertedModel,
+    ModelDescription,
+    export_command,
+    locate_model,
+    model_stem,
+    weights_path,
+)
+from embeddings.model.embedder import Embedder, preprocess
+from embeddings.model.pretrained import PRETRAINED, fetch_pretrained
+
+INPUT_SIZE = 224
+
+# What the ImageNet and noisy-student weights were trained on: `efficientnet.model.preprocess_input`, mode "torch".
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+TOLERANCE = 1e-3  # of |LiteRT - Keras| / |Keras|, Euclidean norms of one vector
+
+SEED = 0
+
+# Untrained, the network shrinks its signal block by block, to a standard deviation of 7.1e-5 before the last batch
+# normalisation; this brings it to 1. Normalising every layer by its own statistics instead makes the untrained network
+# chaotic: of a logo's four nearest, 16 % are then of its brand instead of 43 %.
+SEEDED_OUTPUT_SCALE = 14_000.0
+
+
+class Origin(NamedTuple):
+    """Where weights come from, and their licence."""
+
+    source: str
+    licence: str
+
+
+SEEDED = Origin(
+    "seeded initialisation, never trained: its vectors tell colours and coarse shapes apart, not brands",
+    "AGPL-3.0-or-later",
+)
+
+
+def build_keras_model(name: str, weights: str) -> Any:
+    """Build the network that maps `(n, 224, 224, 3)` preprocessed pixels to `(n, 1280)` vectors.
+
+    Call it with `training=False`. Its weights are rounded to what the converted file stores.
+
+    Args:
+        name: one of `MODEL_NAMES`.
+        weights: "seeded" (sets the seeds of Keras, NumPy and `random`), or the path of a Keras weights file (`.h5`,
+            `.weights.h5`, `.keras`).
+
+    Raises:
+        ModelError: TensorFlow is not installed, or the weights cannot be read or do not fit.
+    """
+    _refuse_unknown(name, weights)
+    if weights in PRETRAINED:
+        command = export_command(weights, Path("converted"))
+        raise ModelError(f"the {weights} weights must be downloaded first: `{command}` does both")
+    try:
+        import keras
+
+        # Not `efficientnet.keras`: it calls backend functions that Keras 3 has only under TensorFlow's name.
+        from efficientnet.tfkeras import EfficientNetB0
+    except ImportError as error:
+        raise ModelError(f"converting weights needs all of requirements.txt: {error}") from error
+    if weights == "seeded":
+        keras.utils.set_random_seed(SEED)
+    try:
+        model = EfficientNetB0(
+            include_top=False,
+            weights=None if weights == "seeded" else weights,
+            input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
+            pooling="max",
+        )
+    except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{weights} does not hold the weights of {name} without its top: {reason}") from error
+    if weights == "seeded":
+        gamma = model.get_layer("top_bn").gamma
+        gamma.assign(np.full(gamma.shape, SEEDED_OUTPUT_SCALE, dtype=np.float32))
+    _round_to_stored(model)
+    return model
+
+
+def export_model(
+    name: str, weights: str, output_dir: Path, *, label: str | None = None, origin: Origin | None = None
+) -> ConvertedModel:
+    """Convert weights in this process and put the two files into `output_dir`.
+
+    The converted file is checked against Keras before its description is published. Each file appears whole or not
+    at all, and several processes may do this at once.
+
+    Args:
+        name: as for `build_keras_model`.
+        weights: as for `build_keras_model`.
+        output_dir: made if missing.
+        label: what the files are named after, one of `WEIGHT_WORDS`; by default `weights` itself.
+        origin: what the description says; by default what is known of such weights.
+
+    Raises:
+        ModelError: as for `build_keras_model`; or the two runtimes disagree; or the files cannot be written.
+    """
+    stem = model_stem(name, label or weights)
+    if origin is None:
+        origin = SEEDED if weights == "seeded" else Origin(f"the file {Path(weights).name}", "as its maker says")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        model = build_keras_model(name, weights)
+        content = _convert(model)
+        description = ModelDescription(
+            name=name,
+            dim=model.output_shape[-1],
+            input_size=INPUT_SIZE,
+            mean=MEAN,
+            std=STD,
+            pooling="max",
+            weights=label or Path(weights).name,
+            weights_digest=_weights_digest(model),
+            file_sha256=hashlib.sha256(content).hexdigest(),
+            is_trained=weights != "seeded",
+            licence=origin.licence,
+            source=origin.source,
+        )
+        converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
+        _write_atomically(converted.path, content)
+        _check_same_vectors(converted, model)
+        _write_atomically(output_dir / f"{stem}.json", description.to_json().encode())
+    except OSError as error:
+        raise ModelError(f"the converted model cannot be written to {output_dir}: {error}") from error
+    return converted
+
+
+def export_in_child_process(
+    name: str, weights: str, output_dir: Path, *, timeout_seconds: float, weights_url: str | None = None
+) -> ConvertedModel:
+    """Do what `export_model` does in a process of its own, which takes TensorFlow's memory with it.
+
+    Args:
+        name: as for `build_keras_model`.
+        weights: as for `build_keras_model`; or a key of `PRETRAINED`, which is downloaded into `downloads` below
+            `output_dir` and stays there.
+        output_dir: made if missing.
+        timeout_seconds: the longest that all of it may take.
+        weights_url: where to download from instead; see `fetch_pretrained`.
+
+    Raises:
+        ModelError: the weights cannot be downloaded; or the child's last words, or it took longer than
+            `timeout_seconds`, or TensorFlow is not installed.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    _refuse_unknown(name, weights)
+    if weights not in WEIGHT_WORDS:
+        weights = str(Path(weights).absolute())
+    output_dir = output_dir.absolute()
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModelError(
+            f"the weights {weights} cannot be converted without TensorFlow: where all of requirements.txt is installed,"
+            f" run `{export_command(weights, Path('converted'))}`, then copy the two files it writes to {output_dir}"
+        )
+    arguments = [name, weights, str(output_dir)]
+    if weights in PRETRAINED:
+        origin = PRETRAINED[weights]
+        path = fetch_pretrained(
+            weights, output_dir / "downloads", base_url=weights_url, timeout_seconds=timeout_seconds
+        )
+        arguments = [name, str(path), str(output_dir), "--label", weights, "--origin", origin.source, origin.licence]
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "-1",  # the check compares what processors compute
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    try:
+        child = subprocess.run(  # noqa: S603 - our own interpreter and module, and no shell reads the arguments
+            [sys.executable, "-m", "embeddings.model.convert", *arguments],
+            cwd=Path(__file__).parents[2],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline - time.monotonic(),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"converting the weights {weights} took longer than {timeout_seconds:g} seconds") from None
+    if child.returncode:
+        words = child.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"]
+        raise ModelError(f"the weights {weights} were not converted: {words[-1]}")
+    return locate_model(name, weights, output_dir)
+
+
+def main(arguments: list[str]) -> int:
+    """Run `export_model` from a command line; the last line on standard error says what went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m embeddings.model.convert")
+    parser.add_argument("name")
+    parser.add_argument("weights")
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--label", help="what the files are named after, instead of WEIGHTS")
+    parser.add_argument("--origin", nargs=2, metavar=("SOURCE", "LICENCE"), help="what the description says of them")
+    options = parser.parse_args(arguments)
+    origin = Origin(*options.origin) if options.origin else None
+    try:
+        export_model(options.name, options.weights, options.output_dir, label=options.label, origin=origin)
+    except ModelError as error:
+        sys.stderr.write(f"\n{error}\n")
+        return 1
+    return 0
+
+
+def _refuse_unknown(name: str, weights: str) -> None:
+    model_stem(name, weights)
+    if weights == "bundled":
+        raise ModelError("the bundled weights are converted already")
+
+
+def _round_to_stored(model: Any) -> None:
+    """Round the weights so that what the converter stores as float16 is exactly what Keras computes with.
+
+    The converter folds each batch normalisation into the convolution before it, as a factor on its kernel and a
+    bias, and rounds those. Rounded here, they are rounded to themselves there.
+    """
+    for layer in model.layers:
+        if layer.name.endswith("conv"):
+            norm = model.get_layer(layer.name.replace("dwconv", "bn").replace("conv", "bn"))
+            gamma, beta, mean, variance = norm.get_weights()
+            factor = gamma / np.sqrt(variance + np.float32(norm.epsilon))
+            norm.set_weights([gamma, _half(beta - mean * factor) + mean * factor, mean, variance])
+            (kernel,) = layer.get_weights()  # a depthwise one is (height, width, channel, 1)
+            by_channel = factor[:, np.newaxis] if layer.name.endswith("dwconv") else factor
+            by_channel = np.where(by_channel == 0, np.float32(1), by_channel)
+            layer.set_weights([_half(kernel * by_channel) / by_channel])
+        elif layer.weights and not layer.name.endswith("bn"):
+            layer.set_weights([_half(array) for array in layer.get_weights()])
+
+
+def _half(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    return array.astype(np.float16).astype(np.float32)
+
+
+def _convert(model: Any) -> bytes:
+    import tensorflow as tf
+
+    # As constants, the weights need no detour over a saved model: a quarter of the time.
+    trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
+    others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
+    network = tf.function(lambda crop: model.stateless_call(trainable, others, crop, training=False)[0])
+    one_crop = network.get_concrete_function(tf.TensorSpec((1, INPUT_SIZE, INPUT_SIZE, 3), tf.float32, name="crop"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([one_crop], tf.Module())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    content: bytes = converter.convert()
+    return content
+
+
+def _weights_digest(model: Any) -> str:
+    """Return the SHA-256 over each weight, by path: a line of path and shape, then little-endian float32 bytes."""
+    digest = hashlib.sha256()
+    for weight in sorted(model.weights, key=lambda weight: str(weight.path)):
+        array = np.ascontiguousarray(weight.numpy(), dtype="<f4")
+        digest.update(f"{weight.path} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _check_same_vectors(converted: ConvertedModel, model: Any) -> None:
+    rng = np.random.default_rng(SEED)
+    patches = [Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)) for _ in range(4)]
+    pixels = np.stack([preprocess(patch, converted.description) for patch in patches])
+    expected = np.asarray(model(pixels, training=False))
+    differences = np.linalg.norm(Embedder(converted).embed(patches) - expected, axis=1)
+    if not (differences <= TOLERANCE * np.linalg.norm(expected, axis=1)).all():  # also refuses NaN
+        converted.path.unlink()
+        raise ModelError(f"the converted {converted.description.name} computes other vectors than Keras: {differences}")
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

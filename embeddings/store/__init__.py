@@ -1,0 +1,1 @@
+"""Vectors on disk: the append-only HDF5 store."""

@@ -1,0 +1,32 @@
+"""The last step of every change: id slots, which make rows exist or go, and a sync."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.errors import StoreError, StoreUnavailableError
+from embeddings.store.id_table import KnownRows
+from embeddings.store.store_file import StoreFile
+
+
+def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
+    """Write id slots, by their first row, and sync; take them back if that fails, in a way that never frees a row."""
+    for row, ids in slots.items():
+        file.write_ids(row, ids)
+    try:
+        file.sync()
+    except StoreUnavailableError:
+        with suppress(StoreError):
+            for row, ids in slots.items():
+                file.write_ids(row, -ids)
+        raise
+
+
+def finish_deletions(known: KnownRows) -> None:
+    """Negate the rows whose logo a later row holds: else it would come back with the next deletion."""
+    slots = {row: known.file.ids(row, row + 1) for row in known.superseded}
+    commit(known.file, {row: -ids for row, ids in slots.items() if ids[0] > 0})
+    known.superseded.clear()

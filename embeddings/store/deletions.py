@@ -1,0 +1,137 @@
+"""Which logos were deleted: a text file beside the store, one id a line, for those who answer from an index.
+
+An index holds a deleted logo until it is built again. The file tells every process at once, and still knows after a
+compaction, when the store has forgotten. It only names *candidates*: an id is written here, and synced, before the
+store forgets it, and stays when the logo is added again. The store has the last word.
+
+The file also grows, if only by an empty line, before rows go for any other reason: those who count rows
+(`live_count.py`) need not count again while it stays as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from embeddings.store.layout import storage_errors, sync_directory
+
+_MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
+
+log = logging.getLogger(__name__)
+
+
+class LogPlace(NamedTuple):
+    """What the file is, and how much of it there is: another whenever something was written; zeros without a file."""
+
+    inode: int
+    size: int
+    changed_ns: int
+
+
+class DeletionLog:
+    """The file `<store>.deleted`. Threads may share it; whoever writes holds the writer's lock."""
+
+    def __init__(self, store_path: Path) -> None:
+        self._path = store_path.with_name(f"{store_path.name}.deleted")
+        self._mutex = threading.Lock()
+        self._read_to = (0, 0)  # the file's inode, and how many bytes of it are known
+        self._ids: set[int] = set()
+
+    def write(self, logo_ids: Iterable[int]) -> None:
+        """Add ids, durably.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: it could not be written.
+        """
+        with storage_errors(f"write {self._path}"):
+            fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                # A line that a crash cut short must not run into ours.
+                _write_all(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+            sync_directory(self._path.parent)  # whoever made the file may have been killed before that
+
+    def tell(self) -> None:
+        """Tell that rows are about to go although no logo is deleted, durably: damaged ones, which are put aside.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: it could not be written.
+        """
+        self.write([])
+
+    def place(self) -> LogPlace | None:
+        """Return where the file ends now; None if that cannot be told."""
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - as below
+        except FileNotFoundError:
+            return LogPlace(0, 0, 0)
+        except OSError:
+            return None
+        return LogPlace(status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def among(self, logo_ids: Collection[int]) -> set[int]:
+        """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""
+        return self.ids().intersection(logo_ids)
+
+    def ids(self) -> set[int]:
+        """Return all ids that were ever written, not to be changed. A file that cannot be read is as for `among`."""
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - every query asks, and Path.stat takes twice as long
+        except OSError:
+            return set()
+        place = (status.st_ino, status.st_size)
+        if self._read_to != place:
+            with self._mutex:
+                try:
+                    self._read()
+                except OSError as error:
+                    self._read_to = place
+                    log.warning("Deleted logos stay in the answers until the next index: %s", error)
+        return self._ids
+
+    def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
+        """Return the file's inode, its size, and the ids written since a place in it; all, if that was in another file.
+
+        A file that is missing, or cannot be read, names none.
+        """
+        try:
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                inode = status.st_ino
+                known = place[1] if inode == place[0] and place[1] <= status.st_size else 0
+                file.seek(known)
+                lines, newline, _ = file.read().rpartition(b"\n")
+                return inode, known + len(lines) + len(newline), _ids_in(lines)
+        except FileNotFoundError:
+            return 0, 0, set()
+        except OSError as error:
+            log.warning("%s cannot be read: %s", self._path, error)
+            return *place, set()
+
+    def _read(self) -> None:
+        with self._path.open("rb") as file:
+            inode, known = self._read_to
+            status = os.fstat(file.fileno())
+            if status.st_ino != inode or status.st_size < known:
+                known = 0
+            file.seek(known)
+            lines, newline, _ = file.read().rpartition(b"\n")
+            self._ids |= _ids_in(lines)
+            self._read_to = (status.st_ino, known + len(lines) + len(newline))
+
+
+def _ids_in(lines: bytes) -> set[int]:
+    return {int(line) for line in lines.split() if line.isdigit() and len(line) <= _MAX_DIGITS}
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    """Write on where the kernel took a part only, as it may of a disk that is nearly full."""
+    unwritten = memoryview(content)
+    while unwritten:
+        unwritten = unwritten[os.write(fd, unwritten) :]

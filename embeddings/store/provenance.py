@@ -1,0 +1,122 @@
+"""Where a logo comes from: the address of its image, and its box there; and the record of a row that keeps it.
+
+A record is 512 bytes, which any HDF5 tool reads (`layout.py`):
+
+    image_url     476 bytes of UTF-8, padded with NUL; a longer address is not kept
+    bounding_box  4 x <f8: y_min, x_min, y_max, x_max, in fractions of height and width, as they were given
+    crc32         <u4: CRC-32 of the id's 8 bytes (as a positive number), then of the 508 bytes before
+
+All zeros: the row has no provenance. A record that disagrees with its own checksum is none either: what a logo looks
+like is in its embedding, so a damaged record costs a picture and never a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from embeddings.images.decode import BoundingBox  # brings Pillow along, which most who open a store do without
+
+URL_BYTES = 476
+RECORD = np.dtype([("image_url", f"S{URL_BYTES}"), ("bounding_box", "<f8", (4,)), ("crc32", "<u4")])
+RECORD_BYTES = 512
+_FIELDS = struct.Struct(f"<{URL_BYTES}s4d")  # what the checksum covers; numpy takes ten times as long for one record
+_COVERED = RECORD_BYTES - 4  # bytes of a record that its checksum covers
+_EMPTY = bytes(RECORD_BYTES)
+
+Records = NDArray[np.void]
+"""(n,) of `RECORD`."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The image that a logo was cut from, and `(y_min, x_min, y_max, x_max)` in fractions of its height and width."""
+
+    image_url: str
+    bounding_box: BoundingBox
+
+
+def no_records(count: int) -> Records:
+    """Return records, (n,), of rows without provenance."""
+    return np.zeros(count, RECORD)
+
+
+def records_of(logo_ids: Sequence[int], provenance: Sequence[Provenance | None]) -> Records:
+    """Return the record of each of n logos, (n,); one whose address does not fit is empty, and logged."""
+    return np.frombuffer(b"".join(starmap(_record, zip(logo_ids, provenance, strict=True))), RECORD)
+
+
+def provenance_in(records: Records) -> list[Provenance | None]:
+    """Return what n records say, which were held against their checksums."""
+    content = records.tobytes()
+    return [_provenance(content[row : row + RECORD_BYTES]) for row in range(0, len(content), RECORD_BYTES)]
+
+
+def damaged_among(ids: NDArray[np.int64], records: Records) -> NDArray[np.bool_]:
+    """Tell which of n records disagree with their checksums, (n,), given what the id slots of their rows hold."""
+    content, id_bytes = records.tobytes(), np.abs(ids).astype("<i8").tobytes()
+    return np.fromiter(
+        (
+            (record := content[RECORD_BYTES * row : RECORD_BYTES * (row + 1)]) != _EMPTY
+            and _checksum(id_bytes[8 * row : 8 * (row + 1)], record) != stored
+            for row, stored in enumerate(records["crc32"].tolist())
+        ),
+        bool,
+        len(ids),
+    )
+
+
+def sound_records(ids: NDArray[np.int64], content: bytes) -> tuple[Records, NDArray[np.bool_]]:
+    """Return the records of n rows, (n,), given what their id slots hold, and which of them are damaged, (n,).
+
+    Those are empty, as are those of unused rows.
+    """
+    records = np.frombuffer(content, RECORD)
+    damaged = damaged_among(ids, records) & (ids != 0)
+    empty = damaged | (ids == 0)
+    if empty.any():
+        records = records.copy()
+        records[empty] = no_records(1)
+    return records, damaged
+
+
+def _checksum(id_bytes: bytes, record: bytes) -> int:
+    return zlib.crc32(record[:_COVERED], zlib.crc32(id_bytes))
+
+
+def _record(logo_id: int, origin: Provenance | None) -> bytes:
+    if origin is None:
+        return _EMPTY
+    url = _encoded(origin.image_url)
+    if url is None:
+        log.warning("The image of logo %d is not kept: its address is over %d bytes", logo_id, URL_BYTES)
+        return _EMPTY
+    covered = _FIELDS.pack(url, *origin.bounding_box)
+    return covered + _checksum(logo_id.to_bytes(8, "little"), covered).to_bytes(4, "little")
+
+
+def _encoded(url: str) -> bytes | None:
+    """Return an address as a record holds it; None if it cannot hold it."""
+    try:
+        content = url.encode()
+    except UnicodeEncodeError:  # a half of a surrogate pair, which no address has
+        return None
+    return content if 0 < len(content) <= URL_BYTES and b"\0" not in content else None
+
+
+def _provenance(record: bytes) -> Provenance | None:
+    if record == _EMPTY:
+        return None
+    url, y_min, x_min, y_max, x_max = _FIELDS.unpack_from(record)
+    return Provenance(url.rstrip(b"\0").decode(errors="replace"), (y_min, x_min, y_max, x_max))

@@ -1,0 +1,42 @@
+"""The ids of the logos that a store held at one moment, in one bit a row.
+
+Once used, the id slot of a row changes its sign at most, when the logo is deleted. So the ids need not be copied: which
+rows held logos is enough, and the file, however long it takes to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embeddings.errors import StoreUnavailableError
+from embeddings.store.seen_rows import BLOCK, SeenRows
+
+
+class StoredIds:
+    """Ids of logos, in the order they were stored; whatever happens to the store meanwhile, they stay the same.
+
+    Attributes:
+        nbytes: how much memory they take.
+    """
+
+    def __init__(self, seen: SeenRows) -> None:
+        self._file = seen.file
+        self._end = seen.end
+        self._live = [np.packbits(slots > 0) for slots in seen.blocks(0, seen.end)]
+        self.nbytes = sum(bits.nbytes for bits in self._live)
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the ids, `BLOCK` or fewer at a time.
+
+        Raises:
+            StoreUnavailableError: they cannot be read, or one of the rows was damaged and has just been put aside.
+        """
+        for number, bits in enumerate(self._live):
+            slots = self._file.ids(number * BLOCK, min((number + 1) * BLOCK, self._end))
+            ids = np.abs(slots[np.unpackbits(bits, count=len(slots)).view(bool)])
+            if len(ids) and ids.min() < 1:
+                raise StoreUnavailableError(f"{self._file.path} was repaired while its ids were read: ask again")
+            yield ids

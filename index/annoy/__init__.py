@@ -1,0 +1,1 @@
+"""The Annoy engine: its files, how they are built, checked and searched."""

@@ -1,0 +1,53 @@
+"""Every file of every index held against its checksum: what `manage.py verify` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from index.errors import IndexDamagedError
+from index.files.generations import current_generation, index_directories, list_generations
+from index.files.manifest import BIN_NAME, TXT_NAME
+from index.files.verification import verify_files
+from index.map.map_file import MapFile
+
+
+def audit(
+    data_dir: Path, *, dim: int, progress: Callable[[int], None] = lambda _bytes: None
+) -> Iterator[tuple[Path, str | None]]:
+    """Answer each generation and each original pair below the data directory, and what is wrong with it, if anything.
+
+    What a `current` link points at is among them, even if it is missing.
+
+    Args:
+        data_dir: holds a directory for each index; see `index_directories`.
+        dim: the number of values that a vector has to have.
+        progress: is told the number of bytes just read.
+    """
+    for index_dir in index_directories(data_dir):
+        try:
+            directories = _sources(index_dir)
+        except OSError as error:
+            yield index_dir, f"{index_dir} cannot be read: {error.strerror}"
+            continue
+        for directory in directories:
+            yield directory, _trouble(directory, dim, progress)
+
+
+def _sources(index_dir: Path) -> list[Path]:
+    directories = list_generations(index_dir)
+    current = current_generation(index_dir)
+    if current is not None and current not in directories:
+        directories.append(current)
+    if (index_dir / BIN_NAME).exists() or (index_dir / TXT_NAME).exists():
+        directories.append(index_dir)
+    return directories
+
+
+def _trouble(directory: Path, dim: int, progress: Callable[[int], None]) -> str | None:
+    try:
+        verify_files(directory, dim=dim, digests=True, progress=progress)
+        MapFile.read(directory)  # if it has one
+    except IndexDamagedError as error:
+        return str(error)
+    return None

@@ -1,0 +1,163 @@
+"""`index.json`: what a generation of an index is, and what its files have to be.
+
+It is written last and names the size and the SHA-256 of the other two files, so that files which do not
+belong together are told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from index.errors import IndexDamagedError
+from index.files.durable import write_file
+from index.files.regular_file import read_regular
+from index.recall import Recall
+from index.reduction import SMALLEST_SCALE
+
+BIN_NAME = "index.bin"
+TXT_NAME = "index.txt"
+JSON_NAME = "index.json"
+COMPONENTS_NAME = "index.components.npy"
+RECORDS_NAME = "index.records"
+
+_FORMAT = 1
+_METRIC = "euclidean"
+_OPTIONAL = ("reduction", "recall")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a file has to be: its size in bytes and its SHA-256 in hexadecimal digits."""
+
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.size < 1 or not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("a file has no size, or no SHA-256")
+
+
+@dataclass(frozen=True, slots=True)
+class ReductionRecord:
+    """How the vectors of a reduced index were shortened; see `index.reduction`.
+
+    Attributes:
+        tree_dim: components that the trees are grown over.
+        code_dim: components that candidates are ranked by.
+        scale: what one step of a code stands for.
+        components: `index.components.npy`.
+        records: `index.records`, a record a logo, in item order.
+    """
+
+    tree_dim: int
+    code_dim: int
+    scale: float
+    components: FileRecord
+    records: FileRecord
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if not 1 <= self.tree_dim <= self.code_dim or not SMALLEST_SCALE <= self.scale < math.inf:
+            raise ValueError("a reduction has no components, or no scale")
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> ReductionRecord:
+        """Read what `asdict` made."""
+        components, records = (FileRecord(**fields.pop(name)) for name in ("components", "records"))
+        return cls(**fields, components=components, records=records)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of `index.json`.
+
+    Attributes:
+        dim: the number of values of a vector.
+        items: logos in the index.
+        trees: Annoy's trees.
+        seed: of the build; `None` if Annoy chose.
+        index_bin: vectors and trees, in Annoy's format.
+        index_txt: the logo ids in item order.
+        model: the model that made the vectors; empty if unknown.
+        weights_digest: of the model's weights; empty if unknown.
+        built_at: UTC, ISO 8601.
+        stored_rows: logos that the store held when the index was built.
+        reduction: `None` if the trees are grown over the vectors themselves.
+        recall: what was measured after the build; `None` if it was not.
+    """
+
+    dim: int
+    items: int
+    trees: int
+    seed: int | None
+    index_bin: FileRecord
+    index_txt: FileRecord
+    model: str
+    weights_digest: str
+    built_at: str
+    stored_rows: int
+    reduction: ReductionRecord | None = None
+    recall: Recall | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if min(self.dim, self.items, self.trees) < 1:
+            raise ValueError("dim, items and trees are at least 1")
+        if self.recall is not None:
+            _check_types(self.recall)
+        datetime.fromisoformat(self.built_at)
+
+    def format(self) -> bytes:
+        """Write the content of an `index.json`."""
+        fields = {"format": _FORMAT, "metric": _METRIC, **asdict(self)}
+        fields = {name: value for name, value in fields.items() if name not in _OPTIONAL or value is not None}
+        return (json.dumps(fields, indent=2) + "\n").encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> Manifest:
+        """Read the content of an `index.json`.
+
+        Raises:
+            ValueError: it is not exactly what `format` writes.
+        """
+        fields = json.loads(content)
+        try:
+            if (fields.pop("format"), fields.pop("metric")) != (_FORMAT, _METRIC):
+                raise ValueError(f"it is not of format {_FORMAT} with metric {_METRIC}")
+            index_bin, index_txt = (FileRecord(**fields.pop(name)) for name in ("index_bin", "index_txt"))
+            reduction = ReductionRecord.parse(fields.pop("reduction")) if "reduction" in fields else None
+            recall = Recall(**fields.pop("recall")) if "recall" in fields else None
+            return cls(**fields, index_bin=index_bin, index_txt=index_txt, reduction=reduction, recall=recall)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"a field is missing, unknown or of a wrong type ({error})") from error
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read the `index.json` of a generation.
+
+    Raises:
+        IndexDamagedError: it is missing or broken.
+    """
+    try:
+        return Manifest.parse(read_regular(directory / JSON_NAME))
+    except (OSError, ValueError, RecursionError) as error:
+        raise IndexDamagedError(f"{directory / JSON_NAME}: {error}") from error
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the `index.json` of a generation and sync it."""
+    write_file(directory / JSON_NAME, manifest.format())
+
+
+def _check_types(value: FileRecord | ReductionRecord | Recall | Manifest) -> None:
+    for name, kind in get_type_hints(type(value)).items():
+        field = getattr(value, name)
+        if not isinstance(field, kind) or isinstance(field, bool):
+            raise TypeError(f"{name} is {field!r}")

@@ -1,0 +1,217 @@
+"""Do the files of an index belong together, and are they whole?
+
+Nothing is searched that did not pass here. The original's pair (`index.bin`, `index.txt`) is checked by its
+structure; a generation has an `index.json` besides, by which sizes, counts, the digest of `index.txt` and, if asked
+for, that of `index.bin` are checked. A changed digit of an id is seen by nothing else, and would be another logo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+
+from index.annoy.file_check import check_annoy_file
+from index.errors import IndexDamagedError
+from index.files.logo_ids import LogoIds
+from index.files.manifest import (
+    BIN_NAME,
+    COMPONENTS_NAME,
+    JSON_NAME,
+    RECORDS_NAME,
+    TXT_NAME,
+    FileRecord,
+    Manifest,
+    read_manifest,
+)
+from index.files.regular_file import open_regular, read_regular
+from index.recall import Recall
+from index.reduction import Reduction, record_bytes
+
+GENERATIONS = "generations"
+
+_READ_BYTES = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFiles:
+    """What the files of an index hold.
+
+    Attributes:
+        logo_ids: the ids in item order.
+        trees: the number of Annoy's trees.
+        identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
+            verified: device, inode, size and time of the last change.
+        tree_dim: the number of values that the trees are grown over.
+        reduction: how the vectors were shortened; `None` if they were not.
+        recall: what was measured when the index was built, if that was measured.
+        built_at: when the index was built, if it says so.
+    """
+
+    logo_ids: LogoIds
+    trees: int
+    identity: tuple[int, ...]
+    tree_dim: int
+    reduction: Reduction | None = None
+    recall: Recall | None = None
+    built_at: datetime | None = None
+
+    @property
+    def measured_effort(self) -> int | None:
+        """The `search_k` that was found to be enough, if that was measured."""
+        return None if self.recall is None else self.recall.search_k
+
+
+def verify_files(
+    directory: Path,
+    *,
+    dim: int,
+    weights_digest: str = "",
+    digests: bool = False,
+    progress: Callable[[int], None] = lambda _bytes: None,
+) -> VerifiedFiles:
+    """Check the files in an index directory or a generation.
+
+    Args:
+        directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
+        dim: the number of values that a vector has to have.
+        weights_digest: of the model that made the store's vectors; empty if unknown.
+        digests: check the SHA-256 of `index.bin`, too (about a second a gigabyte).
+        progress: is told the number of bytes of `index.bin` just read.
+
+    Raises:
+        IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
+    """
+    try:
+        manifest = _manifest(directory)
+        if manifest is not None:
+            _check_origin(directory, manifest, dim, weights_digest)
+        logo_ids = _check_txt(directory / TXT_NAME, manifest)
+        reduction = None if manifest is None else _check_reduction(directory, manifest, digests, progress)
+        tree_dim = dim if reduction is None else reduction.tree_dim
+        with open_regular(directory / BIN_NAME) as file:
+            trees = _check_bin(file, manifest, tree_dim, len(logo_ids), digests, progress)
+            recall = None if manifest is None else manifest.recall
+            which = identity(os.fstat(file.fileno()))
+            return VerifiedFiles(logo_ids, trees, which, tree_dim, reduction, recall, _built_at(manifest))
+    except OSError as error:
+        raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
+
+
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Answer what tells a file from another one, or from itself after a change."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _built_at(manifest: Manifest | None) -> datetime | None:
+    if manifest is None:
+        return None
+    built_at = datetime.fromisoformat(manifest.built_at)
+    return built_at.astimezone(UTC) if built_at.tzinfo else built_at.replace(tzinfo=UTC)
+
+
+def _manifest(directory: Path) -> Manifest | None:
+    if directory.parent.name == GENERATIONS or (directory / JSON_NAME).exists():
+        return read_manifest(directory)
+    return None
+
+
+def _check_origin(directory: Path, manifest: Manifest, dim: int, weights_digest: str) -> None:
+    if manifest.dim != dim:
+        raise IndexDamagedError(f"{directory}: its vectors have {manifest.dim} values, those of the store {dim}")
+    if manifest.weights_digest and weights_digest and manifest.weights_digest != weights_digest:
+        raise IndexDamagedError(
+            f"{directory}: its vectors were made by a model with the weights {manifest.weights_digest}, those of the"
+            f" store with {weights_digest}; generate the index anew"
+        )
+
+
+def _check_txt(path: Path, manifest: Manifest | None) -> LogoIds:
+    content = read_regular(path)
+    try:
+        logo_ids = LogoIds.parse(content)
+    except ValueError as error:
+        raise IndexDamagedError(f"{path}: {error}") from error
+    if not len(logo_ids):
+        raise IndexDamagedError(f"{path}: it lists no logos")
+    if manifest is not None:
+        _check_count(path, "logos", len(logo_ids), manifest.items)
+        _check_count(path, "bytes", len(content), manifest.index_txt.size)
+        _check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
+    return logo_ids
+
+
+def _check_reduction(
+    directory: Path, manifest: Manifest, digests: bool, progress: Callable[[int], None]
+) -> Reduction | None:
+    record = manifest.reduction
+    if record is None:
+        return None
+    _check_count(directory / RECORDS_NAME, "bytes", manifest.items * record_bytes(record.code_dim), record.records.size)
+    for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
+        with open_regular(directory / name) as file:
+            _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
+            # Read through in any case: a bad block is an error here, but ends a process that has it mapped.
+            if digests or name == COMPONENTS_NAME:
+                _check_digest(directory / name, digest_of(file, progress), of_file)
+            else:
+                _read_through(file, progress)
+    return Reduction.load(
+        directory / COMPONENTS_NAME,
+        dim=manifest.dim,
+        code_dim=record.code_dim,
+        scale=record.scale,
+        tree_dim=record.tree_dim,
+    )
+
+
+def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
+    """Answer the SHA-256 of what is left to read of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    while content := file.read(_READ_BYTES):
+        digest.update(content)
+        progress(len(content))
+    return digest.hexdigest()
+
+
+def _read_through(file: FileIO, progress: Callable[[int], None]) -> None:
+    while content := file.read(_READ_BYTES):
+        progress(len(content))
+
+
+def _check_bin(
+    file: FileIO, manifest: Manifest | None, dim: int, items: int, digests: bool, progress: Callable[[int], None]
+) -> int:
+    path = Path(str(file.name))
+    digest = hashlib.sha256() if digests and manifest is not None else None
+
+    def seen(content: memoryview) -> None:
+        if digest is not None:
+            digest.update(content)
+        progress(len(content))
+
+    if manifest is not None:
+        _check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
+    try:
+        trees = check_annoy_file(file, dim=dim, items=items, seen=seen)
+    except IndexDamagedError as error:
+        raise IndexDamagedError(f"{path}: {error}") from error
+    if manifest is not None:
+        _check_count(path, "trees", trees, manifest.trees)
+        if digest is not None:
+            _check_digest(path, digest.hexdigest(), manifest.index_bin)
+    return trees
+
+
+def _check_count(path: Path, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise IndexDamagedError(f"{path}: it has {found} {what}, {JSON_NAME} says {expected}")
+
+
+def _check_digest(path: Path, found: str, record: FileRecord) -> None:
+    if found != record.sha256:
+        raise IndexDamagedError(f"{path}: its SHA-256 is {found}, {JSON_NAME} says {record.sha256}")

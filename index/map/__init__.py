@@ -1,0 +1,1 @@
+"""The map of an index: its logos laid out on a plane."""

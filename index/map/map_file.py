@@ -1,0 +1,150 @@
+"""`map.json.gz` in a generation: the map of its logos, as it is answered.
+
+    {"generation": "20261122T030000Z", "logo_ids": [...], "x": [...], "y": [...]}
+
+The positions are whole numbers from 0 to `SIDE`, at one scale along both sides. gzip's own checksum tells whether the
+file is whole, and its name for the generation whether it lies where it belongs. It comes after the index that it shows:
+a generation may lack it, and none is worse for it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from index.errors import IndexDamagedError
+from index.files.durable import sync_directory, write_file
+from index.files.regular_file import read_regular
+
+MAP_NAME = "map.json.gz"
+SIDE = 2**16 - 1
+
+_MAX_BYTES = 2**26  # of JSON: more than a million points
+_GZIP = 31  # zlib's name for a gzip stream with a window of 32 KB
+_KEYS = {"generation", "logo_ids", "x", "y"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogoMap:
+    """Where logos lie on a plane.
+
+    Attributes:
+        logo_ids: (n,) distinct.
+        positions: (n, 2) from 0 to `SIDE`, x and y.
+    """
+
+    logo_ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class MapFile:
+    """The content of a map's file, checked.
+
+    Attributes:
+        compressed: the file.
+        points: how many logos are on the map.
+    """
+
+    compressed: bytes
+    points: int
+
+    @classmethod
+    def read(cls, generation: Path) -> MapFile | None:
+        """Read the map of a generation; `None` if it has none.
+
+        Raises:
+            IndexDamagedError: it is damaged, or another generation's.
+        """
+        content = _read(generation)
+        if content is None:
+            return None
+        compressed, fields = content
+        return cls(compressed, len(fields["logo_ids"]))
+
+
+def read_map(generation: Path) -> LogoMap | None:
+    """Read where the logos lie on the map of a generation; `None` if it has none.
+
+    Raises:
+        IndexDamagedError: as `MapFile.read`.
+    """
+    content = _read(generation)
+    if content is None:
+        return None
+    _, fields = content
+    return LogoMap(np.array(fields["logo_ids"], np.int64), np.stack([fields["x"], fields["y"]], axis=1))
+
+
+def write_map(generation: Path, logo_map: LogoMap) -> None:
+    """Put a map into a generation, durably, and at once or not at all.
+
+    Raises:
+        OSError: it cannot be written; or the generation was removed meanwhile.
+    """
+    x, y = np.ascontiguousarray(logo_map.positions.T)
+    fields = {"generation": generation.name, "logo_ids": logo_map.logo_ids, "x": x, "y": y}
+    draft = generation / f".{MAP_NAME}"
+    write_file(draft, gzip.compress(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY), mtime=0))
+    draft.replace(generation / MAP_NAME)
+    sync_directory(generation)
+
+
+def _read(generation: Path) -> tuple[bytes, dict[str, list[int]]] | None:
+    path = generation / MAP_NAME
+    try:
+        compressed = read_regular(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IndexDamagedError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        fields = orjson.loads(_unzip(compressed))
+        _check(fields, generation.name)
+    except (ValueError, OverflowError, zlib.error) as error:
+        raise IndexDamagedError(f"{path}: {error}") from error
+    return compressed, fields
+
+
+def _unzip(compressed: bytes) -> bytes:
+    stream = zlib.decompressobj(_GZIP)
+    plain = stream.decompress(compressed, _MAX_BYTES)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("it is not one gzip stream of a reasonable length")
+    return plain
+
+
+def _check(fields: object, generation: str) -> None:
+    """Raise `ValueError` unless fields are those of a map."""
+    if not isinstance(fields, dict) or set(fields) != _KEYS:
+        raise ValueError("it is no map")
+    if fields["generation"] != generation:
+        raise ValueError(f"it is the map of {fields['generation']}")
+    columns = [_whole_numbers(fields[name]) for name in ("logo_ids", "x", "y")]
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError("its lists are not equally long")
+    ids, x, y = columns
+    if len(ids) and (ids.min() < 1 or min(x.min(), y.min()) < 0 or max(x.max(), y.max()) > SIDE):
+        raise ValueError("a number in it is out of range")
+
+
+def _whole_numbers(values: object) -> NDArray[np.int64]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise ValueError("something in it is no whole number")
+    return np.array(values, np.int64)
+
+
+def file_stamp(generation: Path) -> tuple[int, int, int] | None:
+    """Answer what tells a generation's map from another one; `None` if it has none."""
+    try:
+        status = os.stat(generation / MAP_NAME)  # noqa: PTH116 - every request for a map asks
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

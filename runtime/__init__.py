@@ -1,0 +1,1 @@
+"""What HTTP and the commands share: engines, the start, progress, logs."""

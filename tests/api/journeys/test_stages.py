@@ -1,0 +1,56 @@
+"""The stages of requests, and how long they take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from api.journeys.stages import Stage, Stages
+
+
+class Observed:
+    def __init__(self) -> None:
+        self.seconds: list[tuple[str, float]] = []
+        self.stages = Stages(lambda stage, seconds: self.seconds.append((stage, seconds)))
+
+
+def test_stage_is_told_with_its_seconds_also_when_it_fails() -> None:
+    observed = Observed()
+    with pytest.raises(KeyError), observed.stages.measure(Stage.FETCH):
+        time.sleep(0.01)
+        raise KeyError
+    [(stage, seconds)] = observed.seconds
+    assert stage == "fetch"
+    assert 0.01 <= seconds < 1
+
+
+def test_stage_that_feeds_another_is_counted_apart() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    observed = Observed()
+    with observed.stages.measure_fed(Stage.EMBED, Stage.DECODE, slow()) as numbers:
+        assert list(numbers) == [0, 1, 2]
+        time.sleep(0.01)
+    seconds = dict(observed.seconds)
+    assert seconds.keys() == {"decode", "embed"}
+    assert seconds["decode"] >= 0.06
+    assert 0.01 <= seconds["embed"] < seconds["decode"]
+
+
+def test_stage_that_was_fed_nothing_did_not_take_place() -> None:
+    def broken() -> Iterator[int]:
+        raise ValueError("no image")
+        yield 1
+
+    observed = Observed()
+    with (
+        pytest.raises(ValueError, match="no image"),
+        observed.stages.measure_fed(Stage.EMBED, Stage.DECODE, broken()) as things,
+    ):
+        list(things)
+    assert [stage for stage, _ in observed.seconds] == ["decode"]
