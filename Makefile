@@ -73,8 +73,8 @@ bench-full: $(VENV)/.bench ## Measure every engine that fits at growing sizes up
 	$(BIN)/python -m benchmarks.rivals --require-all --up-to $(or $(LARGEST),4371343)
 	$(BIN)/python -m benchmarks.page
 
-train: $(VENV)/.train ## Make the bundled weights again from nothing; run it again to go on where it stopped
-	$(BIN)/python -m training
+train: $(VENV)/.train ## Make the bundled weights again, on photographs in GROUNDS if given; run it again to go on
+	$(BIN)/python -m training $(if $(GROUNDS),--grounds $(GROUNDS))
 
 retrieval: $(VENV)/.dev ## Measure retrieval on PHOTOS, a folder of labelled photos
 	$(BIN)/python -m benchmarks.retrieval $(or $(PHOTOS),$(error name the folder: make retrieval PHOTOS=...))

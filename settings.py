@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 PREFIX = "ANN_"
+DEFAULT_COLLECTION = "efficientnet-b0"
+"""The index and the store of requests that name none: the name that the original gave them, whatever the model is."""
 ENGINES = ("annoy", "milvus")
 MILVUS_KINDS = ("auto", "FLAT", "IVF_FLAT", "HNSW", "SCANN", "DISKANN")
 LOG_FORMATS = ("human", "json")
@@ -163,7 +165,7 @@ class Settings:
     )
     default_index: str = _setting(
         "ANN_DEFAULT_INDEX",
-        "efficientnet-b0",
+        DEFAULT_COLLECTION,
         _file_name,
         "a directory name",
         "The index that answers when a request names none.",
@@ -176,7 +178,7 @@ class Settings:
         "What answers queries: Annoy, in this process, or a Milvus elsewhere.",
     )
     model: str = _setting(
-        "ANN_MODEL", "efficientnet-b0", _file_name, "a model name", "The embedding model; also names the store's file."
+        "ANN_MODEL", "efficientnet-lite0", _file_name, "efficientnet-lite0 or efficientnet-b0", "The embedding model."
     )
     weights: str = _setting(
         "ANN_WEIGHTS",
@@ -477,8 +479,8 @@ class Settings:
 
     @property
     def store_path(self) -> Path:
-        """The HDF5 store of the configured model."""
-        return self.data_dir / f"{self.model}.hdf5"
+        """The HDF5 store of the default collection, whichever model made its vectors."""
+        return self.data_dir / f"{DEFAULT_COLLECTION}.hdf5"
 
     @property
     def model_dir(self) -> Path:

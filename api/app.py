@@ -166,7 +166,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     }
     waiting = WaitingLogos(parts.store, feed)
     routes |= explorer_resources.routes(
-        parts.store, parts.catalog, IndexMaps(), waiting, max_logos=settings.max_batch_logos
+        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=settings.max_batch_logos
     )
     for path, resource in routes.items():
         app.add_route(API + path, resource)

@@ -27,7 +27,6 @@ from benchmarks.http_client import HttpClient
 from benchmarks.table import Ratio, Row, interleaved
 from embeddings.images.decode import BoundingBox, crop_logo, decode_rgb
 from embeddings.model.description import ConvertedModel, locate_model
-from embeddings.model.embedder import preprocess
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer
@@ -45,7 +44,7 @@ def measure(fixture: Fixture) -> list[Row]:
     """Measure how many logos are added a second, by one client and by two."""
     model = locate_model(Settings().model, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
-    inputs = itertools.cycle([preprocess(cropped(photo), model.description) for photo in photos])
+    inputs = itertools.cycle([model.description.preprocessing.pixels(cropped(photo)) for photo in photos])
     bare, logo_ids, seconds = Bare(model), itertools.count(1), fixture.scale.seconds
     with (
         PhotoServer({f"/{number}.jpg": photo for number, photo in enumerate(photos)}) as server,

@@ -19,13 +19,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.logo_statistics import STATISTICS, FloatArray, LogoStatistics
-from embeddings.model.description import locate_model
+from embeddings.model.description import LITE0, locate_model
 from embeddings.model.embedder import Embedder
 from training.artwork import render_gallery
 from training.batches import BatchShape, Folders, Studio
 from training.packages import REGISTRY, PackageError, download, read_table
 
-MODEL = "efficientnet-b0"
+MODEL = LITE0
 LARGEST_CLASS = 64
 CROPS_OF_A_BATCH = 64
 SEED = 1000
@@ -91,7 +91,7 @@ def _open_studio(folders: Folders) -> None:
 
 def _embed_batch(number: int) -> tuple[FloatArray, NDArray[np.int64]]:
     views = 2 ** (number % LARGEST_CLASS.bit_length())
-    shape = BatchShape(CROPS_OF_A_BATCH // views, views, _Worker.embedder.description.input_size)
+    shape = BatchShape(CROPS_OF_A_BATCH // views, views, _Worker.embedder.description.preprocessing.size)
     crops = _Worker.studio.batch(SEED, number, shape)
     vectors = _Worker.embedder.embed(Image.fromarray(crop) for crop in crops)
     return vectors, np.repeat(np.arange(shape.labels), views)

@@ -17,12 +17,11 @@ from PIL import Image
 from benchmarks.fixture import Fixture
 from benchmarks.logos import draw_crops
 from benchmarks.table import Ratio, Row, interleaved
-from embeddings.model.convert import build_keras_model
-from embeddings.model.description import locate_model
-from embeddings.model.embedder import Embedder, preprocess
+from embeddings.model.description import LITE0, locate_model
+from embeddings.model.embedder import Embedder
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from settings import Settings
 
-MODEL = Settings().model
 CROPS = 10
 REACH = 3.5
 REACH_COMPILED = 1.0
@@ -31,7 +30,7 @@ REACH_COMPILED = 1.0
 def measure(fixture: Fixture) -> list[Row]:
     """Measure how many crops are embedded a second, one after the other, preprocessing included."""
     crops = draw_crops(CROPS, fixture.scale.seed)
-    embedder = Embedder(locate_model(MODEL, "bundled", Path()), threads=Settings().embed_threads)
+    embedder = Embedder(locate_model(LITE0, "bundled", Path()), threads=Settings().embed_threads)
     spawning = multiprocessing.get_context("spawn")
     ours_end, keras_end = spawning.Pipe()
     child = spawning.Process(target=_embed_with_keras, args=(keras_end, crops), daemon=True)
@@ -83,15 +82,16 @@ def rate(embed: Callable[[Image.Image], object], crops: Sequence[Image.Image]) -
 def _embed_with_keras(requests: Connection, crops: Sequence[Image.Image]) -> None:
     """Answer each request, whether to compile, with a rate, until the other end is closed."""
     os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    model = build_keras_model(MODEL, "seeded")
-    description = locate_model(MODEL, "bundled", Path()).description
 
     import tensorflow as tf
 
+    from embeddings.model.networks import build_lite0
+
+    model = build_lite0(LITE0_PREPROCESSING.size)
     compiled = tf.function(partial(model, training=False))
 
     def embed(crop: Image.Image, compile_it: bool) -> object:
-        pixels = tf.constant(preprocess(crop, description)[np.newaxis])
+        pixels = tf.constant(LITE0_PREPROCESSING.pixels(crop)[np.newaxis])
         return np.asarray(compiled(pixels) if compile_it else model(pixels, training=False))
 
     while True:

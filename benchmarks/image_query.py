@@ -16,7 +16,6 @@ from benchmarks.fixture import COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient
 from benchmarks.table import Ratio, Row, interleaved
 from embeddings.model.description import locate_model
-from embeddings.model.embedder import preprocess
 from settings import Settings
 from tests.end_to_end.service import Service
 
@@ -28,7 +27,7 @@ def measure(fixture: Fixture) -> list[Row]:
     model = locate_model(Settings().model, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
     requests = itertools.cycle([_request(photo) for photo in photos])
-    inputs = itertools.cycle([preprocess(cropped(photo), model.description) for photo in photos])
+    inputs = itertools.cycle([model.description.preprocessing.pixels(cropped(photo)) for photo in photos])
     logo_ids = itertools.cycle(fixture.indexed.logo_ids[fixture.sample(1000)].tolist())
     bare, seconds = Bare(model), fixture.scale.seconds
     with Service(fixture.indexed.data_dir, workers=1, **RELOAD) as service, HttpClient(service.port) as client:

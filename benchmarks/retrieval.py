@@ -27,11 +27,10 @@ from benchmarks.retrieval_protocol import METRICS, chance_at_4, knn_accuracy, re
 from benchmarks.retrieval_report import Result, contact_sheets, report
 from embeddings.errors import ModelError
 from embeddings.model.convert import export_in_child_process
-from embeddings.model.description import ConvertedModel, ModelDescription, locate_model
+from embeddings.model.description import B0, LITE0, ConvertedModel, ModelDescription, locate_model
 from embeddings.model.embedder import Embedder
 from settings import Settings
 
-MODEL = Settings().model
 HISTOGRAM_LEVELS = 4  # of each channel: 64 bins
 PICTURE_SIDE = 16  # pixels
 EXPORT_SECONDS = 900.0
@@ -75,7 +74,7 @@ def main(
     photos = LabelledPhotos.read(folder, [brand.strip() for brand in only.split(",")] if only else ())
     try:
         chance = chance_at_4(photos.brands, photos.photos)
-        converted = [_described(path) for path in models] or [locate_model(MODEL, "bundled", Path())]
+        converted = [_described(path) for path in models] or [locate_model(LITE0, "bundled", Path())]
     except (ValueError, ModelError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -96,8 +95,8 @@ def main(
         try:
             with tempfile.TemporaryDirectory(prefix="robotoff-ann-retrieval-") as scratch:
                 click.echo("converting the untrained network", err=True)
-                untrained = export_in_child_process(MODEL, "seeded", Path(scratch), timeout_seconds=EXPORT_SECONDS)
-                results.append(measure(f"{MODEL}, never trained", Embedder(untrained, threads=threads).embed))
+                untrained = export_in_child_process(B0, "seeded", Path(scratch), timeout_seconds=EXPORT_SECONDS)
+                results.append(measure(f"{B0}, never trained", Embedder(untrained, threads=threads).embed))
         except ModelError as error:
             remarks.append(f"The untrained network is left out: {error}.")
     click.echo(report(photos, results, chance, k, remarks), nl=False)

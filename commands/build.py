@@ -13,6 +13,7 @@ import click
 from commands.build_milvus import build_in_milvus
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.model.convert import export_in_child_process
+from embeddings.model.description import MODEL_NAMES
 from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
 from index.annoy.build import build_index, build_pair, estimated_size
@@ -180,22 +181,23 @@ def generate_index(
 
 
 @click.command()
-@click.option("--weights", help="bundled, imagenet, noisy-student, or a file of Keras weights. [default: ANN_WEIGHTS]")
+@click.option("--model", type=click.Choice(MODEL_NAMES), help="The model of the weights.  [default: ANN_MODEL]")
+@click.option("--weights", help="bundled, imagenet, noisy-student, or a file of Keras weights.  [default: ANN_WEIGHTS]")
 @click.option("--output", type=click.Path(path_type=Path), help="A directory. [default: where the service looks]")
 @click.pass_obj
-def export_model(settings: Settings, weights: str | None, output: Path | None) -> None:
+def export_model(settings: Settings, model: str | None, weights: str | None, output: Path | None) -> None:
     """Convert a model's weights to the runtime that serves them. Needs TensorFlow.
 
     imagenet and noisy-student are downloaded first, and kept in a directory downloads beside the converted files.
     """
-    model = export_in_child_process(
-        settings.model,
+    converted = export_in_child_process(
+        model or settings.model,
         weights or settings.weights,
         output or settings.model_dir,
         timeout_seconds=settings.convert_seconds,
         weights_url=settings.weights_url,
     )
-    click.echo(f"wrote {model.path}, weights {model.description.weights_digest[:12]}")
+    click.echo(f"wrote {converted.path}, weights {converted.description.weights_digest[:12]}")
 
 
 def _refuse_damage(rows: int) -> None:

@@ -310,7 +310,7 @@ def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) ->
 
 
 def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> None:
-    answer = run("export-model", "--weights", "seeded")
+    answer = run("export-model", "--model", "efficientnet-b0", "--weights", "seeded")
     assert answer.exit_code == 0, answer.output
     assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
 
@@ -318,6 +318,7 @@ def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> 
 def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to_do(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ANN_MODEL", "efficientnet-b0")
     monkeypatch.setenv("ANN_WEIGHTS", "imagenet")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HostileServer() as mirror:

@@ -62,9 +62,9 @@ def ids_of(path: Path) -> list[int]:
 
 
 def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = locate_model("efficientnet-b0", "bundled", tmp_path).description.weights_digest
+    digest = locate_model("efficientnet-lite0", "bundled", tmp_path).description.weights_digest
     path = tmp_path / "efficientnet-b0.hdf5"
-    prepare_store(path, capacity=10, dim=1280, stamp=ModelStamp("efficientnet-b0", digest))
+    prepare_store(path, capacity=10, dim=1280, stamp=ModelStamp("efficientnet-lite0", digest))
     with EmbeddingStore(path) as store:
         store.append([7, 8], random_vectors(2), [Provenance("http://a.example/1.jpg", BOX), None])
     answer = run("export", tmp_path / "logos.parquet")

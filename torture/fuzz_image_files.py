@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from PIL import ExifTags, Image
 from embeddings.errors import ImageError
 from embeddings.images.decode import FORMATS, crop_logo, decode_rgb
 from embeddings.images.photo import Photo
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
 
 _MAX_PIXELS = 1_000_000
-_SIDE = 4  # so small that logos of these images are cut from smaller decodings
+_SEEN_AS = replace(LITE0_PREPROCESSING, size=4)  # so small that logos of these images are cut from smaller decodings
 _PNG_SIGNATURE = 8  # bytes
 _FRAMES = {"save_all": True, "duration": 50}
 _ENCODINGS: dict[str, list[dict[str, Any]]] = {
@@ -68,7 +70,7 @@ class ImageFiles:
         with suppress(ImageError):
             content = (directory / "image").read_bytes()
             image = decode_rgb(content, max_pixels=_MAX_PIXELS)
-            photo = Photo(content, side=_SIDE, max_pixels=_MAX_PIXELS)
+            photo = Photo(content, preprocessing=_SEEN_AS, max_pixels=_MAX_PIXELS)
             if image.mode != "RGB" or image.width * image.height > _MAX_PIXELS:
                 wrong.append(f"became {image}")
             chance = random.Random(case.number)

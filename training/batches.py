@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.artwork import Artwork, Gallery
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
+from training.artwork import VARIANT_WORDS, Artwork, Gallery
+from training.grounds import Grounds
 from training.labels import Fonts, LabelPainter, open_fonts
 from training.packages import TABLE, read_table
 from training.photographs import photograph
@@ -28,6 +30,11 @@ REPORTED_BRANDS = frozenset(
     "apple bmw coca cocacola ferrari heineken hewlettpackard hp intel mini nike pepsi puma redbull unicef"
     " vodafone".split()
 )
+# Names that begin like this show such a brand too. An apple or a puma may be a picture of one, so these two count only
+# in packages that name icons after owners. "coca", "hp", "intel" and "mini" begin the names of other owners.
+BEGINNINGS = tuple("bmw cocacola ferrari heineken hewlettpackard nike pepsi redbull unicef vodafone".split())
+OWNERS_BEGINNINGS = ("apple", "puma")
+ALSO_REPORTED = frozenset({"assemblyintel", "ccapplepay", "hpinc"})
 VALIDATION_SHARE = 25  # one class in so many is kept for validation
 WORDMARK_SHARE = 0.35  # of the labels of a batch: most brands on packaging are names
 VALIDATION_SEED = 1_000_003
@@ -35,16 +42,17 @@ VALIDATION_SEED = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the downloads and the rendered icons lie, and the table of the packages that they are of."""
+    """Where the downloads and the rendered icons lie, the table of their packages, and photographs to print on."""
 
     downloads: Path
     artwork: Path
     table: Path = TABLE
+    grounds: Path | None = None
 
     @classmethod
-    def under(cls, root: Path, table: Path = TABLE) -> Folders:
-        """The folders that `python -m training` makes in `root`."""
-        return cls(root / "packages", root / "artwork", table)
+    def under(cls, root: Path, table: Path = TABLE, grounds: Path | None = None) -> Folders:
+        """Return the folders that `python -m training` makes in `root`."""
+        return cls(root / "packages", root / "artwork", table, grounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,58 +71,67 @@ class Studio:
         cv2.setNumThreads(1)
         self._gallery = Gallery(folders.artwork)
         packages = tuple(package for package in read_table(folders.table) if package.kind == "font")
+        self._grounds = None if folders.grounds is None else Grounds(folders.grounds)
         self._fonts: Fonts = open_fonts(packages, folders.downloads)
         classes = {name: works for name, works in self._gallery.classes().items() if not is_reported(name)}
         self.training = tuple(works for name, works in classes.items() if not is_validation(name))
         self.validation = tuple(works for name, works in classes.items() if is_validation(name))
 
-    def batch(self, seed: int, number: int, shape: BatchShape, severity: float = 1.0) -> npt.NDArray[np.uint8]:
-        """Crops `(labels * views, size, size, 3)` uint8; row `i` shows label `i // views`."""
-        return self._draw(self.training, np.random.default_rng((seed, number)), shape, severity)
+    def batch(self, seed: int, number: int, shape: BatchShape) -> npt.NDArray[np.uint8]:
+        """Return crops `(labels * views, size, size, 3)` uint8; row `i` shows label `i // views`."""
+        return self._draw(self.training, np.random.default_rng((seed, number)), shape)
 
     def validation_batch(self, number: int, shape: BatchShape) -> npt.NDArray[np.uint8]:
-        """As `batch`, of classes that training never shows and of names that it has not shown.
+        """Return a batch as `batch` does, of classes that training never shows and of names that it has not shown.
 
-        A drawing may still have a like one in training, under the name of another package: the flags, say.
+        A drawing may still have a like one in training, under another name.
         """
-        return self._draw(self.validation, np.random.default_rng((VALIDATION_SEED, number)), shape, 1.0)
+        return self._draw(self.validation, np.random.default_rng((VALIDATION_SEED, number)), shape)
 
     def _draw(
-        self, classes: tuple[tuple[Artwork, ...], ...], rng: np.random.Generator, shape: BatchShape, severity: float
+        self, classes: tuple[tuple[Artwork, ...], ...], rng: np.random.Generator, shape: BatchShape
     ) -> npt.NDArray[np.uint8]:
         painter = LabelPainter(self._gallery, self._fonts, rng)
         words = round(shape.labels * WORDMARK_SHARE)
         labels = [painter.word_label() for _ in range(words)]
         rows = rng.choice(len(classes), shape.labels - words, replace=False)
         labels += [painter.icon_label(classes[int(row)]) for row in rows]
-        return np.stack([photograph(label, shape.size, rng, severity) for label in labels for _ in range(shape.views)])
+        seen_as = replace(LITE0_PREPROCESSING, size=shape.size)
+        return np.stack(
+            [photograph(label, seen_as, rng, self._grounds) for label in labels for _ in range(shape.views)]
+        )
 
 
 def is_reported(class_name: str) -> bool:
-    """Whether an icon shows a brand that figures are reported for. Apple's mark is in the icons of all its products."""
-    owner = class_name.rpartition(":")[2]
-    return owner.removesuffix("-logo") in REPORTED_BRANDS or class_name.startswith("apple")
+    """Return whether an icon shows a brand that figures are reported for, by the name of its class."""
+    package, _, icon = class_name.rpartition(":")
+    words = icon.split("-")
+    while len(words) > 1 and words[-1] in VARIANT_WORDS:
+        words.pop()
+    name = "".join(words)
+    beginnings = BEGINNINGS if package else BEGINNINGS + OWNERS_BEGINNINGS
+    return name in REPORTED_BRANDS or name in ALSO_REPORTED or name.startswith(beginnings)
 
 
 def is_validation(class_name: str) -> bool:
-    """Whether an icon is kept out of training, to choose between approaches by."""
-    return zlib.crc32(class_name.encode()) % VALIDATION_SHARE == 0
+    """Return whether a class is kept out of training, to choose between approaches by.
+
+    Its name alone decides, not its package: one thing is drawn in several packages.
+    """
+    return zlib.crc32(class_name.rpartition(":")[2].encode()) % VALIDATION_SHARE == 0
 
 
 def draw_batches(
-    folders: Folders, seed: int, numbers: range, shape: BatchShape, full_severity_at: int, workers: int
+    folders: Folders, seed: int, numbers: range, shape: BatchShape, workers: int
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """The batches of `numbers`, in order, drawn by `workers` processes.
-
-    Crops are good at first, and as bad as photos from batch `full_severity_at` on.
-    """
+    """Yield the batches of `numbers`, in order, drawn by `workers` processes."""
     context = multiprocessing.get_context("spawn")
     readers: list[Connection] = []
     processes = []
     for worker in range(workers):
         # A pipe, not a queue: a worker whose reader is gone ends, and a reader hears of a worker that is gone.
         reader, writer = context.Pipe(duplex=False)
-        work = (folders, seed, numbers[worker::workers], shape, full_severity_at, writer)
+        work = (folders, seed, numbers[worker::workers], shape, writer)
         processes.append(context.Process(target=_work, args=work, daemon=True))
         processes[-1].start()
         writer.close()
@@ -136,13 +153,11 @@ def draw_batches(
             process.join()
 
 
-def _work(
-    folders: Folders, seed: int, numbers: range, shape: BatchShape, full_severity_at: int, writer: Connection
-) -> None:
+def _work(folders: Folders, seed: int, numbers: range, shape: BatchShape, writer: Connection) -> None:
     try:
         studio = Studio(folders)
         for number in numbers:
-            writer.send(studio.batch(seed, number, shape, min(1.0, number / max(1, full_severity_at))))
+            writer.send(studio.batch(seed, number, shape))
     except BrokenPipeError:
         return
     except Exception as error:  # the reader waits for a batch: it must hear of this

@@ -1,7 +1,8 @@
 """Labels to crops that look as if a detector had cut them from photos of packaging.
 
 The order is that of light: print on a ground, bend and tilt the packaging, light it, cover some of it, then lose what
-the lens, the sensor, JPEG and a small crop lose. The last step is the one of serving: bicubic to a square.
+the lens, the sensor, JPEG and a small crop lose. The last step is the one of serving: bicubic, with its
+aspect kept, to a square.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from embeddings.model.preprocessing import Preprocessing
 from training.artwork import RgbaImage
+from training.grounds import Grounds
 from training.labels import Colour, Label
 
 FloatImage = npt.NDArray[np.float32]
@@ -21,39 +24,40 @@ SMALLEST_CROP, LARGEST_CROP = 22.0, 320.0
 QUARTER_TURNS = 0.06
 
 
-def photograph(label: Label, size: int, rng: np.random.Generator, severity: float = 1.0) -> Crop:
-    """One crop of `label`, `(size, size, 3)` uint8 RGB; another one at each call.
-
-    `severity`, from 0 to 1, is the share of what goes wrong in photos: at 0 they are large, sharp, upright, well lit;
-    the ground, loose boxes and JPEG do not depend on it.
-    """
+def photograph(
+    label: Label, preprocessing: Preprocessing, rng: np.random.Generator, grounds: Grounds | None = None
+) -> Crop:
+    """Draw one crop of `label` as the network sees it, `(size, size, 3)` uint8 RGB; another one at each call."""
+    size = preprocessing.size
     version = label.versions[0 if rng.random() < 0.7 else int(rng.integers(len(label.versions)))]
-    quad, height_over_width = _view(version.shape[1], version.shape[0], rng, severity)
-    height, width = _crop_shape(height_over_width, size, rng, severity)
+    quad, height_over_width = _view(version.shape[1], version.shape[0], rng)
+    height, width = _crop_shape(height_over_width, size, rng)
     ground = label.palette.ground if rng.random() < 0.6 else _ground_for(label, rng)
-    canvas = _ground(height, width, ground, rng)
+    canvas = None if grounds is None else grounds.draw(height, width, ground, rng)
+    if canvas is None:
+        canvas = _ground(height, width, ground, rng)
     print_ = _projected(version, quad, height, width)
-    if rng.random() < 0.3 * severity:
+    if rng.random() < 0.3:
         print_ = _curved(print_, rng)
-    if rng.random() < 0.12 * severity:
+    if rng.random() < 0.12:
         print_ = _recoloured(print_, rng)
     alpha = print_[..., 3:] / 255.0
     photo = canvas * (1.0 - alpha) + print_[..., :3]
-    photo = _lit(photo, rng, severity)
-    if rng.random() < 0.15 * severity:
+    photo = _lit(photo, rng)
+    if rng.random() < 0.15:
         _cover(photo, rng)
-    photo = _developed(photo, rng, severity)
+    photo = _developed(photo, rng)
     pixels = _compressed(np.clip(photo, 0.0, 255.0).astype(np.uint8), rng)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+    return np.asarray(preprocessing.square(Image.fromarray(pixels)), dtype=np.uint8)
 
 
-def _view(width: int, height: int, rng: np.random.Generator, severity: float) -> tuple[FloatImage, float]:
+def _view(width: int, height: int, rng: np.random.Generator) -> tuple[FloatImage, float]:
     """Corners of the tilted label in fractions of the crop, (4, 2), and the height of the crop over its width."""
     corners: FloatImage = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
-    spread = (0.16 if rng.random() < 0.35 else 0.05) * severity
+    spread = 0.16 if rng.random() < 0.35 else 0.05
     corners += rng.uniform(-spread, spread, (4, 2)).astype(np.float32) * min(width, height)
-    degrees = float(rng.normal(0.0, 14.0 if rng.random() < 0.3 else 4.0)) * severity
-    if rng.random() < QUARTER_TURNS * severity:
+    degrees = float(rng.normal(0.0, 14.0 if rng.random() < 0.3 else 4.0))
+    if rng.random() < QUARTER_TURNS:
         degrees += 90.0 * float(rng.integers(1, 4))
     turn = np.deg2rad(degrees)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]], dtype=np.float32)
@@ -68,10 +72,9 @@ def _view(width: int, height: int, rng: np.random.Generator, severity: float) ->
     return ((corners - low) / extent).astype(np.float32), float(extent[1] / extent[0])
 
 
-def _crop_shape(height_over_width: float, size: int, rng: np.random.Generator, severity: float) -> tuple[int, int]:
+def _crop_shape(height_over_width: float, size: int, rng: np.random.Generator) -> tuple[int, int]:
     """Pixels that the crop has in its photo, (height, width), no more of them than are kept."""
-    smallest = SMALLEST_CROP + (1.0 - severity) * 60.0
-    side = float(np.exp(rng.uniform(np.log(smallest), np.log(LARGEST_CROP))))
+    side = float(np.exp(rng.uniform(np.log(SMALLEST_CROP), np.log(LARGEST_CROP))))
     stretch = height_over_width**0.5
     return int(np.clip(side * stretch, 12, size)), int(np.clip(side / stretch, 12, size))
 
@@ -184,14 +187,14 @@ def _clouds(height: int, width: int, channels: int, rng: np.random.Generator) ->
     return total
 
 
-def _lit(photo: FloatImage, rng: np.random.Generator, severity: float) -> FloatImage:
+def _lit(photo: FloatImage, rng: np.random.Generator) -> FloatImage:
     height, width = photo.shape[:2]
-    if rng.random() < 0.5 * severity:
+    if rng.random() < 0.5:
         shade = 1.0 - _ramp(height, width, rng) * float(rng.uniform(0.1, 0.6))
         photo = photo * shade[..., None]
-    if rng.random() < 0.2 * severity:
+    if rng.random() < 0.2:
         photo = photo * (1.0 + _clouds(height, width, 1, rng) * float(rng.uniform(0.05, 0.3)))
-    if rng.random() < 0.2 * severity:  # glare: foil, plastic, a can
+    if rng.random() < 0.2:  # glare: foil, plastic, a can
         y, x = np.mgrid[0.0 : 1.0 : height * 1j, 0.0 : 1.0 : width * 1j].astype(np.float32)
         angle, sharpness = float(rng.uniform(0.0, np.pi)), float(rng.uniform(3.0, 12.0))
         along = (x - rng.random()) * np.cos(angle) + (y - rng.random()) * np.sin(angle)
@@ -211,25 +214,25 @@ def _cover(photo: FloatImage, rng: np.random.Generator) -> None:
     photo[rows, columns] = _any_colour(rng)
 
 
-def _developed(photo: FloatImage, rng: np.random.Generator, severity: float) -> FloatImage:
+def _developed(photo: FloatImage, rng: np.random.Generator) -> FloatImage:
     """White balance, exposure, contrast and saturation of a telephone, then its blur and noise."""
-    gains = rng.normal(1.0, 0.09, 3) * float(rng.uniform(0.55, 1.2)) * severity + (1.0 - severity)
+    gains = rng.normal(1.0, 0.09, 3) * float(rng.uniform(0.55, 1.2))
     photo = photo * gains.astype(np.float32)
-    contrast = 1.0 + severity * float(rng.uniform(-0.45, 0.15))
-    saturation = 1.0 + severity * float(rng.uniform(-0.6, 0.35))
+    contrast = 1.0 + float(rng.uniform(-0.45, 0.15))
+    saturation = 1.0 + float(rng.uniform(-0.6, 0.35))
     mean = float(photo.mean())
-    photo = (photo - mean) * contrast + mean + severity * float(rng.uniform(-15.0, 35.0))
+    photo = (photo - mean) * contrast + mean + float(rng.uniform(-15.0, 35.0))
     grey = photo.mean(axis=2, keepdims=True)
     photo = grey + (photo - grey) * saturation
-    if rng.random() < 0.45 * severity:
+    if rng.random() < 0.45:
         sigma = float(rng.uniform(0.3, 1.1)) * max(0.7, min(photo.shape[:2]) / 48.0)
         photo = np.asarray(cv2.GaussianBlur(photo, (0, 0), sigma), dtype=np.float32)
-    if rng.random() < 0.1 * severity:
+    if rng.random() < 0.1:
         length = int(rng.integers(3, 8))
         kernel = np.zeros((length, length), dtype=np.float32)
         cv2.line(kernel, (0, int(rng.integers(length))), (length - 1, int(rng.integers(length))), 1.0, 1)
         photo = np.asarray(cv2.filter2D(photo, -1, kernel / kernel.sum()), dtype=np.float32)
-    if rng.random() < 0.4 * severity:
+    if rng.random() < 0.4:
         photo = photo + rng.standard_normal(photo.shape, dtype=np.float32) * float(rng.uniform(1.0, 9.0))
     return np.asarray(photo, dtype=np.float32)
 

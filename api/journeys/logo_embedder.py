@@ -47,6 +47,6 @@ class LogoEmbedder:
             return self._embedder.embed(decoded)
 
     def _crops(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> Iterator[Image.Image]:
-        photo = Photo(data, side=self._embedder.description.input_size, max_pixels=self._max_pixels)
+        photo = Photo(data, preprocessing=self._embedder.description.preprocessing, max_pixels=self._max_pixels)
         for logo_id, box in logos:
             yield photo.crop(box, logo_id=logo_id)

@@ -89,6 +89,14 @@ COMPONENTS: Mapping[str, Schema] = {
         map_points={"description": "How many logos its map shows; 0 if it has none.", "type": "integer", "minimum": 0},
         indexes={"description": "The names of all indexes.", "type": "array", "items": {"type": "string"}},
         model={"description": "What makes the vectors.", "type": "string"},
+        distances=_or_null(
+            _object(
+                "What distances mean, as measured on rendered logos: 1 in 100 pairs of different logos are below"
+                " `alike`, 5 in 100 pairs of crops of one logo above `different`.",
+                alike={"type": "number"},
+                different={"type": "number"},
+            )
+        ),
         keeps_provenance={"description": "Whether the store keeps where logos were seen.", "type": "boolean"},
     ),
     "Map": _object(

@@ -44,7 +44,7 @@ def service_operations() -> list[Operation]:
                         "checks": {
                             "store": {"ok": True, "detail": "3 logos, room for 4997 more"},
                             "index": {"ok": True, "detail": "3 logos of 20261125T030000Z"},
-                            "model": {"ok": True, "detail": "efficientnet-b0, bundled weights, in memory"},
+                            "model": {"ok": True, "detail": "efficientnet-lite0, bundled weights, in memory"},
                         },
                     },
                 ),

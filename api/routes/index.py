@@ -12,6 +12,7 @@ from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
 from api.journeys.backlog import WaitingLogos
 from api.routes.parameters import logo_ids_of
+from embeddings.model.description import ModelDescription
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
 from index.protocol import Catalog
@@ -29,6 +30,7 @@ class StatusResource:
     catalog: Catalog
     maps: IndexMaps
     waiting: WaitingLogos
+    model: ModelDescription
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the status, also of an index that cannot be served."""
@@ -48,8 +50,16 @@ class StatusResource:
             "map_points": self.maps.of(status).points,
             "indexes": self.catalog.names(),
             "model": self.store.stamp.name,
+            "distances": self._distances(),
             "keeps_provenance": self.store.keeps_provenance,
         }
+
+    def _distances(self) -> dict[str, float] | None:
+        """Return what distances mean, if the store's vectors are of the model that embeds."""
+        scale = self.model.distances
+        if scale is None or self.store.stamp.digest != self.model.weights_digest:
+            return None
+        return {"alike": scale.alike, "different": scale.different}
 
     def _waiting(self, status: IndexStatus, stored: int) -> int:
         try:
@@ -91,11 +101,17 @@ class ProvenanceResource:
 
 
 def routes(
-    store: EmbeddingStore, catalog: Catalog, maps: IndexMaps, waiting: WaitingLogos, *, max_logos: int
+    store: EmbeddingStore,
+    catalog: Catalog,
+    maps: IndexMaps,
+    waiting: WaitingLogos,
+    model: ModelDescription,
+    *,
+    max_logos: int,
 ) -> dict[str, Any]:
     """Return the resources by their paths, below that of the API."""
     return {
-        "/status": StatusResource(store, catalog, maps, waiting),
+        "/status": StatusResource(store, catalog, maps, waiting, model),
         "/map": MapResource(catalog, maps),
         "/provenance": ProvenanceResource(store, max_logos),
     }

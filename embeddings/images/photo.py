@@ -3,7 +3,8 @@
 libjpeg decodes a JPEG at a half, a quarter or an eighth of its height and width by computing that much less: at a half
 in about half the time and a quarter of the memory. The network sees a crop at one small size, so a large logo of a
 large photo loses almost nothing by it. The rule: a logo is cut from the smallest decoding that leaves each of its sides
-`KEPT` times the network's. Its borders stay where they are in the whole photo, to the fraction of a pixel.
+`KEPT` times what the network sees of it. Its borders stay where they are in the whole photo, to the fraction of a
+pixel.
 
 The rule looks at one logo alone, so that its vector never depends on what else is in the request. A request whose logos
 call for several decodings pays for each: it takes up to a fifth longer, where large logos alone take half the time.
@@ -19,10 +20,10 @@ from __future__ import annotations
 from PIL import Image
 
 from embeddings.images.decode import BoundingBox, crop_logo, open_image, pixel_box, read_pixels
-from embeddings.model.embedder import RESAMPLING
+from embeddings.model.preprocessing import RESAMPLING, Preprocessing
 
 KEPT = 2
-"""Pixels along each side of a crop, per pixel of the network's input, that a smaller decoding has to leave."""
+"""Pixels along each side of a crop, per pixel that the network sees of it, that a smaller decoding has to leave."""
 
 _SHRINKS = (8, 4, 2)  # what libjpeg offers
 
@@ -32,16 +33,16 @@ class Photo:
 
     Args:
         data: the file.
-        side: of the square that the network sees, in pixels.
+        preprocessing: of the model that the crops are for.
         max_pixels: the largest image, or crop of it, that is taken.
 
     Raises:
         ImageDecodeError: no image, or one of more than `max_pixels` pixels.
     """
 
-    def __init__(self, data: bytes, *, side: int, max_pixels: int) -> None:
+    def __init__(self, data: bytes, *, preprocessing: Preprocessing, max_pixels: int) -> None:
         self._data = data
-        self._side = side
+        self._preprocessing = preprocessing
         self._max_pixels = max_pixels
         self._opened = open_image(data, max_pixels=max_pixels)
         self._size = self._opened.size
@@ -49,7 +50,7 @@ class Photo:
         self._decoded: dict[int, Image.Image] = {}
 
     def crop(self, box: BoundingBox, *, logo_id: int | None) -> Image.Image:
-        """Cut out a logo: as `crop_logo` does, or, from a smaller decoding, as the square that the network sees.
+        """Cut out a logo: as `crop_logo` does, or, from a smaller decoding, at the size that the network sees.
 
         Raises:
             BoundingBoxError: as for `crop_logo`.
@@ -61,13 +62,16 @@ class Photo:
         if shrink == 1:
             return crop_logo(image, box, logo_id=logo_id, max_pixels=self._max_pixels)
         left, upper, right, lower = (border / shrink for border in borders)
-        return image.resize((self._side, self._side), RESAMPLING, box=(left, upper, right, lower))
+        seen = self._preprocessing.fitted_size(borders[2] - borders[0], borders[3] - borders[1])
+        return image.resize(seen, RESAMPLING, box=(left, upper, right, lower))
 
     def _shrink(self, left: int, upper: int, right: int, lower: int) -> int:
         is_within = left >= 0 and upper >= 0 and right <= self._size[0] and lower <= self._size[1]
         if not self._is_jpeg or not is_within:
             return 1
-        spare = min(right - left, lower - upper) / (KEPT * self._side)
+        width, height = right - left, lower - upper
+        seen_width, seen_height = self._preprocessing.fitted_size(width, height)
+        spare = min(width / seen_width, height / seen_height) / KEPT
         return next((shrink for shrink in _SHRINKS if shrink <= spare), 1)
 
     def _decode(self, shrink: int) -> Image.Image:

@@ -239,7 +239,9 @@ def _embed(
     waiting = deque(image.logos)
     embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
     try:
-        photo = Photo(image.data.result(), side=embedder.description.input_size, max_pixels=limits.max_pixels)
+        photo = Photo(
+            image.data.result(), preprocessing=embedder.description.preprocessing, max_pixels=limits.max_pixels
+        )
         while waiting:
             logo_id, box = waiting[0]
             try:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,22 +28,20 @@ from PIL import Image
 
 from embeddings.errors import ModelError
 from embeddings.model.description import (
+    B0,
+    LITE0,
     WEIGHT_WORDS,
     ConvertedModel,
+    DistanceScale,
     ModelDescription,
     export_command,
     locate_model,
     model_stem,
     weights_path,
 )
-from embeddings.model.embedder import Embedder, preprocess
+from embeddings.model.embedder import Embedder
+from embeddings.model.preprocessing import B0_PREPROCESSING, LITE0_PREPROCESSING, Preprocessing
 from embeddings.model.pretrained import PRETRAINED, fetch_pretrained
-
-INPUT_SIZE = 224
-
-# What the ImageNet and noisy-student weights were trained on: `efficientnet.model.preprocess_input`, mode "torch".
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 TOLERANCE = 1e-3  # of |LiteRT - Keras| / |Keras|, Euclidean norms of one vector
 
@@ -67,8 +66,23 @@ SEEDED = Origin(
 )
 
 
+class Kind(NamedTuple):
+    """What a description says of all weights of a model."""
+
+    preprocessing: Preprocessing
+    pooling: str
+    is_whitened: bool
+    is_unit_length: bool
+
+
+KINDS = {
+    LITE0: Kind(LITE0_PREPROCESSING, "gem", is_whitened=True, is_unit_length=True),
+    B0: Kind(B0_PREPROCESSING, "max", is_whitened=False, is_unit_length=False),
+}
+
+
 def build_keras_model(name: str, weights: str) -> Any:
-    """Build the network that maps `(n, 224, 224, 3)` preprocessed pixels to `(n, 1280)` vectors.
+    """Build the network that maps `(n, size, size, 3)` preprocessed pixels to `(n, 1280)` vectors.
 
     Call it with `training=False`. Its weights are rounded to what the converted file stores.
 
@@ -82,30 +96,31 @@ def build_keras_model(name: str, weights: str) -> Any:
     """
     _refuse_unknown(name, weights)
     if weights in PRETRAINED:
-        command = export_command(weights, Path("converted"))
+        command = export_command(name, weights, Path("converted"))
         raise ModelError(f"the {weights} weights must be downloaded first: `{command}` does both")
     try:
         import keras
 
-        # Not `efficientnet.keras`: it calls backend functions that Keras 3 has only under TensorFlow's name.
-        from efficientnet.tfkeras import EfficientNetB0
+        from embeddings.model import networks
     except ImportError as error:
         raise ModelError(f"converting weights needs all of requirements.txt: {error}") from error
     if weights == "seeded":
         keras.utils.set_random_seed(SEED)
-    try:
-        model = EfficientNetB0(
-            include_top=False,
-            weights=None if weights == "seeded" else weights,
-            input_shape=(INPUT_SIZE, INPUT_SIZE, 3),
-            pooling="max",
-        )
-    except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{weights} does not hold the weights of {name} without its top: {reason}") from error
+    build = networks.build_lite0 if name == LITE0 else networks.build_b0
+    model = build(KINDS[name].preprocessing.size)
     if weights == "seeded":
         gamma = model.get_layer("top_bn").gamma
         gamma.assign(np.full(gamma.shape, SEEDED_OUTPUT_SCALE, dtype=np.float32))
+    else:
+        try:
+            model.load_weights(weights)
+        except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
+            reason = " ".join(str(error).split())
+            others = " or ".join(f"ANN_MODEL={other}" for other in KINDS if other != name)
+            raise ModelError(
+                f"{weights} does not hold the weights of {name} without its top ({reason}); if it is of another model,"
+                f" set {others}"
+            ) from error
     _round_to_stored(model)
     return model
 
@@ -122,7 +137,7 @@ def export_model(
         name: as for `build_keras_model`.
         weights: as for `build_keras_model`.
         output_dir: made if missing.
-        label: what the files are named after, one of `WEIGHT_WORDS`; by default `weights` itself.
+        label: the word of `WEIGHT_WORDS` that the files are named after; by default `weights` itself.
         origin: what the description says; by default what is known of such weights.
 
     Raises:
@@ -135,15 +150,16 @@ def export_model(
         output_dir.mkdir(parents=True, exist_ok=True)
         model = build_keras_model(name, weights)
         content = _convert(model)
+        kind = KINDS[name]
         description = ModelDescription(
             name=name,
             dim=model.output_shape[-1],
-            input_size=INPUT_SIZE,
-            mean=MEAN,
-            std=STD,
-            pooling="max",
+            preprocessing=kind.preprocessing,
+            pooling=kind.pooling,
+            is_whitened=kind.is_whitened,
+            is_unit_length=kind.is_unit_length,
             weights=label or Path(weights).name,
-            weights_digest=_weights_digest(model),
+            weights_digest=_weights_digest(model, name),
             file_sha256=hashlib.sha256(content).hexdigest(),
             is_trained=weights != "seeded",
             licence=origin.licence,
@@ -152,10 +168,25 @@ def export_model(
         converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
         _write_atomically(converted.path, content)
         _check_same_vectors(converted, model)
-        _write_atomically(output_dir / f"{stem}.json", description.to_json().encode())
+        _publish(description, output_dir / f"{stem}.json")
     except OSError as error:
         raise ModelError(f"the converted model cannot be written to {output_dir}: {error}") from error
     return converted
+
+
+def add_distances(model: ConvertedModel, distances: DistanceScale) -> ConvertedModel:
+    """Return a converted model whose description says what its distances mean, and replace the one on disk.
+
+    Raises:
+        ModelError: the description cannot be written.
+    """
+    described = replace(model.description, distances=distances)
+    record = model.path.with_name(f"{model_stem(described.name, described.weights)}.json")
+    try:
+        _publish(described, record)
+    except OSError as error:
+        raise ModelError(f"{record} cannot be written: {error}") from error
+    return ConvertedModel(model.path, described)
 
 
 def export_in_child_process(
@@ -177,13 +208,14 @@ def export_in_child_process(
     """
     deadline = time.monotonic() + timeout_seconds
     _refuse_unknown(name, weights)
-    if weights not in WEIGHT_WORDS:
+    if weights not in WEIGHT_WORDS[name]:
         weights = str(Path(weights).absolute())
     output_dir = output_dir.absolute()
     if importlib.util.find_spec("tensorflow") is None:
         raise ModelError(
-            f"the weights {weights} cannot be converted without TensorFlow: where all of requirements.txt is installed,"
-            f" run `{export_command(weights, Path('converted'))}`, then copy the two files it writes to {output_dir}"
+            f"the weights {weights} cannot be converted without TensorFlow: where all of requirements.txt is"
+            f" installed, run `{export_command(name, weights, Path('converted'))}`, then copy the two files it writes"
+            f" to {output_dir}"
         )
     arguments = [name, weights, str(output_dir)]
     if weights in PRETRAINED:
@@ -256,12 +288,16 @@ def _round_to_stored(model: Any) -> None:
             by_channel = factor[:, np.newaxis] if layer.name.endswith("dwconv") else factor
             by_channel = np.where(by_channel == 0, np.float32(1), by_channel)
             layer.set_weights([_half(kernel * by_channel) / by_channel])
-        elif layer.weights and not layer.name.endswith("bn"):
+        elif layer.weights and not layer.name.endswith("bn"):  # squeeze-and-excitation's convolutions, whitening
             layer.set_weights([_half(array) for array in layer.get_weights()])
 
 
 def _half(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return array.astype(np.float16).astype(np.float32)
+
+
+def _publish(description: ModelDescription, record: Path) -> None:
+    _write_atomically(record, description.to_json().encode())
 
 
 def _convert(model: Any) -> bytes:
@@ -271,7 +307,7 @@ def _convert(model: Any) -> bytes:
     trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
     others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
     network = tf.function(lambda crop: model.stateless_call(trainable, others, crop, training=False)[0])
-    one_crop = network.get_concrete_function(tf.TensorSpec((1, INPUT_SIZE, INPUT_SIZE, 3), tf.float32, name="crop"))
+    one_crop = network.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="crop"))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([one_crop], tf.Module())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
@@ -279,20 +315,26 @@ def _convert(model: Any) -> bytes:
     return content
 
 
-def _weights_digest(model: Any) -> str:
-    """Return the SHA-256 over each weight, by path: a line of path and shape, then little-endian float32 bytes."""
+def _weights_digest(model: Any, name: str) -> str:
+    """Return the SHA-256 over each weight, by path: a line of path and shape, then little-endian float32 bytes.
+
+    Then follows the preprocessing, for vectors of other preprocessing are not comparable; not of EfficientNet-B0,
+    which never had another, and whose vectors lie in stores that were stamped without.
+    """
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: str(weight.path)):
         array = np.ascontiguousarray(weight.numpy(), dtype="<f4")
         digest.update(f"{weight.path} {array.shape}\n".encode())
         digest.update(array.tobytes())
+    if name != B0:
+        digest.update(repr(KINDS[name].preprocessing).encode())
     return digest.hexdigest()
 
 
 def _check_same_vectors(converted: ConvertedModel, model: Any) -> None:
     rng = np.random.default_rng(SEED)
     patches = [Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)) for _ in range(4)]
-    pixels = np.stack([preprocess(patch, converted.description) for patch in patches])
+    pixels = np.stack([converted.description.preprocessing.pixels(patch) for patch in patches])
     expected = np.asarray(model(pixels, training=False))
     differences = np.linalg.norm(Embedder(converted).embed(patches) - expected, axis=1)
     if not (differences <= TOLERANCE * np.linalg.norm(expected, axis=1)).all():  # also refuses NaN

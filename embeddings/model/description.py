@@ -8,28 +8,70 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from embeddings.errors import ModelError
+from embeddings.model.preprocessing import Preprocessing
 
-MODEL_NAMES = ("efficientnet-b0",)
+LITE0, B0 = "efficientnet-lite0", "efficientnet-b0"
+MODEL_NAMES = (LITE0, B0)
+
+WEIGHT_WORDS = {LITE0: ("bundled",), B0: ("imagenet", "noisy-student", "seeded")}
+"""The weights of each model that are named by a word; anything else is the path of a Keras weights file."""
+
 PACKAGE_DIR = Path(__file__).parents[1] / "weights"
 
-# Weights that are asked for by a word; anything else is the path of a Keras weights file.
-WEIGHT_WORDS = ("bundled", "imagenet", "noisy-student", "seeded")
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Which quantiles of its distances a `DistanceScale` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceScale:
+    """How far apart vectors are, measured on logos of known class that the network was not trained on.
+
+    Attributes:
+        same: the `QUANTILES` of the distances between crops of one logo.
+        other: the `QUANTILES` of the distances between crops of different logos.
+    """
+
+    same: tuple[float, ...]
+    other: tuple[float, ...]
+
+    @property
+    def alike(self) -> float:
+        """The distance below which 99 of 100 pairs of different logos are not."""
+        return self.other[0]
+
+    @property
+    def different(self) -> float:
+        """The distance above which 95 of 100 pairs of crops of one logo are not."""
+        return self.same[5]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a vector depends on, and where the weights come from.
+    """What a vector depends on, what its distances mean, and where the weights come from.
 
-    A crop is resized to `input_size` x `input_size` pixels; its channels, divided by 255, are normalised with
-    `mean` and `std`. `weights_digest` tells networks apart: it is the same whenever the same weights are
-    converted, while `file_sha256` belongs to one converted file.
+    Attributes:
+        name: one of `MODEL_NAMES`.
+        dim: the number of values in a vector.
+        preprocessing: how a crop becomes the input of the network.
+        pooling: "max", or "gem": the cube root of the mean of cubes.
+        is_whitened: whether the features are rotated to principal components and scaled.
+        is_unit_length: whether every vector has the length 1.
+        weights: the word or the file's name that asked for them.
+        weights_digest: tells networks apart: it is the same whenever the same weights are converted.
+        file_sha256: of the one converted file.
+        is_trained: whether the weights come from training.
+        licence: of the weights.
+        source: where the weights come from.
+        distances: None where they were not measured.
 
     Raises:
         ModelError: a field is not of the type or range that it takes.
@@ -37,16 +79,17 @@ class ModelDescription:
 
     name: str
     dim: int
-    input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    preprocessing: Preprocessing
     pooling: str
+    is_whitened: bool
+    is_unit_length: bool
     weights: str
     weights_digest: str
     file_sha256: str
     is_trained: bool
     licence: str
     source: str
+    distances: DistanceScale | None = None
 
     def __post_init__(self) -> None:
         wrong = [name for name, is_right in _CHECKS.items() if not is_right(getattr(self, name))]
@@ -64,13 +107,12 @@ class ModelDescription:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelError(f"the model description is not JSON: {error}") from error
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
-            raise ModelError(f"the model description is not an object of exactly {', '.join(sorted(names))}")
-        for name in ("mean", "std"):
-            if isinstance(values[name], list):
-                values[name] = tuple(values[name])
-        return cls(**values)
+        values = _fields(cls, "model description", values)
+        preprocessing = _fields(Preprocessing, "preprocessing", values["preprocessing"])
+        distances = values["distances"]
+        if distances is not None:
+            distances = DistanceScale(**_fields(DistanceScale, "distances", distances))
+        return cls(**values | {"preprocessing": Preprocessing(**preprocessing), "distances": distances})
 
     def to_json(self) -> str:
         """Write the fields as one JSON object, in their order."""
@@ -90,7 +132,7 @@ def locate_model(name: str, weights: str, cache_dir: Path) -> ConvertedModel:
 
     Args:
         name: one of `MODEL_NAMES`.
-        weights: one of `WEIGHT_WORDS`, or the path of a Keras weights file, whose content is the key: a changed
+        weights: a word of `WEIGHT_WORDS`, or the path of a Keras weights file, whose content is the key: a changed
             file is another model.
         cache_dir: where `export-model` puts what it converts; never searched for the bundled weights.
 
@@ -102,7 +144,7 @@ def locate_model(name: str, weights: str, cache_dir: Path) -> ConvertedModel:
     if weights == "bundled":
         records, remedy = records[1:], "install this version of the service anew"
     else:
-        remedy = f"run `{export_command(weights, cache_dir)}`"
+        remedy = f"run `{export_command(name, weights, cache_dir)}`"
     record = next(filter(Path.exists, records), None)
     if record is None:
         raise ModelError(f"the weights {weights} of {name} have no converted file in {records[0].parent}: {remedy}")
@@ -126,14 +168,19 @@ def model_stem(name: str, weights: str) -> str:
     """
     if name not in MODEL_NAMES:
         raise ModelError(f"unknown model {name!r}: this version has {', '.join(MODEL_NAMES)}")
-    if weights in WEIGHT_WORDS:
+    if weights in WEIGHT_WORDS[name]:
         return f"{name}-{weights}"
+    if owner := next((other for other, words in WEIGHT_WORDS.items() if weights in words), None):
+        raise ModelError(
+            f"the weights {weights} are of {owner}, not of {name}: set ANN_MODEL={owner}, or ANN_WEIGHTS to"
+            f" {', '.join(WEIGHT_WORDS[name])} or to the path of a Keras weights file"
+        )
     try:
         with Path(weights).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ModelError(
-            f"the weights {weights!r} are neither one of {', '.join(WEIGHT_WORDS)} nor a file to read: {error}"
+            f"the weights {weights!r} are neither one of {', '.join(WEIGHT_WORDS[name])} nor a file to read: {error}"
         ) from error
     return f"{name}-file-{digest[:12]}"
 
@@ -143,9 +190,18 @@ def weights_path(directory: Path, stem: str, file_sha256: str) -> Path:
     return directory / f"{stem}-{file_sha256[:12]}.tflite"
 
 
-def export_command(weights: str, output_dir: Path) -> str:
+def export_command(name: str, weights: str, output_dir: Path) -> str:
     """Return the command line that converts these weights into `output_dir`."""
-    return shlex.join(["python", "manage.py", "export-model", "--weights", weights, "--output", str(output_dir)])
+    chosen = ["--model", name, "--weights", weights, "--output", str(output_dir)]
+    return shlex.join(["python", "manage.py", "export-model", *chosen])
+
+
+def _fields(of: type, what: str, values: object) -> dict[str, Any]:
+    """Return the values of a dataclass, lists as tuples."""
+    names = {field.name for field in fields(of)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise ModelError(f"the {what} is not an object of exactly {', '.join(sorted(names))}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _is_text(value: object) -> bool:
@@ -164,17 +220,49 @@ def _is_per_channel(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(type(x) is float and 0 < x < 1 for x in value)
 
 
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
+def _is_preprocessing(value: object) -> bool:
+    return (
+        isinstance(value, Preprocessing)
+        and value.fit in ("letterbox", "squash")
+        and type(value.fill) is int
+        and 0 <= value.fill <= 255
+        and _is_count(value.size)
+        and _is_per_channel(value.mean)
+        and _is_per_channel(value.std)
+    )
+
+
+def _is_quantiles(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == len(QUANTILES)
+        and all(type(x) is float and 0 <= x < math.inf for x in value)
+        and sorted(value) == list(value)
+    )
+
+
+def _is_distances(value: object) -> bool:
+    return value is None or (
+        isinstance(value, DistanceScale) and _is_quantiles(value.same) and _is_quantiles(value.other)
+    )
+
+
 _CHECKS: dict[str, Callable[[object], bool]] = {
     "name": _is_text,
     "dim": _is_count,
-    "input_size": _is_count,
-    "mean": _is_per_channel,
-    "std": _is_per_channel,
-    "pooling": lambda value: value == "max",
+    "preprocessing": _is_preprocessing,
+    "pooling": lambda value: value in ("max", "gem"),
+    "is_whitened": _is_flag,
+    "is_unit_length": _is_flag,
     "weights": _is_text,
     "weights_digest": _is_sha256,
     "file_sha256": _is_sha256,
-    "is_trained": lambda value: type(value) is bool,
+    "is_trained": _is_flag,
     "licence": _is_text,
     "source": _is_text,
+    "distances": _is_distances,
 }

@@ -24,11 +24,6 @@ from embeddings.model.native_output import caught_stderr
 
 logger = logging.getLogger(__name__)
 
-RESAMPLING = Image.Resampling.BICUBIC
-"""How crops come to the network's size: antialiased, as by any filter of Pillow, and bicubic, as in the evaluation of
-the ImageNet weights by the `efficientnet` package.
-"""
-
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -100,7 +95,7 @@ class Embedder:
         """
         vectors = []
         for crop in crops:
-            pixels = preprocess(crop, self.description)
+            pixels = self.description.preprocessing.pixels(crop)
             with self._lock:
                 vectors.append(self._loaded_network()(pixels))
         return np.array(vectors, np.float32).reshape(-1, self.dim)
@@ -109,24 +104,6 @@ class Embedder:
         if self._network is None:
             self._network = _load(self._model, self._threads)
         return self._network
-
-
-def preprocess(crop: Image.Image, description: ModelDescription) -> NDArray[np.float32]:
-    """Return what the network sees of a crop, `(input_size, input_size, 3) float32`.
-
-    The crop is resized without keeping its proportions; one that has the size already is taken as it is.
-    """
-    size = description.input_size
-    rgb = crop if crop.mode == "RGB" else crop.convert("RGB")  # which would copy an RGB image, 4 bytes a pixel
-    resized = rgb.resize((size, size), RESAMPLING)
-    std = np.array(description.std, dtype=np.float32)
-    # One row of pixels as one vector: several times faster than a product along an axis of three.
-    scale = np.tile(np.float32(1 / 255) / std, size)
-    shift = np.tile(np.array(description.mean, dtype=np.float32) / std, size)
-    pixels = np.asarray(resized).reshape(size, size * 3).astype(np.float32)
-    pixels *= scale
-    pixels -= shift
-    return pixels.reshape(size, size, 3)
 
 
 def _read(model: ConvertedModel) -> bytes:
@@ -153,7 +130,7 @@ def _load(model: ConvertedModel, threads: int) -> Network:
         raise ModelError(f"the weights {model.path} are no LiteRT model: {error}") from error
     for line in lines:
         logger.debug("the runtime says: %s", line)
-    size = description.input_size
+    size = description.preprocessing.size
     input_index = _sole_tensor(model, interpreter.get_input_details(), (1, size, size, 3))
     output_index = _sole_tensor(model, interpreter.get_output_details(), (1, description.dim))
     logger.info(

@@ -97,7 +97,7 @@ def test_only_some_brands_are_taken(folder: Path) -> None:
 
 
 def test_several_models_are_measured_by_their_files(folder: Path) -> None:
-    path = locate_model("efficientnet-b0", "bundled", PACKAGE_DIR).path
+    path = locate_model("efficientnet-lite0", "bundled", PACKAGE_DIR).path
     ran = measure(folder, "--no-baselines", "--model", path, "--model", path)
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.count("| cosine |") == 2
@@ -107,7 +107,7 @@ def test_a_model_file_without_its_description_is_refused(folder: Path) -> None:
     model = folder / "alone.tflite"
     model.write_bytes(b"weights")
     (folder / "not.json").write_text("[]")
-    (folder / "other.json").write_text(locate_model("efficientnet-b0", "bundled", PACKAGE_DIR).description.to_json())
+    (folder / "other.json").write_text(locate_model("efficientnet-lite0", "bundled", PACKAGE_DIR).description.to_json())
     ran = measure(folder, "--model", model)
     assert ran.exit_code == 1
     assert "no description in" in ran.stderr
@@ -117,7 +117,7 @@ def test_a_model_file_without_its_description_is_refused(folder: Path) -> None:
 def test_a_file_that_is_no_network_is_refused(folder: Path) -> None:
     model = folder / "broken.tflite"
     model.write_bytes(b"weights")
-    described = locate_model("efficientnet-b0", "bundled", PACKAGE_DIR).description
+    described = locate_model("efficientnet-lite0", "bundled", PACKAGE_DIR).description
     record = replace(described, file_sha256=hashlib.sha256(b"weights").hexdigest())
     (folder / "broken.json").write_text(record.to_json())
     ran = measure(folder, "--model", model)

@@ -42,7 +42,7 @@ def test_a_description_with_other_fields_is_read_as_it_is_written_or_refused(cha
     description = described(json.dumps(fields))
     if description is not None:
         assert json.loads(description.to_json()) == fields
-        assert min(description.dim, description.input_size) > 0
+        assert min(description.dim, description.preprocessing.size) > 0
 
 
 @examples(100)

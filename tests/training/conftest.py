@@ -56,13 +56,17 @@ def eagerly() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class QuickRun:
-    """What `python -m training --quick` did: its output, the paths it asked the registry for, and where its run is."""
+    """What `python -m training --quick` did: its output, the paths it asked the registry for, and where its run is.
+
+    `weights` are Keras' weights, and the folder `converted` holds what the service loads.
+    """
 
     arguments: tuple[str, ...]
     output: str
     requested: list[str]
     folder: Path
     weights: Path
+    converted: Path
 
 
 @pytest.fixture(scope="session")
@@ -80,4 +84,5 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> QuickRun:
     assert ran.exit_code == 0, ran.output
     folder = root / "runs" / "quick"
     requested = sorted(head.split()[1] for head in registry.requests)
-    return QuickRun(arguments, ran.stdout, requested, folder, folder / "efficientnet-b0.weights.h5")
+    weights = folder / "efficientnet-lite0.weights.h5"
+    return QuickRun(arguments, ran.stdout, requested, folder, weights, folder / "weights")

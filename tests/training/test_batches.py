@@ -10,7 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from tests.photo_server import wait_until
 from training.artwork import Gallery, class_name
@@ -23,10 +25,10 @@ from training.batches import (
     is_reported,
     is_validation,
 )
+from training.grounds import GroundsError
 
 ROOT = Path(__file__).parents[2]
 SHAPE = BatchShape(labels=4, views=3, size=32)
-FULL_SEVERITY_AT = 10
 
 
 def test_a_batch_has_the_views_of_each_label(studio: Studio) -> None:
@@ -39,12 +41,12 @@ def test_a_batch_has_the_views_of_each_label(studio: Studio) -> None:
 def test_views_of_a_label_follow_each_other(studio: Studio) -> None:
     within: list[float] = []
     across: list[float] = []
-    for number in range(12):
-        small = [cv2.resize(crop, (4, 4), interpolation=cv2.INTER_AREA) for crop in studio.batch(1, number, SHAPE, 0.0)]
+    for number in range(30):
+        small = [cv2.resize(crop, (4, 4), interpolation=cv2.INTER_AREA) for crop in studio.batch(1, number, SHAPE)]
         for one, other in combinations(range(12), 2):
             distance = np.abs(small[one].astype(float) - small[other]).mean()
             (within if one // 3 == other // 3 else across).append(distance)
-    assert np.mean(within) < 0.75 * np.mean(across)
+    assert np.mean(within) < 0.85 * np.mean(across)
 
 
 def test_a_batch_depends_on_its_seed_and_number_alone(folders: Folders, studio: Studio) -> None:
@@ -78,32 +80,55 @@ def test_reported_brands_and_validation_classes_are_not_trained_on(studio: Studi
     [
         ("simple-icons", "cocacola"),
         ("@iconify-json/logos", "coca-cola"),
+        ("@iconify-json/logos", "coca-cola-wordmark"),
         ("@iconify-json/devicon", "apple-original"),
         ("@iconify-json/fa6-brands", "red-bull"),
         ("@iconify-json/vscode-icons", "file-type-apple"),
+        ("@iconify-json/logos", "hp-inc"),
+        ("@iconify-json/logos", "bmw-motorrad"),
         ("@iconify-json/game-icons", "puma"),
-        ("@iconify-json/streamline-ultimate-color", "apple-logo"),
-        ("simple-icons", "applepay"),
+        ("@iconify-json/streamline-ultimate-color", "coca-cola-logo"),
+        ("@iconify-json/streamline-ultimate-color", "red-bull-can"),
     ],
 )
 def test_reported_brands_are_known_in_every_package(package: str, icon: str) -> None:
     assert is_reported(class_name(package, icon))
 
 
-def test_other_owners_are_not_reported() -> None:
-    assert not any(is_reported(class_name("simple-icons", name)) for name in ("minio", "intellij", "grapple"))
+def test_every_class_of_the_pinned_packages_that_shows_a_reported_brand_is_kept_out() -> None:
+    """As all 17,185 classes were looked through; `assemblyintel` shows Intel's oval, `ccapplepay` Apple's mark."""
+    classes = (
+        "@iconify-json/streamline-ultimate-color:apple-logo apple appleappstore applearcade applemusic applenews"
+        " applepay applepodcasts applescript appletv assemblyintel bmw ccapplepay cocacola ferrari ferrarinv"
+        " hewlettpackard hp intel mini nike puma redbull vodafone"
+    )
+    assert [name for name in classes.split() if not is_reported(name)] == []
+
+
+@pytest.mark.parametrize("name", ["logos:coca-cola", "coca-cola-wordmark", "hp-inc", "red-bull", "bmw-motorrad"])
+def test_hyphens_and_packages_hide_no_reported_brand(name: str) -> None:
+    assert is_reported(name)
+
+
+def test_other_classes_are_not_reported() -> None:
+    classes = (
+        "minio minimal minimax minitab minizinc intellij intellijidea grapple php hpp gemini cakephp jordan macos"
+        " unitednations appstore @iconify-json/game-icons:apple-core @iconify-json/game-icons:apple-seeds"
+        " @iconify-json/noto:red-apple @iconify-json/fxemoji:pineapple @iconify-json/game-icons:mini-submarine"
+        " @iconify-json/fluent-emoji-flat:minibus @iconify-json/game-icons:charging-bull"
+    )
+    assert [name for name in classes.split() if is_reported(name)] == []
 
 
 def test_the_split_is_the_same_for_ever() -> None:
-    assert [number for number in range(200) if is_validation(f"brand{number}")] == [
-        8,
-        80,
-        119,
-        120,
-        132,
-        169,
-        172,
-    ]
+    assert [number for number in range(200) if is_validation(f"brand{number}")] == [8, 80, 119, 120, 132, 169, 172]
+
+
+def test_one_name_is_on_one_side_of_the_split_in_all_packages() -> None:
+    for number in range(200):
+        bare = is_validation(f"brand{number}")
+        assert is_validation(f"@iconify-json/noto:brand{number}") is bare
+        assert is_validation(f"flag-icons:brand{number}") is bare
 
 
 def test_one_class_in_twenty_five_is_kept_for_validation() -> None:
@@ -112,22 +137,39 @@ def test_one_class_in_twenty_five_is_kept_for_validation() -> None:
 
 def test_workers_deliver_what_one_process_draws_in_order(folders: Folders, studio: Studio) -> None:
     numbers = range(7, 12)
-    drawn = list(draw_batches(folders, 3, numbers, SHAPE, FULL_SEVERITY_AT, workers=2))
+    drawn = list(draw_batches(folders, 3, numbers, SHAPE, workers=2))
     assert len(drawn) == len(numbers)
     for number, batch in zip(numbers, drawn, strict=True):
-        severity = min(1.0, number / FULL_SEVERITY_AT)
-        np.testing.assert_array_equal(batch, studio.batch(3, number, SHAPE, severity))
+        np.testing.assert_array_equal(batch, studio.batch(3, number, SHAPE))
 
 
 def test_a_failure_in_a_worker_reaches_who_waits_for_its_batch(folders: Folders, tmp_path: Path) -> None:
     nothing = replace(folders, artwork=tmp_path)
     with pytest.raises(FileNotFoundError, match=r"artwork\.json"):
-        next(draw_batches(nothing, 1, range(4), SHAPE, FULL_SEVERITY_AT, workers=1))
+        next(draw_batches(nothing, 1, range(4), SHAPE, workers=1))
+
+
+def test_photographs_become_the_grounds_of_some_crops(folders: Folders, studio: Studio, tmp_path: Path) -> None:
+    Image.new("RGB", (90, 60), (0, 255, 0)).save(tmp_path / "meadow.png")
+    shape = BatchShape(labels=12, views=2, size=32)
+    batch = Studio(replace(folders, grounds=tmp_path)).batch(1, 0, shape)
+    assert is_green(batch) > is_green(studio.batch(1, 0, shape)) + 4
+
+
+def is_green(crops: npt.NDArray[np.uint8]) -> int:
+    red, green, blue = (np.median(crops[..., channel].astype(int), axis=(1, 2)) for channel in range(3))
+    return int(np.sum(green > np.maximum(red, blue) + 30))
+
+
+def test_a_ground_that_cannot_be_read_is_an_error_of_who_waits(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no JPEG")
+    with pytest.raises(GroundsError, match=r"broken\.jpg cannot be read"):
+        list(draw_batches(replace(folders, grounds=tmp_path), 1, range(4), SHAPE, workers=1))
 
 
 def test_workers_are_gone_when_no_more_is_asked_of_them(folders: Folders) -> None:
     before = set(multiprocessing.active_children())
-    batches = draw_batches(folders, 1, range(1000), SHAPE, FULL_SEVERITY_AT, workers=2)
+    batches = draw_batches(folders, 1, range(1000), SHAPE, workers=2)
     next(batches)
     assert len(set(multiprocessing.active_children()) - before) == 2
     batches.close()  # type: ignore[attr-defined]  # a generator, declared as an iterator
@@ -136,7 +178,7 @@ def test_workers_are_gone_when_no_more_is_asked_of_them(folders: Folders) -> Non
 
 def test_a_worker_that_dies_is_not_waited_for(folders: Folders) -> None:
     before = set(multiprocessing.active_children())
-    batches = draw_batches(folders, 1, range(1000), SHAPE, FULL_SEVERITY_AT, workers=1)
+    batches = draw_batches(folders, 1, range(1000), SHAPE, workers=1)
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - before
     worker.kill()
@@ -151,7 +193,7 @@ from training.batches import BatchShape, Folders, draw_batches
 
 if __name__ == "__main__":
     folders = Folders.under(Path(sys.argv[1]), Path(sys.argv[1], "table.json"))
-    batches = draw_batches(folders, 1, range(1000), BatchShape(4, 2, 32), 10, workers=2)
+    batches = draw_batches(folders, 1, range(1000), BatchShape(4, 2, 32), workers=2)
     next(batches)
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
     time.sleep(600)

@@ -1,4 +1,4 @@
-"""The network against the one that is served, its layers against Keras', its losses against NumPy."""
+"""The network against the one that is served, its normalisation against Keras', its loss against NumPy."""
 
 from __future__ import annotations
 
@@ -12,54 +12,39 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from embeddings.model.convert import build_keras_model
-from embeddings.model.description import PACKAGE_DIR, locate_model
-from embeddings.model.embedder import preprocess
+from embeddings.model.networks import lite0_features
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from training.batches import BatchShape, Studio
-from training.network import (
-    BN_MOMENTUM,
-    Contrast,
-    FusedBatchNormalization,
-    FusedSwish,
-    build_network,
-    embed,
-    preprocessed,
-)
+from training.imagenet import BLOCKS, load_imagenet, published_file, read_published
+from training.network import Contrast, FixedBatchNormalization, build_trained, embed, preprocessed
 
 Crops = npt.NDArray[np.uint8]
 RNG_SEED = 8
+FROZEN_BLOCKS = 3
 
 
 @pytest.fixture(scope="module")
 def served() -> Any:
-    """The network as it is served, with the statistics of each channel its own, as training leaves them."""
-    model = build_keras_model("efficientnet-b0", "seeded")
-    rng = np.random.default_rng(RNG_SEED)
-    for layer in model.layers:
-        if layer.name.endswith("bn"):
-            gamma, beta, mean, variance = layer.get_weights()
-            shift = rng.normal(0, 1e-4, gamma.shape)
-            factor = rng.uniform(0.5, 1.5, gamma.shape)
-            layer.set_weights([gamma * factor, beta + shift, mean + shift, variance * factor])
-    return model
+    """The network as it is served, up to its features, with ImageNet's weights."""
+    network = lite0_features(LITE0_PREPROCESSING.size)
+    load_imagenet(network, read_published(published_file()))
+    return network
 
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    return build_network()
+    return build_trained(FROZEN_BLOCKS)
 
 
 def test_the_weights_are_those_of_the_served_network(network: Any, served: Any) -> None:
     assert [weight.shape for weight in network.get_weights()] == [weight.shape for weight in served.get_weights()]
     assert [weight.name for weight in network.weights] == [weight.name for weight in served.weights]
-    assert [weight.trainable for weight in network.weights] == [weight.trainable for weight in served.weights]
 
 
 def test_with_the_same_weights_the_vectors_are_the_same(network: Any, served: Any, studio: Studio) -> None:
     network.set_weights(served.get_weights())
-    crops = studio.batch(1, 0, BatchShape(2, 2, 224))
-    description = locate_model("efficientnet-b0", "bundled", PACKAGE_DIR).description
-    pixels = np.stack([preprocess(Image.fromarray(crop), description) for crop in crops])
+    crops = studio.batch(1, 0, BatchShape(2, 2, LITE0_PREPROCESSING.size))
+    pixels = np.stack([LITE0_PREPROCESSING.pixels(Image.fromarray(crop)) for crop in crops])
     np.testing.assert_allclose(preprocessed(crops), pixels, atol=1e-5)
 
     expected = np.asarray(served(pixels, training=False))
@@ -71,76 +56,33 @@ def test_with_the_same_weights_the_vectors_are_the_same(network: Any, served: An
     assert (np.linalg.norm(vectors - expected, axis=1) < 1e-4 * lengths).all()
 
 
-def test_every_normalisation_of_the_network_is_the_fast_one(network: Any) -> None:
-    layers = [layer for layer in network.layers if layer.name.endswith("bn")]
-    assert len(layers) == 49
-    assert {type(layer) for layer in layers} == {FusedBatchNormalization}
-    assert {layer.momentum for layer in layers} == {BN_MOMENTUM}
-
-
-@pytest.fixture
-def normalisations() -> tuple[Any, Any]:
-    """The layer of Keras and the fast one, with the same weights, none of them as it was initialised."""
-    rng = np.random.default_rng(RNG_SEED)
-    weights = [rng.uniform(0.5, 1.5, 7).astype(np.float32) for _ in range(4)]
-    layers = keras.layers.BatchNormalization(momentum=0.9), FusedBatchNormalization(momentum=0.9)
-    for layer in layers:
-        layer.build((None, None, None, 7))
-        layer.set_weights(weights)
-    return layers
-
-
-FEATURES = np.random.default_rng(RNG_SEED).normal(2.0, 3.0, (6, 5, 4, 7)).astype(np.float32)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_normalisation_computes_and_learns_as_that_of_keras(
-    normalisations: tuple[Any, Any], training: bool
-) -> None:
-    results = []
-    for layer in normalisations:
-        inputs = tf.Variable(FEATURES)
-        with tf.GradientTape() as tape:
-            outputs = layer(inputs, training=training)
-            loss = tf.reduce_sum(outputs * tf.sin(tf.range(7.0)) * outputs * outputs)
-        results.append([outputs, *tape.gradient(loss, [inputs, layer.gamma, layer.beta])])
-    for of_keras, fused in zip(*results, strict=True):
-        np.testing.assert_allclose(fused, of_keras, rtol=2e-4, atol=2e-3)
-
-
-def test_batch_normalisation_remembers_as_that_of_keras(normalisations: tuple[Any, Any]) -> None:
-    """Its variance is the unbiased one, n / (n - 1) times that of Keras, with n values in each channel."""
-    of_keras, fused = normalisations
-    before = of_keras.moving_variance.numpy()
-    for layer in normalisations:
-        layer(FEATURES, training=True)
-    np.testing.assert_allclose(fused.moving_mean, of_keras.moving_mean, rtol=1e-5)
-    values = FEATURES[..., 0].size
-    seen = (of_keras.moving_variance.numpy() - 0.9 * before) * values / (values - 1)
-    np.testing.assert_allclose(fused.moving_variance, 0.9 * before + seen, rtol=1e-5)
-
-
-def test_batch_normalisation_forgets_nothing_when_it_is_only_used(normalisations: tuple[Any, Any]) -> None:
-    _, fused = normalisations
-    before = fused.get_weights()
-    fused(FEATURES, training=False)
-    for weight, was in zip(fused.get_weights(), before, strict=True):
+def test_training_normalises_by_the_remembered_statistics(network: Any, studio: Studio) -> None:
+    pixels = preprocessed(studio.batch(1, 0, BatchShape(2, 2, 64)))
+    before = network.get_weights()
+    trained, used = (np.asarray(network(pixels, training=training)) for training in (True, False))
+    np.testing.assert_allclose(trained, used, rtol=1e-5)
+    for weight, was in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, was)
 
 
-def test_swish_is_computed_as_one_operation() -> None:
-    values = np.linspace(-6, 6, 25, dtype=np.float32)
+def test_fixed_normalisation_computes_what_that_of_keras_computes() -> None:
+    rng = np.random.default_rng(RNG_SEED)
+    weights = [rng.uniform(0.5, 1.5, 7).astype(np.float32) for _ in range(4)]
+    features = rng.normal(2.0, 3.0, (6, 5, 4, 7)).astype(np.float32)
+    outputs = []
+    for layer in (keras.layers.BatchNormalization(), FixedBatchNormalization()):
+        layer.build((None, None, None, 7))
+        layer.set_weights(weights)
+        outputs.append(np.asarray(layer(features, training=False)))
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
 
-    def swish(inputs: Any) -> Any:
-        return inputs * keras.activations.sigmoid(inputs)
 
-    np.testing.assert_allclose(swish(values), values / (1 + np.exp(-values)), rtol=1e-5)
-    np.testing.assert_allclose(FusedSwish(swish)(values), values / (1 + np.exp(-values)), rtol=1e-5)
-
-
-def test_another_activation_is_refused() -> None:
-    with pytest.raises(ValueError, match="asks for 'relu', not swish"):
-        FusedSwish("relu")
+@pytest.mark.parametrize("frozen", [0, 3, 16])
+def test_the_stem_and_the_first_blocks_are_frozen(frozen: int) -> None:
+    trained = {weight.path.partition("/")[0] for weight in build_trained(frozen).trainable_variables}
+    blocks = {name.partition("_")[0].removeprefix("block") for name in trained if name.startswith("block")}
+    assert blocks == set(BLOCKS[frozen:])
+    assert {name for name in trained if not name.startswith("block")} == {"top_conv", "top_bn"}
 
 
 LABELS, VIEWS = 5, 3
@@ -205,11 +147,11 @@ def test_the_order_of_labels_and_of_their_views_does_not_matter() -> None:
     assert [float(value) for value in contrast()(by_label)] == pytest.approx(expected, rel=1e-4)
 
 
-def test_every_weight_has_a_gradient(network: Any, studio: Studio) -> None:
+def test_every_trained_weight_has_a_gradient(network: Any, studio: Studio) -> None:
     model = Contrast(network, 2)
     variables = [*network.trainable_variables, model.log_scale]
     with tf.GradientTape() as tape:
-        value, _ = model(studio.batch(1, 0, BatchShape(4, 2, 32)))
+        value, _ = model(studio.batch(1, 0, BatchShape(4, 2, 64)))
     gradients = tape.gradient(value, variables)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert all(np.any(gradient) for gradient in gradients)

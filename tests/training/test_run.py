@@ -11,14 +11,17 @@ import numpy.typing as npt
 import pytest
 
 from embeddings.model.convert import build_keras_model
+from embeddings.model.description import LITE0
+from embeddings.model.networks import build_lite0
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from tests.training.conftest import QuickRun
 from training.batches import Folders, Studio
-from training.network import Contrast, build_network, preprocessed
-from training.run import BUNDLED, QUICK, CheckpointError, Recipe, Run, Stage
+from training.imagenet import load_imagenet, published_file, read_published
+from training.network import Contrast, build_trained, preprocessed
+from training.run import BUNDLED, QUICK, WHITENING_SEED_STEP, CheckpointError, Recipe, Run
 
-NAME = "efficientnet-b0"
-SHORT = Recipe(stages=(Stage(32, 4, 2, 2),), full_severity_at=2)
-GENTLE = Recipe(stages=(Stage(32, 6, 3, 5),), highest_rate=0.04, full_severity_at=10**9)
+SHORT = replace(QUICK, steps=2)
+EAGER = Recipe(size=64, labels=6, steps=6, frozen_blocks=12, highest_rate=1e-3, warm_up=1)
 
 
 def checkpoint(folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -30,86 +33,96 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_steps_belong_to_stages() -> None:
-    first, second = Stage(10, 2, 2, 4), Stage(20, 2, 2, 2)
-    recipe = Recipe((first, second))
-    assert recipe.steps == 6
-    assert [recipe.stage_at(step) for step in range(6)] == [(first, 0)] * 4 + [(second, 4)] * 2
-    with pytest.raises(IndexError, match="6 steps, not 7"):
-        recipe.stage_at(6)
+def test_the_learning_rate_warms_up_then_falls_to_nothing() -> None:
+    recipe = Recipe(steps=100, highest_rate=1.0, warm_up=10)
+    assert recipe.rate_at(0) == pytest.approx(0.1)
+    assert recipe.rate_at(4) == pytest.approx(0.5 * 0.96)
+    assert recipe.rate_at(9) == pytest.approx(0.91)
+    assert recipe.rate_at(50) == pytest.approx(0.5)
+    assert recipe.rate_at(99) == pytest.approx(0.01)
+    assert recipe.rate_at(100) == 0
 
 
-def test_the_learning_rate_warms_up_then_falls_with_what_is_left_to_do() -> None:
-    recipe = Recipe((Stage(10, 2, 2, 4), Stage(20, 2, 2, 2)), highest_rate=1.0)  # costs 4 times 400, 2 times 1600
-    assert recipe.rate_at(0) == pytest.approx(1 / 150)
-    assert recipe.rate_at(3) == pytest.approx((1 - 1200 / 4800) * 4 / 150)
-    assert recipe.rate_at(4) == pytest.approx((1 - 1600 / 4800) * 5 / 150)
-    assert recipe.rate_at(5) == pytest.approx((1 - 3200 / 4800) * 6 / 150)
+def test_the_average_forgets_the_first_steps_and_then_has_its_full_momentum() -> None:
+    recipe = Recipe(averaged=0.9)
+    assert recipe.momentum_at(0) == pytest.approx(0.1)
+    assert recipe.momentum_at(8) == pytest.approx(0.5)
+    assert [recipe.momentum_at(step) for step in (80, 300)] == [0.9, 0.9]
+    momenta = [recipe.momentum_at(step) for step in range(100)]
+    assert momenta == sorted(momenta)
 
 
-def test_after_the_warm_up_the_learning_rate_falls_to_nothing() -> None:
-    recipe = Recipe((Stage(10, 1, 1, 300),), highest_rate=0.5)
-    assert recipe.rate_at(149) == pytest.approx(0.5 * (1 - 149 / 300))
-    assert recipe.rate_at(200) == pytest.approx(0.5 / 3)
-    assert recipe.rate_at(299) == pytest.approx(0.5 / 300)
+def test_the_bundled_weights_are_trained_at_the_size_of_serving() -> None:
+    assert BUNDLED.size == LITE0_PREPROCESSING.size
+    assert BUNDLED.shape.labels * BUNDLED.shape.views * BUNDLED.whitening_batches > 4 * 1280
 
 
-def test_equal_stages_are_stages_of_their_own() -> None:
-    small, large = Stage(10, 1, 1, 150), Stage(20, 1, 1, 150)
-    recipe = Recipe((small, large, small), highest_rate=1.0)
-    assert recipe.rate_at(300) == pytest.approx(1 - 5 / 6)
+def test_the_log_tells_of_the_training_and_of_the_end(quick_run: QuickRun) -> None:
+    trained, finished = rows(quick_run.folder)
+    assert trained["step"] == QUICK.steps
+    assert trained["loss"] > 0
+    assert 0 <= trained["right"] <= 1
+    assert trained["scale"] == pytest.approx(1, abs=0.01)
+    assert trained["seconds_per_step"] > 0
+    assert 0 < finished["finished"] < 1
+    assert trained["seconds"] <= finished["seconds"]
 
 
-@pytest.mark.parametrize("recipe", [BUNDLED, QUICK])
-def test_recipes_grow_their_crops_and_keep_their_views(recipe: Recipe) -> None:
-    sizes = [stage.size for stage in recipe.stages]
-    assert sizes == sorted(set(sizes))
-    assert len({stage.views for stage in recipe.stages}) == 1
+@pytest.fixture(scope="module")
+def finished(quick_run: QuickRun) -> Any:
+    """The finished network exactly as it was saved."""
+    network = build_lite0(QUICK.size)
+    network.load_weights(quick_run.weights)
+    return network
 
 
-def test_the_bundled_weights_are_trained_to_the_end_at_the_size_of_serving() -> None:
-    assert BUNDLED.stages[-1].size == 224
+def by_path(variables: Any) -> dict[str, npt.NDArray[np.float32]]:
+    return {variable.path: variable.numpy() for variable in variables}
 
 
-def test_the_log_tells_of_every_stage_and_of_the_end(quick_run: QuickRun) -> None:
-    first, second, last = rows(quick_run.folder)
-    assert [(row["step"], row["size"]) for row in (first, second)] == [(2, 32), (4, 64)]
-    for row in (first, second):
-        assert row["loss"] > 0
-        assert 0 <= row["right"] <= 1
-        assert row["scale"] == pytest.approx(1, abs=0.01)
-        assert row["crops_per_second"] > 0
-    for measured in (first["validation"], second["validation"], last["finished"]):
-        assert set(measured) == {"l2", "cosine"}
-        assert all(0 < recall < 1 for recall in measured.values())
-    assert first["seconds"] < second["seconds"] < last["seconds"]
+def test_the_weights_of_a_finished_run_are_the_averaged_ones(quick_run: QuickRun, finished: Any) -> None:
+    state, saved = checkpoint(quick_run.folder), by_path(finished.weights)
+    trained = build_trained(QUICK.frozen_blocks).trainable_variables
+    moved = 0.0
+    for number, variable in enumerate(trained):
+        np.testing.assert_array_equal(saved[variable.path], state[f"average_{number}"], err_msg=variable.path)
+        moved = max(moved, float(np.abs(state[f"average_{number}"] - state[f"weight_{number}"]).max()))
+    assert moved > 1e-6
 
 
-def test_the_weights_of_a_finished_run_are_the_averaged_ones(quick_run: QuickRun) -> None:
-    served = build_keras_model(NAME, str(quick_run.weights))
-    state = checkpoint(quick_run.folder)
-    for number, weight in enumerate(served.weights):
-        if weight.name in ("kernel", "gamma"):
-            average = state[f"average_{number}"]
-            tolerance = np.abs(average).max() * 1e-3  # they are rounded to what is served
-            np.testing.assert_allclose(weight, average, atol=tolerance, err_msg=weight.path)
-    moved = [
-        np.abs(state[f"average_{number}"] - state[f"weight_{number}"]).max() for number in range(len(served.weights))
-    ]
-    assert max(moved) > 1e-6
+def test_frozen_blocks_and_all_statistics_are_those_of_imagenet_and_later_blocks_are_not(finished: Any) -> None:
+    network = build_trained(QUICK.frozen_blocks)
+    load_imagenet(network, read_published(published_file()))
+    saved, imagenet = by_path(finished.weights), by_path(network.weights)
+    assert saved.keys() - imagenet.keys() == {"whitening/kernel", "whitening/bias"}
+    trained = {variable.path for variable in network.trainable_variables}
+    changed = {path for path, array in imagenet.items() if not np.array_equal(array, saved[path])}
+    assert changed == trained
+    assert not any("moving" in path or "stem" in path or "block1a" in path for path in trained)
 
 
-def test_a_finished_network_normalises_by_the_crops_of_the_last_stage(quick_run: QuickRun, studio: Studio) -> None:
-    """Its first normalisation leaves each channel of such crops with about the mean and variance that it asks for."""
-    network = build_network()
-    network.set_weights(build_keras_model(NAME, str(quick_run.weights)).get_weights())
-    features = keras.Model(network.input, network.get_layer("stem_conv").output)
-    crops = np.concatenate([studio.batch(7, number, QUICK.stages[-1].shape) for number in range(20)])
-    seen = np.asarray(features(preprocessed(crops))).reshape(-1, 32)
-    norm = network.get_layer("stem_bn")
-    spread = seen.std(axis=0)
-    np.testing.assert_allclose(norm.moving_mean / spread, seen.mean(axis=0) / spread, atol=0.35)
-    np.testing.assert_allclose(norm.moving_variance / spread**2, 1, atol=0.35)
+def test_the_features_of_crops_are_whitened(finished: Any, studio: Studio) -> None:
+    """Of the crops that the whitening was computed from: the means are 0, and no two components vary together."""
+    numbers = range(QUICK.whitening_batches)
+    batches = [studio.batch(QUICK.seed + WHITENING_SEED_STEP, number, QUICK.shape) for number in numbers]
+    pixels = preprocessed(np.concatenate(batches))
+    whitened = np.asarray(keras.Model(finished.input, finished.get_layer("whitening").output)(pixels))
+    leading = np.cov(whitened[:, :8].astype(np.float64), rowvar=False)
+    scale = np.sqrt(np.diag(leading))
+    np.testing.assert_allclose(whitened.mean(axis=0)[:8] / scale, 0, atol=1e-2)
+    np.testing.assert_allclose(leading / scale / scale[:, np.newaxis], np.eye(8), atol=1e-2)
+    assert (np.diff(np.diag(leading)) < 0).all()
+    vectors = np.asarray(finished(pixels, training=False))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_the_service_can_build_the_finished_weights(quick_run: QuickRun, finished: Any) -> None:
+    served = build_keras_model(LITE0, str(quick_run.weights))
+    pixels = np.random.default_rng(1).normal(size=(1, *served.input_shape[1:])).astype(np.float32)
+    of_size = build_lite0(LITE0_PREPROCESSING.size)
+    of_size.set_weights(finished.get_weights())
+    vector, expected = (np.asarray(network(pixels, training=False))[0] for network in (served, of_size))
+    assert vector @ expected > 0.999  # rounded to half precision
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -127,9 +140,6 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(folders: Folders, tmp
     for name in sorted(whole.keys() - {"recipe"}):
         scale = np.abs(whole[name]).max()
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-3 * scale, err_msg=name)
-    assert rows(tmp_path / "parts")[-1]["validation"] == pytest.approx(
-        rows(tmp_path / "whole")[-1]["validation"], abs=0.01
-    )
 
 
 def test_a_complete_run_has_nothing_left_to_train(quick_run: QuickRun, folders: Folders) -> None:
@@ -152,24 +162,19 @@ def test_a_damaged_checkpoint_is_refused(folders: Folders, tmp_path: Path, damag
         Run(QUICK, folders, tmp_path, workers=1)
 
 
-def test_views_are_the_same_in_all_stages() -> None:
-    with pytest.raises(ValueError, match="the same number of views"):
-        Recipe((Stage(10, 2, 2, 4), Stage(20, 2, 3, 2)))
-
-
 @pytest.mark.usefixtures("eagerly")
 def test_training_lowers_the_loss(folders: Folders, studio: Studio, tmp_path: Path) -> None:
-    (stage,) = GENTLE.stages
-    batches = [studio.batch(GENTLE.seed, number, stage.shape, severity=0.0) for number in range(stage.steps)]
-    keras.utils.set_random_seed(GENTLE.seed)
-    network = build_network()
-    contrast = Contrast(network, stage.views)
+    batches = [studio.batch(EAGER.seed, number, EAGER.shape) for number in range(EAGER.steps)]
+    network = build_trained(EAGER.frozen_blocks)
+    load_imagenet(network, read_published(published_file()))
+    contrast = Contrast(network, EAGER.views)
 
     def loss() -> float:
         return float(np.mean([contrast(batch)[0] for batch in batches]))
 
-    untrained = loss()
-    Run(GENTLE, folders, tmp_path, workers=1).train(checkpoint_seconds=1e9)
+    of_imagenet = loss()
+    Run(EAGER, folders, tmp_path, workers=1).train(checkpoint_seconds=1e9)
     state = checkpoint(tmp_path)
-    network.set_weights([state[f"weight_{number}"] for number in range(len(network.weights))])
-    assert loss() < 0.85 * untrained
+    for number, variable in enumerate(network.trainable_variables):
+        variable.assign(state[f"weight_{number}"])
+    assert loss() < 0.85 * of_imagenet

@@ -36,4 +36,9 @@ export function showFacts(list, status) {
   if (!status.keeps_provenance)
     add("pictures", "none kept: see manage.py compact", "An earlier release made this store, without room for where logos are seen");
   add("model", status.model, "The network that the vectors come from");
+  if (status.distances) {
+    const { alike, different } = status.distances;
+    const scale = `alike below ${alike.toFixed(2)}, different above ${different.toFixed(2)}`;
+    add("distances", scale, "99 % of different logos are farther apart than the first, 95 % of crops of one logo nearer than the second");
+  }
 }

@@ -14,12 +14,14 @@ import falcon.testing
 import numpy as np
 import pytest
 
+from api.app import create_app
 from index.annoy.build import build_index
 from index.files.generations import publish
 from index.map.logo_map import add_map
 from index.map.map_file import MAP_NAME
 from index.sample import Sample
 from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
+from settings import Settings
 from tests.photo_server import wait_until
 
 Client = falcon.testing.TestClient
@@ -68,6 +70,7 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
         "map_points": 0,
         "indexes": [INDEX],
         "model": "",  # a store of the original does not say
+        "distances": None,
         "keeps_provenance": app.parts.store.keeps_provenance,
     }
 
@@ -166,3 +169,13 @@ def test_a_damaged_map_is_as_good_as_none_and_searches_go_on(
     assert sum(MAP_NAME in record.message for record in caplog.records) == 1
     draw(generation)
     assert get(client, "/map").status_code == 200
+
+
+def test_status_says_what_distances_mean_where_the_bundled_model_made_the_vectors(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path / "data"))
+    scale = app.parts.embedder.description.distances
+    assert scale is not None
+    status = get(Client(app), "/status").json
+    assert status["model"] == "efficientnet-lite0"
+    assert status["distances"] == {"alike": scale.alike, "different": scale.different}
+    assert 0 < scale.alike < 2

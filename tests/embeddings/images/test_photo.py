@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from embeddings.images import photo as room
 from embeddings.images.decode import BoundingBox, crop_logo, decode_rgb, read_pixels
 from embeddings.images.photo import Photo
 from embeddings.model.description import locate_model
-from embeddings.model.embedder import RESAMPLING, Embedder
+from embeddings.model.embedder import Embedder
+from embeddings.model.preprocessing import B0_PREPROCESSING, LITE0_PREPROCESSING, RESAMPLING, Preprocessing
 from tests.embeddings.images.test_decode import encoded, picture
 
 MAX_PIXELS = 10_000_000
@@ -35,8 +37,11 @@ def shrinks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def photo(data: bytes, side: int = SIDE) -> Photo:
-    return Photo(data, side=side, max_pixels=MAX_PIXELS)
+SQUASHED = replace(B0_PREPROCESSING, size=SIDE)
+
+
+def photo(data: bytes, preprocessing: Preprocessing = SQUASHED) -> Photo:
+    return Photo(data, preprocessing=preprocessing, max_pixels=MAX_PIXELS)
 
 
 def cut_whole(data: bytes, box: BoundingBox) -> Image.Image:
@@ -122,9 +127,9 @@ def test_a_box_that_cannot_be_used_is_refused_before_anything_is_decoded(box: Bo
 
 def test_the_limit_is_of_the_whole_photo_however_small_it_would_be_decoded() -> None:
     data = encoded(picture(320, 320), "JPEG")
-    assert Photo(data, side=SIDE, max_pixels=320 * 320).crop(WHOLE, logo_id=1).size == (SIDE, SIDE)
+    assert Photo(data, preprocessing=SQUASHED, max_pixels=320 * 320).crop(WHOLE, logo_id=1).size == (SIDE, SIDE)
     with pytest.raises(ImageDecodeError, match="320 x 320 pixels"):
-        Photo(data, side=SIDE, max_pixels=320 * 320 - 1)
+        Photo(data, preprocessing=SQUASHED, max_pixels=320 * 320 - 1)
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, 100, 0.5, 0.9])
@@ -137,13 +142,26 @@ def test_a_truncated_photo_is_refused_at_any_size(left: float) -> None:
 
 
 def test_the_vector_of_a_large_logo_hardly_moves() -> None:
-    embedder = Embedder(locate_model("efficientnet-b0", "bundled", Path()))
+    embedder = Embedder(locate_model("efficientnet-lite0", "bundled", Path()))
     chance = np.random.default_rng(3)
     coarse = Image.fromarray(chance.integers(0, 256, (24, 32, 3), dtype=np.uint8))
     pixels = levels(coarse.resize((2000, 1500), Image.Resampling.BICUBIC)) + chance.integers(-18, 19, (1500, 2000, 3))
     data = encoded(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", quality=88)
     boxes: list[BoundingBox] = [WHOLE, (0.013, 0.017, 0.95, 0.9)]
-    shrunk = photo(data, side=embedder.description.input_size)
+    shrunk = photo(data, embedder.description.preprocessing)
     ours = embedder.embed(shrunk.crop(box, logo_id=1) for box in boxes)
     whole = embedder.embed(cut_whole(data, box) for box in boxes)
-    assert 0 < np.linalg.norm(ours - whole, axis=1).max() < 0.02 * np.linalg.norm(whole[0] - whole[1])
+    scale = embedder.description.distances
+    assert scale is not None
+    assert 0 < np.linalg.norm(ours - whole, axis=1).max() < 0.02 * scale.alike
+
+
+@pytest.mark.parametrize(("height", "shrink"), [(400, 8), (100, 8), (10, 4)])
+def test_a_letterboxed_crop_keeps_its_aspect_and_twice_what_is_seen_of_it(
+    height: int, shrink: int, shrinks: list[int]
+) -> None:
+    seen_as = replace(LITE0_PREPROCESSING, size=SIDE)
+    crop = photo(encoded(picture(400, 400), "JPEG"), seen_as).crop((0, 0, height / 400, 1), logo_id=1)
+    assert shrinks == [shrink]
+    assert crop.size == seen_as.fitted_size(400, height) == (SIDE, max(1, round(SIDE * height / 400)))
+    assert seen_as.square(crop).size == (SIDE, SIDE)

@@ -24,7 +24,7 @@ from embeddings.store.store import EmbeddingStore
 from tests.original_files import random_vectors
 from tests.photo_server import PhotoServer, photo
 
-MODEL = locate_model("efficientnet-b0", "bundled", Path("no-models"))
+MODEL = locate_model("efficientnet-lite0", "bundled", Path("no-models"))
 STAMP = ModelStamp(MODEL.description.name, MODEL.description.weights_digest)
 BOX = (0.1, 0.2, 0.6, 0.7)
 OTHER_BOX = (0.0, 0.0, 0.5, 0.5)
@@ -89,7 +89,7 @@ def test_the_vectors_are_those_that_an_add_would_make(
     assert run(progress=done.append) == ReembeddingReport(embedded=3)
     assert sum(done) == 3
     assert new.ids().tolist() == [7, 8, 9]
-    crops = Photo(photo(1), side=MODEL.description.input_size, max_pixels=PIXELS)
+    crops = Photo(photo(1), preprocessing=MODEL.description.preprocessing, max_pixels=PIXELS)
     assert np.array_equal(new.get(8), embedder.embed([crops.crop(OTHER_BOX, logo_id=8)])[0])
     assert new.provenance([7, 9]) == {
         7: Provenance(photos.url("/1.jpg"), BOX),

@@ -15,13 +15,14 @@ from embeddings.errors import ModelError
 from embeddings.model.convert import _check_same_vectors as check_same_vectors
 from embeddings.model.convert import export_in_child_process, export_model, main
 from embeddings.model.description import ConvertedModel, locate_model
-from embeddings.model.embedder import Embedder, preprocess
+from embeddings.model.embedder import Embedder
+from embeddings.model.preprocessing import B0_PREPROCESSING
 from embeddings.model.pretrained import PRETRAINED
 from tests.embeddings.hostile_server import HostileServer, reply
 
 NAME = "efficientnet-b0"
 ROOT = Path(__file__).parents[3]
-BUNDLED = locate_model(NAME, "bundled", Path("nowhere"))
+BUNDLED = locate_model("efficientnet-lite0", "bundled", Path("nowhere"))
 
 # Runs once, as it takes TensorFlow: what Keras computes with weights that it saves, also in the layout of Keras 2 that
 # released weights have, and converts under a label.
@@ -88,7 +89,7 @@ LOGOS = [logo(number) for number in range(6)]
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with what KERAS leaves there; see its comment."""
     work = tmp_path_factory.mktemp("keras")
-    np.save(work / "pixels.npy", np.stack([preprocess(crop, BUNDLED.description) for crop in LOGOS]))
+    np.save(work / "pixels.npy", np.stack([B0_PREPROCESSING.pixels(crop) for crop in LOGOS]))
     child = subprocess.run(
         [sys.executable, "-c", KERAS, str(work)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -134,7 +135,7 @@ def test_a_conversion_leaves_two_files(keras: Path, converted: ConvertedModel) -
 
 def test_a_broken_weights_file_is_named(keras: Path) -> None:
     refusal = (keras / "refusal.txt").read_text()
-    assert refusal.startswith(f"{keras}/broken.h5 does not hold the weights of efficientnet-b0 without its top: ")
+    assert refusal.startswith(f"{keras}/broken.h5 does not hold the weights of efficientnet-b0 without its top (")
     assert "\n" not in refusal
 
 
@@ -176,7 +177,7 @@ def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pyt
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300)
     assert str(caught.value) == (
         "the weights noisy-student cannot be converted without TensorFlow: where all of requirements.txt is installed,"
-        " run `python manage.py export-model --weights noisy-student --output converted`,"
+        " run `python manage.py export-model --model efficientnet-b0 --weights noisy-student --output converted`,"
         f" then copy the two files it writes to {tmp_path}"
     )
 
@@ -208,8 +209,9 @@ def test_a_child_that_dies_without_a_word_is_an_error(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        (NAME, "bundled", "the bundled weights are converted already"),
-        (NAME, "gone.h5", "neither one of bundled"),
+        ("efficientnet-lite0", "bundled", "the bundled weights are converted already"),
+        (NAME, "bundled", "are of efficientnet-lite0, not of efficientnet-b0"),
+        (NAME, "gone.h5", "neither one of imagenet"),
         ("efficientnet-b9", "seeded", "unknown model 'efficientnet-b9'"),
     ],
 )
@@ -223,11 +225,15 @@ def test_what_cannot_be_converted_is_refused_without_a_child(
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("bundled", "the bundled weights are converted already"),
+        (
+            "bundled",
+            "the weights bundled are of efficientnet-lite0, not of efficientnet-b0: set ANN_MODEL=efficientnet-lite0,"
+            " or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the path of a Keras weights file",
+        ),
         (
             "imagenet",
             "the imagenet weights must be downloaded first:"
-            " `python manage.py export-model --weights imagenet --output converted` does both",
+            " `python manage.py export-model --model efficientnet-b0 --weights imagenet --output converted` does both",
         ),
     ],
 )

@@ -10,17 +10,18 @@ import pytest
 
 from embeddings.errors import ModelError
 from embeddings.model import description as model
-from embeddings.model.description import ConvertedModel, ModelDescription, locate_model
+from embeddings.model.description import ConvertedModel, DistanceScale, ModelDescription, locate_model
+from embeddings.model.preprocessing import B0_PREPROCESSING, LITE0_PREPROCESSING
 
 NAME = "efficientnet-b0"
 
 DESCRIPTION = ModelDescription(
     name=NAME,
     dim=1280,
-    input_size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+    preprocessing=B0_PREPROCESSING,
     pooling="max",
+    is_whitened=False,
+    is_unit_length=False,
     weights="imagenet",
     weights_digest="0a" * 32,
     file_sha256="1b" * 32,
@@ -49,12 +50,8 @@ def test_a_description_survives_json() -> None:
         ("dim", 0),
         ("dim", 1280.0),
         ("dim", True),
-        ("input_size", "224"),
-        ("mean", 0.5),
-        ("mean", [0.485, 0.456]),
-        ("mean", [0.485, 0.456, float("nan")]),
-        ("std", [0.229, 0.0, 0.225]),
-        ("std", [0.229, None, 0.225]),
+        ("is_whitened", 0),
+        ("is_unit_length", None),
         ("pooling", "avg"),
         ("weights", None),
         ("weights_digest", "0A" * 32),
@@ -71,6 +68,41 @@ def test_a_description_with_a_wrong_value_is_refused_by_field(field: str, value:
         ModelDescription.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fit", "crop"),
+        ("fill", 256),
+        ("fill", 12.5),
+        ("size", "224"),
+        ("mean", 0.5),
+        ("mean", [0.485, 0.456]),
+        ("mean", [0.485, 0.456, float("nan")]),
+        ("std", [0.229, 0.0, 0.225]),
+        ("std", [0.229, None, 0.225]),
+    ],
+)
+def test_a_preprocessing_with_a_wrong_value_is_refused(field: str, value: Any) -> None:
+    values = json.loads(DESCRIPTION.to_json())
+    values["preprocessing"][field] = value
+    with pytest.raises(ModelError, match="no usable preprocessing"):
+        ModelDescription.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("same", [[], [0.1] * 6, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [-1.0] * 7, ["far"] * 7, [1] * 7])
+def test_distances_that_are_no_quantiles_are_refused(same: list[Any]) -> None:
+    values = json.loads(DESCRIPTION.to_json()) | {"distances": {"same": same, "other": [1.0] * 7}}
+    with pytest.raises(ModelError, match="no usable distances"):
+        ModelDescription.from_json(json.dumps(values))
+
+
+def test_the_scale_of_distances_survives_json_and_says_what_is_alike() -> None:
+    scale = DistanceScale(same=(0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 1.1), other=(0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4))
+    described = replace(DESCRIPTION, distances=scale)
+    assert ModelDescription.from_json(described.to_json()) == described
+    assert (scale.alike, scale.different) == (0.8, 0.9)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"name": "efficientnet-b0"}', "[" * 100_000])
 def test_what_is_no_description_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="the model description is not"):
@@ -79,14 +111,17 @@ def test_what_is_no_description_is_refused(text: str) -> None:
 
 def test_an_unknown_field_is_refused() -> None:
     text = json.dumps(json.loads(DESCRIPTION.to_json()) | {"colour": "red"})
-    with pytest.raises(ModelError, match="exactly dim, file_sha256"):
+    with pytest.raises(ModelError, match="exactly dim, distances, file_sha256"):
         ModelDescription.from_json(text)
 
 
 def test_the_bundled_weights_come_with_the_package(tmp_path: Path) -> None:
-    found = locate_model(NAME, "bundled", tmp_path)
+    found = locate_model("efficientnet-lite0", "bundled", tmp_path)
     assert found.path.parent == Path(model.__file__).parents[1] / "weights"
-    assert (found.description.name, found.description.dim, found.description.weights) == (NAME, 1280, "bundled")
+    description = found.description
+    assert (description.name, description.dim, description.weights) == ("efficientnet-lite0", 1280, "bundled")
+    assert description.preprocessing == LITE0_PREPROCESSING
+    assert description.distances is not None
 
 
 def test_converted_weights_are_found_where_they_were_put(tmp_path: Path) -> None:
@@ -103,17 +138,23 @@ def test_weights_converted_into_the_package_are_found_too(tmp_path: Path, monkey
 
 
 def test_the_bundled_weights_are_not_taken_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path, f"{NAME}-bundled")
+    put(tmp_path, "efficientnet-lite0-bundled")
     monkeypatch.setattr(model, "PACKAGE_DIR", tmp_path / "package")
     with pytest.raises(ModelError, match="install this version of the service anew"):
-        locate_model(NAME, "bundled", tmp_path)
+        locate_model("efficientnet-lite0", "bundled", tmp_path)
+
+
+def test_weights_of_another_model_name_the_model_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="are of efficientnet-b0, not of efficientnet-lite0: set ANN_MODEL="):
+        locate_model("efficientnet-lite0", "imagenet", tmp_path)
 
 
 def test_weights_not_converted_yet_name_the_command_that_does_it(tmp_path: Path) -> None:
     directory = tmp_path / "two words"
     with pytest.raises(ModelError) as caught:
         locate_model(NAME, "imagenet", directory)
-    assert f"`python manage.py export-model --weights imagenet --output '{directory}'`" in str(caught.value)
+    command = f"python manage.py export-model --model {NAME} --weights imagenet --output '{directory}'"
+    assert f"`{command}`" in str(caught.value)
 
 
 def test_a_changed_weights_file_is_another_model(tmp_path: Path) -> None:
@@ -130,12 +171,12 @@ def test_a_changed_weights_file_is_another_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["missing.h5", "imagnet", ".", "", "a\0b"])
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, weights: str) -> None:
-    with pytest.raises(ModelError, match="neither one of bundled, imagenet, noisy-student, seeded nor a file"):
+    with pytest.raises(ModelError, match="neither one of imagenet, noisy-student, seeded nor a file"):
         locate_model(NAME, weights, tmp_path)
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="unknown model 'resnet': this version has efficientnet-b0"):
+    with pytest.raises(ModelError, match="unknown model 'resnet': this version has efficientnet-lite0, eff"):
         locate_model("resnet", "bundled", tmp_path)
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 
 from embeddings.errors import ModelError
 from embeddings.model.description import ConvertedModel, locate_model
-from embeddings.model.embedder import Embedder, preprocess
+from embeddings.model.embedder import Embedder
+from embeddings.model.preprocessing import B0_PREPROCESSING, LITE0_PREPROCESSING
 
 ROOT = Path(__file__).parents[3]
-BUNDLED = locate_model("efficientnet-b0", "bundled", Path("nowhere"))
+BUNDLED = locate_model("efficientnet-lite0", "bundled", Path("nowhere"))
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def copy_of_bundled(directory: Path, content: bytes) -> ConvertedModel:
 
 def test_the_bundled_model_gives_these_values(embedder: Embedder) -> None:
     vector = embedder.embed([stripes(120, 90, 8)])[0]
-    canonical = [1.58548, 2.41004, 1.16826, 0.98360, 0.95410, 1.01141, 1.27793, 1.32842]
-    np.testing.assert_allclose(vector[:8], canonical, rtol=1e-3)
+    canonical = [0.073008, 0.026929, 0.006967, 0.027172, -0.052061, 0.052897, 0.071141, -0.197654]
+    np.testing.assert_allclose(vector[:8], canonical, atol=1e-4)
 
 
 def test_a_vector_has_the_described_shape_and_type(embedder: Embedder) -> None:
@@ -90,7 +91,7 @@ def test_nothing_is_loaded_before_it_is_needed_and_then_once(caplog: pytest.LogC
     assert embedder.loaded
     embedder.embed([stripes(30, 30, 3)])
     assert [record.message.split(", in")[0] for record in caplog.records if record.levelno == logging.INFO] == [
-        "loaded efficientnet-b0, bundled weights"
+        "loaded efficientnet-lite0, bundled weights"
     ]
 
 
@@ -107,24 +108,40 @@ def test_the_description_is_at_hand(embedder: Embedder) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (224, 224), (700, 30)])
 def test_a_crop_of_any_size_becomes_the_networks_input(size: tuple[int, int]) -> None:
-    pixels = preprocess(Image.new("RGB", size, (255, 0, 51)), BUNDLED.description)
+    pixels = B0_PREPROCESSING.pixels(Image.new("RGB", size, (255, 0, 51)))
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.float32
-    expected = (np.array([1.0, 0.0, 0.2]) - BUNDLED.description.mean) / BUNDLED.description.std
+    expected = (np.array([1.0, 0.0, 0.2]) - B0_PREPROCESSING.mean) / B0_PREPROCESSING.std
     np.testing.assert_allclose(pixels.reshape(-1, 3), np.broadcast_to(expected, (224 * 224, 3)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((400, 100), (160, 40)), ((10, 40), (40, 160)), ((900, 2), (160, 1))])
+def test_a_letterboxed_crop_keeps_its_aspect_amid_grey(size: tuple[int, int], seen: tuple[int, int]) -> None:
+    pixels = LITE0_PREPROCESSING.pixels(Image.new("RGB", size, (255, 255, 255)))
+    assert pixels.shape == (160, 160, 3)
+    rows, columns = np.nonzero(np.abs(pixels[..., 0] - 1.0) < 1e-6)
+    assert (int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1) == seen
+    assert abs(int(columns.min()) - (159 - int(columns.max()))) <= 1
+    assert abs(int(rows.min()) - (159 - int(rows.max()))) <= 1
+    np.testing.assert_allclose(pixels[np.abs(pixels[..., 0] - 1.0) >= 1e-6], 0.0, atol=1e-6)
+
+
+def test_every_vector_of_the_bundled_model_has_the_length_one(embedder: Embedder) -> None:
+    vectors = embedder.embed([stripes(30, 20, 4), stripes(300, 50, 60), Image.new("RGB", (5, 5))])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
 
 
 def test_a_crop_is_stretched_to_the_square() -> None:
     left_black = Image.new("L", (40, 10))
     left_black.paste(255, (20, 0, 40, 10))
-    red = preprocess(left_black, BUNDLED.description)[:, :, 0]
+    red = B0_PREPROCESSING.pixels(left_black)[:, :, 0]
     np.testing.assert_allclose(red[:, 0], -0.485 / 0.229, rtol=1e-5)
     np.testing.assert_allclose(red[:, 223], 0.515 / 0.229, rtol=1e-5)
 
 
 def test_shrinking_is_antialiased() -> None:
     checks = (np.indices((896, 896)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    pixels = preprocess(Image.fromarray(checks), BUNDLED.description)
+    pixels = B0_PREPROCESSING.pixels(Image.fromarray(checks))
     assert float(np.ptp(pixels[8:-8, 8:-8, 0])) < 0.05
 
 
@@ -173,7 +190,7 @@ def test_a_file_that_is_no_model_is_an_error_even_when_its_digest_is_right(tmp_p
         Embedder(ConvertedModel(converted.path, described)).load()
 
 
-@pytest.mark.parametrize("changes", [{"dim": 512}, {"input_size": 240}])
+@pytest.mark.parametrize("changes", [{"dim": 512}, {"preprocessing": B0_PREPROCESSING}])
 def test_a_network_of_other_shapes_than_described_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="its description says"):
         Embedder(ConvertedModel(BUNDLED.path, replace(BUNDLED.description, **changes))).load()
@@ -184,7 +201,7 @@ def test_embedding_never_imports_tensorflow() -> None:
         "import sys; from pathlib import Path; from PIL import Image\n"
         "import embeddings.model.convert, embeddings.model.embedder as room, embeddings.model.description as model\n"
         "assert not any('litert' in name for name in sys.modules), 'the runtime is imported too early'\n"
-        "room.Embedder(model.locate_model('efficientnet-b0', 'bundled', Path())).embed([Image.new('RGB', (9, 9))])\n"
+        "room.Embedder(model.locate_model('efficientnet-lite0', 'bundled', Path())).embed([Image.new('RGB', (9, 9))])\n"
         "heavy = {'tensorflow', 'keras', 'efficientnet'} & {name.split('.')[0] for name in sys.modules}\n"
         "assert not heavy, heavy\n"
     )

@@ -156,7 +156,7 @@ def test_count_in_the_middle_of_a_deletion_is_not_kept(
         commit(file, slots)
         counted.append(len(theirs))
 
-    monkeypatch.setattr("embeddings.store.commit", count_before_and_after)
+    monkeypatch.setattr("embeddings.store.store.commit", count_before_and_after)
     ours.delete([1])
     assert [*counted, len(theirs), len(theirs)] == [40, 39, 39, 39]
 
