@@ -27,6 +27,7 @@ RUN if [ -n "$MILVUS" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r re
 
 FROM python:${PYTHON} AS weights
 WORKDIR /app
+ARG MODEL=efficientnet-lite0
 ARG WEIGHTS=bundled
 ARG WEIGHTS_URL=
 COPY requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt ./
@@ -39,18 +40,20 @@ COPY embeddings embeddings
 COPY index index
 COPY runtime runtime
 RUN if [ "$WEIGHTS" != bundled ]; then \
-        ANN_WEIGHTS_URL="$WEIGHTS_URL" python manage.py export-model --weights "$WEIGHTS" --output embeddings/weights \
+        ANN_WEIGHTS_URL="$WEIGHTS_URL" python manage.py export-model --model "$MODEL" --weights "$WEIGHTS" --output embeddings/weights \
         && rm -rf embeddings/weights/downloads; \
     fi
 
 FROM python:${PYTHON}
 ARG OFF_UID=1000
 ARG OFF_GID=$OFF_UID
+ARG MODEL=efficientnet-lite0
 ARG WEIGHTS=bundled
 ARG PARQUET=
 ARG MILVUS=
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ANN_MODEL=$MODEL \
     ANN_WEIGHTS=$WEIGHTS \
     ANN_DATA_DIR=/data
 RUN groupadd --gid "$OFF_GID" off \

@@ -41,7 +41,7 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
             examples=(
                 Example(
                     "of_an_indexed_logo",
-                    {"results": _rows((0.0, 1003), (11.132393836975098, 1005)), "count": 2},
+                    {"results": _rows((0.0, 1003), (0.6222563982009888, 1005)), "count": 2},
                     parameters={"logo_id": 1003, "count": 2},
                 ),
                 Example(
@@ -94,8 +94,8 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
                     "of_two_logos_and_an_unknown_one",
                     {
                         "results": {
-                            "1004": _rows((0.0, 1004), (26.382375717163086, 1005)),
-                            "1005": _rows((0.0, 1005), (11.132393836975098, 1003)),
+                            "1004": _rows((0.0, 1004), (1.4051949977874756, 1005)),
+                            "1005": _rows((0.0, 1005), (0.6222563982009888, 1003)),
                         },
                         "count": 2,
                     },

@@ -113,5 +113,6 @@ def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp)
     if layout.stamp not in (stamp, ModelStamp("", "")):
         raise StoreModelError(
             f"{path} was made with the model {layout.stamp.name} ({layout.stamp.digest}), not with {stamp.name} "
-            f"({stamp.digest}): their embeddings cannot be compared. Choose that model, or start another store"
+            f"({stamp.digest}): their embeddings cannot be compared. Configure that model, or embed the logos anew by"
+            " `manage.py re-embed`: see docs/upgrading.md"
         )
