@@ -117,7 +117,7 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
             (
                 Example(
                     "of_a_vector",
-                    {"results": _rows((50.60655975341797, 1005)), "count": 1},
+                    {"results": _rows((17.91343116760254, 1004)), "count": 1},
                     body={"embedding": [0.5] * dim},
                 ),
                 Example(

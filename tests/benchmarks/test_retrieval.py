@@ -64,7 +64,7 @@ def test_the_report_names_what_was_measured_and_what_chance_finds(folder: Path) 
     # Every query has four candidates, so all are found.
     assert cells(ran.stdout, "by chance") == [["", "1.000", "1.000", "", ""]]
     (name,) = {row.split("|")[1].strip() for row in ran.stdout.splitlines() if "| cosine |" in row}
-    assert name.startswith("efficientnet-b0, bundled")
+    assert name.startswith("efficientnet-lite0, bundled")
     l2, cosine = cells(ran.stdout, name)
     assert [l2[0], cosine[0]] == ["L2", "cosine"]
     assert l2[1:3] == ["1.000 ± 0.000"] * 2

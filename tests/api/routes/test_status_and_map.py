@@ -20,8 +20,8 @@ from index.files.generations import publish
 from index.map.logo_map import add_map
 from index.map.map_file import MAP_NAME
 from index.sample import Sample
-from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
 from settings import Settings
+from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
 from tests.photo_server import wait_until
 
 Client = falcon.testing.TestClient
