@@ -20,7 +20,7 @@ from embeddings.store.hdf5_file import read_description
 from embeddings.store.layout import ModelStamp, create_store, inspect
 from tests.properties import examples
 
-DESCRIPTION = ModelDescription.from_json((PACKAGE_DIR / "efficientnet-b0-bundled.json").read_text())
+DESCRIPTION = ModelDescription.from_json((PACKAGE_DIR / "efficientnet-lite0-bundled.json").read_text())
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("0" * 64)
 values = st.recursive(

@@ -39,6 +39,6 @@ export function showFacts(list, status) {
   if (status.distances) {
     const { alike, different } = status.distances;
     const scale = `alike below ${alike.toFixed(2)}, different above ${different.toFixed(2)}`;
-    add("distances", scale, "99 % of different logos are farther apart than the first, 95 % of crops of one logo nearer than the second");
+    add("distances", scale, "99 % of different logos are farther apart than the first, 95 % of crops of one logo nearer than the second", "roomy");
   }
 }

@@ -65,7 +65,7 @@ def test_ready_service_says_what_it_has(client: Client) -> None:
     assert status == 200
     assert checks["store"] == {"ok": True, "detail": f"{len(LOGO_IDS)} logos, room for 440 more"}
     assert checks["index"] == {"ok": True, "detail": f"{len(INDEXED)} logos of original pair"}
-    assert "efficientnet-b0, bundled weights" in checks["model"]["detail"]
+    assert "efficientnet-lite0, bundled weights" in checks["model"]["detail"]
     status, results = health(client)
     assert status == 200
     assert all(passed for passed, _ in results.values())

@@ -128,7 +128,7 @@ def test_every_line_of_a_request_has_its_id(client: Client, log: Log, photos: Ph
         headers={"X-Request-ID": "the-add"},
     )
     assert request.json == {"added": 1}
-    about = [line for line in log.lines if "loaded efficientnet-b0" in line or "/add" in line]
+    about = [line for line in log.lines if "loaded efficientnet-lite0" in line or "/add" in line]
     assert len(about) == 2
     assert all("the-add" in line for line in about)
 
