@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,12 @@ class Grounds:
         self._paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not self._paths:
             raise GroundsError(f"{folder} holds no photographs: put files ending in {', '.join(SUFFIXES)} there")
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of the names and sizes of the photographs: another folder of the same ones has the same."""
+        listed = sorted(f"{path.name} {path.stat().st_size}" for path in self._paths)
+        return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
     def draw(
         self, height: int, width: int, colour: tuple[int, int, int], rng: np.random.Generator

@@ -21,6 +21,7 @@ import tensorflow as tf
 from benchmarks.retrieval_protocol import recall_at_4
 from embeddings.model.networks import build_lite0
 from training.batches import BatchShape, Folders, Studio, draw_batches
+from training.grounds import Grounds
 from training.imagenet import load_imagenet, published_file, read_published
 from training.network import Contrast, build_trained, embed
 from training.whitening import half_whitening
@@ -108,6 +109,7 @@ class Run:
         momentum = tf.TensorSpec((), tf.float32)
         self._train_step = tf.function(self._one_step, input_signature=[crops, momentum])
         self._studio = Studio(folders)
+        self._grounds = "drawn" if folders.grounds is None else Grounds(folders.grounds).fingerprint
         self._resume()
 
     def train(self, checkpoint_seconds: float, stop_after_seconds: float = math.inf) -> bool:
@@ -191,7 +193,8 @@ class Run:
 
     def _save(self) -> None:
         state: dict[str, npt.NDArray[Any]] = {name: np.asarray(variable) for name, variable in self._state()}
-        state |= {"step": np.array(self._step), "recipe": np.array(json.dumps(asdict(self._recipe)))}
+        state |= {"step": np.array(self._step), "grounds": np.array(self._grounds)}
+        state |= {"recipe": np.array(json.dumps(asdict(self._recipe)))}
         partial = self._folder / "checkpoint.partial.npz"
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **state)
@@ -207,6 +210,10 @@ class Run:
             with np.load(path) as state:
                 if str(state["recipe"]) != json.dumps(asdict(self._recipe)):
                     raise CheckpointError(f"{path} is of another recipe: name another --run, or remove it")
+                if str(state["grounds"]) != self._grounds:
+                    raise CheckpointError(
+                        f"{path} is of other grounds: give the same --grounds, name another --run, or remove it"
+                    )
                 for name, variable in self._state():
                     variable.assign(state[name])
                 self._step = int(state["step"])

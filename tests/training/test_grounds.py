@@ -35,6 +35,15 @@ def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
         Grounds(tmp_path)
 
 
+def test_a_copy_of_the_folder_has_the_same_fingerprint_and_other_photographs_another(tmp_path: Path) -> None:
+    fingerprints = []
+    for folder, width in (("first", 30), ("copy", 30), ("other", 31)):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "shelf.png", slope()[:, :width])
+        fingerprints.append(Grounds(tmp_path / folder).fingerprint)
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no JPEG")
     with pytest.raises(GroundsError, match=r"broken\.jpg cannot be read as a photograph: remove it"):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from embeddings.model.convert import build_keras_model
 from embeddings.model.description import LITE0
@@ -137,7 +138,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(folders: Folders, tmp
     whole, parts = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert whole["step"] == parts["step"] == 2
-    for name in sorted(whole.keys() - {"recipe"}):
+    for name in sorted(whole.keys() - {"recipe", "grounds"}):
         scale = np.abs(whole[name]).max()
         np.testing.assert_allclose(parts[name], whole[name], rtol=0, atol=1e-3 * scale, err_msg=name)
 
@@ -153,6 +154,12 @@ def test_the_checkpoint_of_another_recipe_is_refused(quick_run: QuickRun, folder
         CheckpointError, match=r"checkpoint\.npz is of another recipe: name another --run, or remove it"
     ):
         Run(replace(QUICK, seed=2), folders, quick_run.folder, workers=1)
+
+
+def test_the_checkpoint_of_other_grounds_is_refused(quick_run: QuickRun, folders: Folders, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "shelf.png")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz is of other grounds: give the same --grounds"):
+        Run(QUICK, replace(folders, grounds=tmp_path), quick_run.folder, workers=1)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"PK no archive", b"text"])
