@@ -97,7 +97,7 @@ class LabelPainter:
         pixels = np.array(self._gallery.pixels(artwork))
         if artwork.tintable:
             pixels[..., :3] = palette.ink
-        elif self._rng.random() < 0.3:
+        elif self._rng.random() < 0.1:
             pixels[..., :3] = pixels[..., self._rng.permutation(3)]
         return pixels
 

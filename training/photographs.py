@@ -39,7 +39,7 @@ def photograph(
     print_ = _projected(version, quad, height, width)
     if rng.random() < 0.3:
         print_ = _curved(print_, rng)
-    if rng.random() < 0.12:
+    if rng.random() < 0.04:
         print_ = _recoloured(print_, rng)
     alpha = print_[..., 3:] / 255.0
     photo = canvas * (1.0 - alpha) + print_[..., :3]
@@ -76,7 +76,8 @@ def _crop_shape(height_over_width: float, size: int, rng: np.random.Generator) -
     """Pixels that the crop has in its photo, (height, width), no more of them than are kept."""
     side = float(np.exp(rng.uniform(np.log(SMALLEST_CROP), np.log(LARGEST_CROP))))
     stretch = height_over_width**0.5
-    return int(np.clip(side * stretch, 12, size)), int(np.clip(side / stretch, 12, size))
+    kept = min(1.0, size / (side * max(stretch, 1.0 / stretch)))  # one factor for both: serving keeps the aspect
+    return max(12, int(side * stretch * kept)), max(12, int(side / stretch * kept))
 
 
 def _projected(source: RgbaImage, quad: FloatImage, height: int, width: int) -> FloatImage:

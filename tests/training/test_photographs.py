@@ -13,7 +13,7 @@ from embeddings.model.preprocessing import LITE0_PREPROCESSING, Preprocessing
 from training.artwork import Gallery
 from training.grounds import Grounds
 from training.labels import Fonts, Label, LabelPainter, Palette
-from training.photographs import Crop, photograph
+from training.photographs import Crop, _crop_shape, photograph
 
 PALETTE = Palette((255, 255, 255), (20, 40, 120), (200, 30, 30))
 
@@ -132,3 +132,15 @@ def test_labels_of_any_shape_can_be_photographed(shape: tuple[int, int]) -> None
     crops = [photograph(label, of_size(40), rng) for _ in range(40)]
     assert {crop.shape for crop in crops} == {(40, 40, 3)}
     assert np.std([crop.mean() for crop in crops]) > 5
+
+
+@pytest.mark.parametrize("aspect", [1 / 8, 1 / 2, 1.0, 2.0, 8.0])
+def test_a_crop_that_is_too_large_is_scaled_with_its_aspect_kept(aspect: float) -> None:
+    """As serving scales it: a long logo would else be squeezed in training only."""
+    rng = np.random.default_rng(2)
+    sizes = [_crop_shape(aspect, 160, rng) for _ in range(300)]
+    assert max(max(size) for size in sizes) == 160
+    wide_enough = [(height, width) for height, width in sizes if min(height, width) > 12]
+    assert wide_enough
+    for height, width in wide_enough:
+        assert (height - 1) / (width + 1) < aspect < (height + 1) / (width - 1)
