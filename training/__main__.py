@@ -6,6 +6,8 @@ import fcntl
 import logging
 import math
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -120,13 +122,20 @@ def _train(
     folders: Folders, run_folder: Path, workers: int, checkpoint_seconds: float, seconds: float, quick: bool
 ) -> Path | None:
     """Train until the end, or until the time is over. Return the Keras weights if the run is complete."""
-    from training.run import BUNDLED, QUICK, CheckpointError, Run  # TensorFlow: not before it is needed
+    from training.outcome import save_outcome  # TensorFlow: not before it is needed
+    from training.run import BUNDLED, QUICK, SEEDS, CheckpointError, Run
 
-    try:
-        run = Run(QUICK if quick else BUNDLED, folders, run_folder, workers)
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from error
-    return run.finish() if run.train(checkpoint_seconds, seconds) else None
+    recipe, weights = QUICK if quick else BUNDLED, []
+    ends = time.monotonic() + seconds
+    for seed in SEEDS:
+        try:
+            run = Run(replace(recipe, seed=seed), folders, run_folder / f"seed-{seed}", workers)
+        except CheckpointError as error:
+            raise click.ClickException(str(error)) from error
+        if not run.train(checkpoint_seconds, ends - time.monotonic()):
+            return None
+        weights.append(run.averaged_weights())
+    return save_outcome(weights, recipe, folders, run_folder, workers)
 
 
 def _convert(weights: Path, folders: Folders, output_dir: Path, quick: bool) -> ConvertedModel:

@@ -1,4 +1,4 @@
-"""A training run: ImageNet's weights, tuned on rendered logos, then whitened; with checkpoints to go on from."""
+"""A training run: ImageNet's weights, tuned on rendered logos, with checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -18,19 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmarks.retrieval_protocol import recall_at_4
-from embeddings.model.networks import build_lite0
-from training.batches import BatchShape, Folders, Studio, draw_batches
+from training.batches import BatchShape, Folders, draw_batches
 from training.grounds import Grounds
 from training.imagenet import load_imagenet, published_file, read_published
-from training.network import Contrast, build_trained, embed
-from training.whitening import half_whitening
+from training.network import Contrast, build_trained
 
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 5.0  # of the gradients of all weights together
-VALIDATION_SHAPE = (80, 4)  # labels, views
-VALIDATION_DRAWS = 3
-WHITENING_SEED_STEP = 1000  # from the seed of the run: crops that it did not train on
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +43,7 @@ class Recipe:
         warm_up: steps in which the rate rises to it.
         averaged: momentum of the moving average of the weights that is the outcome.
         whitening_batches: batches of which the whitening is computed.
-        seed: what crops are drawn by.
+        seed: of the crops.
     """
 
     size: int = 160
@@ -78,7 +72,10 @@ class Recipe:
 
 
 BUNDLED = Recipe()
-"""What the bundled weights were made by."""
+"""What the bundled weights were made by, with each of `SEEDS`."""
+
+SEEDS = (1, 2)
+"""Of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
 
 QUICK = Recipe(size=64, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
 """All the parts, in a minute."""
@@ -89,7 +86,7 @@ class CheckpointError(Exception):
 
 
 class Run:
-    """One run in a folder: `checkpoint.npz` to go on from, `log.jsonl` to read, and the weights when it is done."""
+    """One run in a folder: `checkpoint.npz` to resume from, and `log.jsonl` to read."""
 
     def __init__(self, recipe: Recipe, folders: Folders, folder: Path, workers: int) -> None:
         self._recipe, self._folders, self._folder, self._workers = recipe, folders, folder, workers
@@ -108,7 +105,6 @@ class Run:
         crops = tf.TensorSpec((None, None, None, 3), tf.uint8)
         momentum = tf.TensorSpec((), tf.float32)
         self._train_step = tf.function(self._one_step, input_signature=[crops, momentum])
-        self._studio = Studio(folders)
         self._grounds = "drawn" if folders.grounds is None else Grounds(folders.grounds).fingerprint
         self._resume()
 
@@ -143,29 +139,10 @@ class Run:
                 break
         return self._step == self._recipe.steps
 
-    def finish(self) -> Path:
-        """Whiten the features of the averaged weights, and write all for `build_keras_model` to read."""
-        for weight, average in zip(self._network.trainable_variables, self._average, strict=True):
-            weight.assign(average)
-        numbers = range(self._recipe.whitening_batches)
-        batches = draw_batches(
-            self._folders, self._recipe.seed + WHITENING_SEED_STEP, numbers, self._recipe.shape, self._workers
-        )
-        kernel, bias = half_whitening(embed(self._network, np.concatenate(list(batches))))
-        served = build_lite0(self._recipe.size)
-        served.set_weights([*self._network.get_weights(), kernel, bias])
-        path = self._folder / "efficientnet-lite0.weights.h5"
-        served.save_weights(path)
-        self._write({"finished": self._validate(served)})
-        return path
-
-    def _validate(self, served: Any) -> float:
-        """Return macro-recall@4 by cosine on logos that training has not shown, each crop a photo of its own."""
-        labels, views = VALIDATION_SHAPE
-        vectors = embed(served, self._studio.validation_batch(0, BatchShape(labels, views, self._recipe.size)))
-        names = np.repeat(np.arange(labels), views).astype(str)
-        crops = np.arange(len(vectors))
-        return round(recall_at_4(vectors, names, crops, metric="cosine", draws=VALIDATION_DRAWS).macro.mean, 4)
+    def averaged_weights(self) -> list[npt.NDArray[np.float32]]:
+        """Return the weights in the order of `lite0_features`: moving averages of the trained ones, and the frozen."""
+        averages = {id(w): a for w, a in zip(self._network.trainable_variables, self._average, strict=True)}
+        return [np.asarray(averages.get(id(weight), weight)) for weight in self._network.weights]
 
     def _one_step(self, crops: Any, momentum: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:

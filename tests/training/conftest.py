@@ -56,7 +56,7 @@ def eagerly() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class QuickRun:
-    """What `python -m training --quick` did: its output, the paths it asked the registry for, and where its run is.
+    """What `python -m training --quick` did: its output, the paths it asked the registry for, and where its outcome is.
 
     `weights` are Keras' weights, and the folder `converted` holds what the service loads.
     """
@@ -67,6 +67,11 @@ class QuickRun:
     folder: Path
     weights: Path
     converted: Path
+
+    @property
+    def first_run(self) -> Path:
+        """The folder of the run with the first seed."""
+        return self.folder / "seed-1"
 
 
 @pytest.fixture(scope="session")

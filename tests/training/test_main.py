@@ -103,9 +103,9 @@ def test_a_quick_run_goes_from_a_registry_to_what_the_service_loads(quick_run: Q
     )
     assert quick_run.requested == sorted(package.url("") for package, _ in made_up_packages())
     assert sorted(path.name for path in quick_run.folder.iterdir()) == [
-        "checkpoint.npz",
         quick_run.weights.name,
-        "log.jsonl",
+        "seed-1",
+        "seed-2",
         "weights",
     ]
 
@@ -135,7 +135,7 @@ def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> Non
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--quick", "--run", "short", "--minutes", "0"])
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.endswith("Stopped; the same command goes on.\n")
-    assert (quick_run.folder.parent / "short" / "checkpoint.npz").exists()
+    assert (quick_run.folder.parent / "short" / "seed-1" / "checkpoint.npz").exists()
 
 
 def test_one_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
