@@ -14,23 +14,39 @@ _VARIABLE = {"generation", "built_at", "age_seconds", "detail", "map_points"}
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Commands of a page, and the JSON that it shows below them; `None` if it shows none."""
+    """An `sh` block of a page, and the JSON of the block that follows it, one value a line; none if none follows."""
 
     command: str
-    answer: Any
+    answers: list[Any]
 
 
-def examples(page: Path) -> list[Example]:
-    """Return the `sh` blocks of a page, except settings of `S`, each with the `json` block that follows it."""
-    found = _BLOCKS.findall(page.read_text(encoding="utf-8"))
-    return [
-        Example(command, json.loads(answer) if answer else None) for command, answer in found if command[:2] != "S="
-    ]
+def examples(text: str) -> list[Example]:
+    """Return the `sh` blocks of a page's text, in order."""
+    return [Example(command, _json_lines(answers)) for command, answers in _BLOCKS.findall(text)]
+
+
+def printed(text: str) -> list[Any]:
+    """Return the JSON values that commands printed, which end no line."""
+    decoder, values, rest = json.JSONDecoder(), [], text.strip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        values.append(value)
+        rest = rest[end:].lstrip()
+    return values
 
 
 def alike(answered: Any, shown: Any) -> bool:
     """Tell whether an answer is as shown: distances to one digit, what varies from run to run by its type."""
     return bool(_fixed(answered) == _fixed(shown))
+
+
+def read(page: Path) -> str:
+    """Return the text of a page."""
+    return page.read_text(encoding="utf-8")
+
+
+def _json_lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _fixed(value: Any) -> Any:
