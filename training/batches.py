@@ -24,8 +24,8 @@ from training.labels import Fonts, LabelPainter, open_fonts
 from training.packages import TABLE, read_table
 from training.photographs import photograph
 
-# The brands on the photos that the README reports figures for. They are kept out, so that the figures tell how the
-# weights do on logos which they have never seen.
+# The brands on the photos that docs/model-card.md reports figures for. They are kept out, so that the figures tell how
+# the weights do on logos which they have never seen.
 REPORTED_BRANDS = frozenset(
     "apple bmw coca cocacola ferrari heineken hewlettpackard hp intel mini nike pepsi puma redbull unicef"
     " vodafone".split()
