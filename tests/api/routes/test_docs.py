@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from api.openapi.document import routes
+from api.openapi import routes
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 
