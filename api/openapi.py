@@ -31,7 +31,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# libyaml's parser takes 9 ms for the file, PyYAML's own 150 ms. Every wheel of PyYAML brings libyaml.
+# libyaml's parser takes 10 ms for the file, PyYAML's own 85 ms. Every wheel of PyYAML brings libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -79,6 +79,7 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
         "dim": dim,
         "ANN_DEFAULT_INDEX": settings.default_index,
         "ANN_IMAGE_MAX_BYTES": settings.image_max_bytes,
+        "ANN_MAX_BATCH_LOGOS": settings.max_batch_logos,
         "ANN_MAX_BODY_BYTES": settings.max_body_bytes,
         "ANN_RECEIVE_SECONDS": f"{settings.receive_seconds:g}",
     }

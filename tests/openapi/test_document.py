@@ -110,6 +110,7 @@ def test_limits_are_those_of_the_settings(open_app: Callable[..., AnnApp]) -> No
     document = inlined(document_of(app))
     logo_ids, _, index = document["paths"]["/api/v1/ann/batch"]["get"]["parameters"]
     assert logo_ids["schema"]["maxItems"] == 7
+    assert "at most 7." in logo_ids["description"]
     assert index["schema"]["default"] == "mine"
     assert "`mine`" in index["description"]
     assert schema_of_body(document, "/api/v1/ann/add")["properties"]["logos"]["maxItems"] == 8
