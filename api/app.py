@@ -17,7 +17,7 @@ import falcon
 import falcon.media
 import orjson
 
-from api import errors
+from api import errors, openapi
 from api.answers.index_maps import IndexMaps
 from api.journeys.backlog import WaitingLogos
 from api.journeys.health import Health
@@ -27,7 +27,6 @@ from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
-from api.openapi import resource as api_document
 from api.routes import explorer
 from api.routes import index as explorer_resources
 from api.routes import logos as resources
@@ -172,7 +171,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         app.add_route(API + path, resource)
     if settings.explorer:
         explorer.add_routes(app)
-    api_document.add_routes(app, settings, dim=parts.store.dim)
+    openapi.add_routes(app, settings, dim=parts.store.dim)
 
 
 def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:

@@ -91,7 +91,7 @@ class EmbeddingNeighboursResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
         body = req.get_media()
-        schemas.check(schemas.FROM_EMBEDDING, body)
+        schemas.check("EmbeddingQuery", body, without="count")
         index_name = req.get_param("index")
         index = self.search.catalog.get(index_name)
         vector = np.array(body["embedding"], np.float64)
@@ -101,7 +101,7 @@ class EmbeddingNeighboursResource:
                 description=f"The embedding has {len(vector)} values; {index.dim} are expected.",
             )
         count = body.get("count", 1)
-        if not schemas.COUNT.is_valid(count):
+        if not schemas.validator("NeighbourCount").is_valid(count):
             raise falcon.HTTPBadRequest(
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
@@ -119,7 +119,7 @@ class AddResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer how many logos were new; they are on disk by then."""
         body = req.get_media()
-        schemas.check(schemas.ADD, body)
+        schemas.check("Addition", body)
         if len(body["logos"]) > self.max_logos:
             raise falcon.HTTPBadRequest(
                 title="too many logos",

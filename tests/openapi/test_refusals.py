@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -116,4 +117,6 @@ def test_request_is_refused_as_the_document_says(
 
 
 def test_every_refusal_of_the_document_was_tried(service: TouredService) -> None:
-    assert {str(status) for status, *_ in REFUSED} == set(service.document["components"]["responses"])
+    shared = service.document["components"]["responses"]
+    refusals = {status for status in shared if re.fullmatch("[45][0-9][0-9]", status)}
+    assert {str(status) for status, *_ in REFUSED} == refusals
