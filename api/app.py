@@ -29,10 +29,10 @@ from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
 from api.openapi import resource as api_document
 from api.routes import explorer
-from api.routes import index as explorer_resources
-from api.routes import logos as resources
+from api.routes import index as index_resources
+from api.routes import logos as logo_resources
+from api.routes import search as search_resources
 from api.routes import service as operator_resources
-from api.routes.image_search import ImageNeighboursResource
 from api.server.bodies import API, FROM_IMAGE, body_sizes
 from api.server.body_limit import BodyLimit
 from api.telemetry.error_reports import report_errors
@@ -151,23 +151,23 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
-    logo = resources.LogoNeighboursResource(search)
+    logo = search_resources.LogoNeighboursResource(search)
     if settings.allow_delete:
-        logo = resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
+        logo = logo_resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
+    maps, waiting, description = IndexMaps(), WaitingLogos(parts.store, feed), parts.embedder.description
     routes: dict[str, Any] = {
-        "": resources.RandomNeighboursResource(search),
+        "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
-        "/from_embedding": resources.EmbeddingNeighboursResource(search),
-        "/add": resources.AddResource(adder, settings.max_add_logos),
-        "/count": resources.CountResource(parts.store),
-        FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
-        "/stored": resources.StoredResource(parts.store),
+        "/batch": search_resources.BatchNeighboursResource(search, settings.max_batch_logos),
+        "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
+        FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
+        "/add": logo_resources.AddResource(adder, settings.max_add_logos),
+        "/count": logo_resources.CountResource(parts.store),
+        "/stored": logo_resources.StoredResource(parts.store),
+        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.max_batch_logos),
+        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, waiting, description),
+        "/map": index_resources.MapResource(parts.catalog, maps),
     }
-    waiting = WaitingLogos(parts.store, feed)
-    routes |= explorer_resources.routes(
-        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=settings.max_batch_logos
-    )
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:

@@ -1,17 +1,15 @@
-"""What the explorer's page asks besides neighbours: how an index is, its map, and where logos were seen."""
+"""The routes of an index: how it stands, and its map."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import falcon
 
 from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
 from api.journeys.backlog import WaitingLogos
-from api.routes.parameters import logo_ids_of
 from embeddings.model.description import ModelDescription
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
@@ -81,37 +79,3 @@ class MapResource:
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenanceResource:
-    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and where on them."""
-
-    store: EmbeddingStore
-    max_logos: int
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
-        known = self.store.provenance(logo_ids_of(req, self.max_logos))
-        found = {
-            str(logo_id): {"image_url": origin.image_url, "bounding_box": origin.bounding_box}
-            for logo_id, origin in known.items()
-        }
-        resp.media = {"provenance": found, "count": len(found)}
-
-
-def routes(
-    store: EmbeddingStore,
-    catalog: Catalog,
-    maps: IndexMaps,
-    waiting: WaitingLogos,
-    model: ModelDescription,
-    *,
-    max_logos: int,
-) -> dict[str, Any]:
-    """Return the resources by their paths, below that of the API."""
-    return {
-        "/status": StatusResource(store, catalog, maps, waiting, model),
-        "/map": MapResource(catalog, maps),
-        "/provenance": ProvenanceResource(store, max_logos),
-    }
