@@ -13,7 +13,7 @@ from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
 from api.routes.parameters import logo_ids_of
 from api.routes.search import LogoNeighboursResource, unknown_logo
-from api.server.lazy_body import lazily
+from api.server.lazy_answer import lazily
 from embeddings.store.seen_rows import BLOCK
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.stored_ids import StoredIds

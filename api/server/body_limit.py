@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import falcon
 
-from api.server.bodies import BodySizes
+from api.server.request_bodies import BodySizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ CONFIGURATION = f"""
 import sys, threading
 sys.path[:0] = [{str(ROOT)!r}, {{folder!r}}]
 from api.server import client_limits
-from api.server import bodies as paths
+from api.server import request_bodies as paths
 from api.server import worker
 
 class BufferingWorker(worker.BufferingWorker):
@@ -49,7 +49,7 @@ keepalive, worker_connections = 60, {{connections}}
 APP = f"""
 import threading
 
-from api.server.lazy_body import lazily
+from api.server.lazy_answer import lazily
 
 go = threading.Event()
 made = []
