@@ -19,7 +19,7 @@ import orjson
 
 from api import errors
 from api.answers.index_maps import IndexMaps
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.journeys.logo_adder import LogoAdder
 from api.journeys.logo_embedder import LogoEmbedder
@@ -33,8 +33,7 @@ from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
-from api.server.body_limit import BodyLimit
-from api.server.request_bodies import API, FROM_IMAGE, body_sizes
+from api.server.request_bodies import API, FROM_IMAGE, BodyLimit, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
@@ -154,7 +153,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     logo = search_resources.LogoNeighboursResource(search)
     if settings.allow_delete:
         logo = logo_resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
-    maps, waiting, description = IndexMaps(), WaitingLogos(parts.store, feed), parts.embedder.description
+    maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
     routes: dict[str, Any] = {
         "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
@@ -165,7 +164,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         "/count": logo_resources.CountResource(parts.store),
         "/stored": logo_resources.StoredResource(parts.store),
         "/provenance": logo_resources.ProvenanceResource(parts.store, settings.max_batch_logos),
-        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, waiting, description),
+        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
         "/map": index_resources.MapResource(parts.catalog, maps),
     }
     for path, resource in routes.items():
@@ -185,7 +184,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, WaitingLogos(parts.store, parts.engine.feed), build))
+    metrics.add(Gauges(parts.store, parts.catalog, health, Backlog(parts.store, parts.engine.feed), build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))

@@ -107,11 +107,11 @@ def milvus_of(settings: Settings) -> Milvus:
     Raises:
         EngineError: as for `check_engine`.
     """
-    from index.milvus.client import Connection, Milvus
+    from index.milvus.client import ConnectionOptions, Milvus
 
     check_engine(settings)
     return Milvus(
-        Connection(
+        ConnectionOptions(
             uri=settings.milvus_uri,
             token=settings.milvus_token or "",
             database=settings.milvus_database,

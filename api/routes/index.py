@@ -9,7 +9,7 @@ import falcon
 
 from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from embeddings.model.description import ModelDescription
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
@@ -19,7 +19,7 @@ from index.status import ORIGINAL_PAIR, IndexStatus
 
 @dataclass(frozen=True, slots=True)
 class StatusResource:
-    """`GET /api/v1/ann/status`: how an index is, what it holds, and what waits for the next one.
+    """`GET /api/v1/ann/status`: how an index stands, what it holds, and how many logos are not yet indexed.
 
     Nothing is scanned: the store and the index keep their counts (see `api.journeys.backlog`).
     """
@@ -27,7 +27,7 @@ class StatusResource:
     store: EmbeddingStore
     catalog: Catalog
     maps: IndexMaps
-    waiting: WaitingLogos
+    backlog: Backlog
     model: ModelDescription
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -42,7 +42,7 @@ class StatusResource:
             "age_seconds": None if built_at is None else max(0.0, time.time() - built_at.timestamp()),
             "logos_indexed": status.items,
             "logos_stored": stored,
-            "logos_waiting": self._waiting(status, stored),
+            "logos_waiting": self._not_yet_indexed(status, stored),
             "recall": None if recall is None else {"at_10": recall.at_10, "at_100": recall.at_100},
             "error": None if status.error is None else without_folders(status.error),
             "map_points": self.maps.of(status).points,
@@ -59,10 +59,10 @@ class StatusResource:
             return None
         return {"alike": scale.alike, "different": scale.different}
 
-    def _waiting(self, status: IndexStatus, stored: int) -> int:
+    def _not_yet_indexed(self, status: IndexStatus, stored: int) -> int:
         try:
-            return self.waiting.count(self.catalog.get(status.name), stored=stored)
-        except SearchError:  # it cannot be served: all of them wait
+            return self.backlog.count(self.catalog.get(status.name), stored=stored)
+        except SearchError:  # an index that cannot be served holds none of them
             return stored
 
 

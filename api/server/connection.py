@@ -179,7 +179,7 @@ class ClientSocket:
         self._pieces, self._pieces_bytes = None, 0
 
 
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """A client's connection.
 
     Args:

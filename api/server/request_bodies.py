@@ -1,4 +1,4 @@
-"""Where the routes lie, and how large the bodies that they take may be: the worker's loop must know before any app."""
+"""How large a request's body may be: the worker's loop waits for no larger one, and the app refuses it unread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
+
+import falcon
 
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
@@ -29,16 +31,41 @@ class BodySizes:
     of_paths: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, path: str) -> int:
-        """Answer the largest body that a path takes."""
+        """Return the largest body that a path takes."""
         path = path.rstrip("/")
         return next((size for end, size in self.of_paths.items() if path.endswith(end)), self.usual)
 
     def of_request(self, first_line: bytes) -> int:
-        """Answer the largest body of a request that begins with this line, whatever the line is."""
+        """Return the largest body of a request that begins with this line, whatever the line is."""
         target = _TARGET.match(first_line)
         return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
 
 
 def body_sizes(*, usual: int, image: int) -> BodySizes:
-    """Answer what the routes take: an image where a route wants one."""
+    """Return the limits of the routes: `image` bytes where a route takes an image, `usual` elsewhere."""
     return BodySizes(usual, {FROM_IMAGE: image})
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """Falcon middleware that holds `Content-Length` to the limit of the request's path."""
+
+    sizes: BodySizes
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Let the request through, or raise 411 or 413.
+
+        Raises:
+            falcon.HTTPLengthRequired: a chunked body.
+            falcon.HTTPContentTooLarge: a body over the limit.
+        """
+        if req.content_length is None:
+            if req.get_header("Transfer-Encoding"):
+                raise falcon.HTTPLengthRequired(
+                    title="length required", description="Send the body with a Content-Length, not in chunks."
+                )
+        elif req.content_length > (allowed := self.sizes.of(req.path)):
+            raise falcon.HTTPContentTooLarge(
+                title="body too large",
+                description=f"The body has {req.content_length} bytes; {allowed} are allowed.",
+            )

@@ -169,8 +169,8 @@ class Feed:
             if known != (name, changes.mark.as_json()):
                 self._outbox.write(name, changes.mark)
 
-    def waiting(self) -> int:
-        """Answer how many logos were stored since all were known to be in the engine."""
+    def count_unsent(self) -> int:
+        """Return how many logos were stored since the engine was known to hold all of them."""
         known = self._outbox.read()
         return self._store.count_since(known[1] if known else None)
 
