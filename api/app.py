@@ -23,6 +23,7 @@ from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.journeys.logo_adder import LogoAdder
 from api.journeys.logo_embedder import LogoEmbedder
+from api.journeys.logo_remover import LogoRemover
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
@@ -152,7 +153,8 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
     logo = search_resources.LogoNeighboursResource(search)
     if settings.allow_delete:
-        logo = logo_resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
+        remover = LogoRemover(parts.store, limit=limit, on_removed=feed.forget if feed else None)
+        logo = logo_resources.DeletableLogoResource(search, remover)
     maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
     routes: dict[str, Any] = {
         "": search_resources.RandomNeighboursResource(search),

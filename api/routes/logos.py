@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import falcon
 
 from api.answers import stored_answer
 from api.journeys.logo_adder import Logo, LogoAdder
-from api.journeys.write_limit import WriteLimit
+from api.journeys.logo_remover import LogoRemover
 from api.routes import schemas
 from api.routes.parameters import logo_ids_of
 from api.routes.search import LogoNeighboursResource, unknown_logo
@@ -25,16 +24,11 @@ EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may b
 class DeletableLogoResource(LogoNeighboursResource):
     """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
 
-    limit: WriteLimit
-    on_deleted: Callable[[list[int]], None] | None = None
+    remover: LogoRemover
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
-        """Answer how many logos were deleted, one, or 404; it is forgotten on disk by then."""
-        with self.limit.turn():
-            deleted = self.search.store.delete([logo_id])
-            if deleted and self.on_deleted is not None:
-                self.on_deleted(deleted)
-        if not deleted:
+        """Answer how many logos were deleted, one, or 404; the deletion is on the disk by then."""
+        if not self.remover.remove(logo_id):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
 
