@@ -16,6 +16,7 @@ from typing import Any
 import falcon
 import falcon.media
 import orjson
+from falcon.routing import CompiledRouter
 
 from api import errors
 from api.answers.index_maps import IndexMaps
@@ -72,8 +73,17 @@ class Parts:
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
     """The WSGI app, which also knows its parts, and has every request seen."""
 
-    parts: Parts
     observer: RequestObserver
+
+    def __init__(self, parts: Parts, **options: Any) -> None:
+        self._routes = CompiledRouter()
+        super().__init__(router=self._routes, **options)
+        self.parts = parts
+
+    def template_of(self, path: str) -> str | None:
+        """Return the template of the route at a path, `None` if there is none: for requests refused before routing."""
+        found = self._routes.find(path.rstrip("/") or "/")
+        return None if found is None else found[3]
 
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -95,9 +105,8 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
     sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
-    app = AnnApp(cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
-    app.parts = parts
-    app.observer = RequestObserver(metrics, lambda path: _template(app, path))
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
     _add_routes(app, parts, metrics, settings)
@@ -191,9 +200,3 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))
     app.add_route("/metrics", operator_resources.MetricsResource(metrics))
-
-
-def _template(app: AnnApp, path: str) -> str | None:
-    """Return the template of a path for a request that was refused before Falcon looked."""
-    found = app._router.find(path.rstrip("/") or "/")
-    return None if found is None else found[3]
