@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embeddings.errors import EmbeddingsError
 from embeddings.store.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from index.errors import EngineError
@@ -81,7 +82,16 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
         on_load=on_load,
     )
     return Engine(
-        catalog, Feed(store, catalog, milvus, outbox, seconds=settings.reload_seconds, sends=settings.milvus_feed)
+        catalog,
+        Feed(
+            store,
+            catalog,
+            milvus,
+            outbox,
+            seconds=settings.reload_seconds,
+            sends=settings.milvus_feed,
+            source_errors=(EmbeddingsError,),
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embeddings.errors import EmbeddingsError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, EngineUnreachableError, IndexUnavailableError
@@ -61,7 +62,9 @@ class Service:
             weights_digest=STAMP.digest,
             was_served=lambda: self.outbox.read() is not None,
         )
-        self.feed = Feed(self.store, self.catalog, self.milvus, self.outbox, seconds=0.05)
+        self.feed = Feed(
+            self.store, self.catalog, self.milvus, self.outbox, seconds=0.05, source_errors=(EmbeddingsError,)
+        )
 
     def add(self, logos: Logos) -> None:
         self.store.append(*logos)
