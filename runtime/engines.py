@@ -19,7 +19,8 @@ from settings import Settings
 
 if TYPE_CHECKING:
     from index.milvus.client import Milvus
-    from index.milvus.feed import Feed, Outbox
+    from index.milvus.feed import Feed
+    from index.milvus.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,6 @@ def milvus_of(settings: Settings) -> Milvus:
 
 def outbox_of(settings: Settings) -> Outbox:
     """Return the outbox of the default index."""
-    from index.milvus.feed import Outbox
+    from index.milvus.outbox import Outbox
 
     return Outbox(settings.data_dir / settings.default_index)

@@ -30,9 +30,10 @@ from index.milvus import collections
 from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.feed import Outbox, bring_up, delete, send_vectors, upsert
+from index.milvus.feed import bring_up, delete, send_vectors, upsert
 from index.milvus.kinds import IndexKind
 from index.milvus.logo_source import LogoSource, Mark, Snapshot
+from index.milvus.outbox import Outbox
 from index.milvus.patience import PatientMilvus
 from index.milvus.retirement import retire
 from index.recall import QUERIES, Truth, tune

@@ -3,27 +3,16 @@
 `/add` upserts its own logos when they are on the disk (`send`), and waits until the engine finds them: queries are read
 with bounded staleness, and see a logo once a strong read of it was answered. If that fails, the logos are stored all
 the same: a thread (`catch_up`) looks every few seconds what was stored since the last time, asks the engine which of
-these logos it lacks, and sends them. One process at a time does, and remembers how far it came, in `milvus.json` in the
-directory of the index:
-
-    {"collection": "logos_...", "mark": {...}}    all that was stored until then is in that collection
-
-Only where that is lost, or the collection or the store's file is another, are all ids compared. It is not written to
-be durable: what is sent again does no harm, for it is upserted (`insert` would have Milvus hold it twice).
+these logos it lacks, and sends them. One process at a time does, and remembers in its outbox (`outbox.py`) how far it
+came. What is sent again does no harm, for it is upserted (`insert` would have Milvus hold it twice).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,67 +21,15 @@ from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import Milvus
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.logo_source import Changes, LogoSource, Mark
+from index.milvus.logo_source import Changes, LogoSource
+from index.milvus.outbox import Outbox
 from index.vectors import usable_rows
 
 logger = logging.getLogger(__name__)
 
-STATE_NAME = "milvus.json"
-
-_LOCK_NAME = ".milvus.lock"
 _CLOSE_SECONDS = 1.0
 _LEAST_SECONDS = 1.0  # for a strong read: one that is cut short would stop all queries
 _IDS_AT_ONCE = 8_192
-
-
-class Outbox:
-    """How far a collection is in step with a store, and whose turn it is to see to that.
-
-    Args:
-        index_dir: of the index, made if missing.
-        name: of the file.
-    """
-
-    def __init__(self, index_dir: Path, name: str = STATE_NAME) -> None:
-        self._index_dir = index_dir
-        self._path = index_dir / name
-
-    def read(self) -> tuple[str, Any] | None:
-        """Answer the collection, and the mark of what is in it; `None` if that is not known."""
-        try:
-            state = json.loads((self._path).read_bytes())
-            return str(state["collection"]), state["mark"]
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s cannot be read, all ids are compared: %s", self._path, error)
-            return None
-
-    def write(self, collection: str, mark: Mark) -> None:
-        """Remember both, for whoever comes next."""
-        self._index_dir.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}")
-        draft.write_text(json.dumps({"collection": collection, "mark": mark.as_json()}))
-        draft.replace(self._path)
-
-    def forget(self) -> None:
-        """Remember nothing."""
-        self._path.unlink(missing_ok=True)
-
-    @contextmanager
-    def turn(self, *, wait: bool) -> Iterator[bool]:
-        """Hold the lock on the outbox, and say so; if another process has it and `wait` is false, do not."""
-        self._index_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._index_dir / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
 
 
 class Feed:

@@ -20,7 +20,8 @@ from index.errors import EngineError, EngineUnreachableError, IndexUnavailableEr
 from index.milvus import collections, feed
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.collections import Collection
-from index.milvus.feed import STATE_NAME, Feed, Outbox, upsert
+from index.milvus.feed import Feed, upsert
+from index.milvus.outbox import STATE_NAME, Outbox
 from tests.index.samples import Logos, some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import (
