@@ -60,7 +60,9 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--nice", type=click.IntRange(0, 19), default=10, show_default=True, help="0 takes no step back.")
 @click.option("--fresh", is_flag=True, help="Read all logos again, also those that an earlier build has read.")
 @click.option("--map/--no-map", "with_map", default=True, show_default=True, help="Draw the map of the index, too.")
-@click.option("--as-indexed", is_flag=True, help="With Milvus: take the very logos of the Annoy index, and no others.")
+@click.option(
+    "--as-indexed", is_flag=True, help="With Milvus: take the very logos of the Annoy index; the others go on waiting."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
 def generate_index(
