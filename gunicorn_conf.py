@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from api.server import worker
+from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
 from api.server.gunicorn_log import GunicornLogger
-from api.server.request_bodies import body_sizes
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs
 from settings import Settings, SettingsError

@@ -35,7 +35,8 @@ from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
-from api.server.request_bodies import API, FROM_IMAGE, BodyLimit, body_sizes
+from api.server.body_limit import BodyLimit
+from api.server.body_sizes import API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics

@@ -6,7 +6,7 @@ from api.openapi.answers import reference
 from api.openapi.operation import JSON, Answer, Example, Operation
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import index_parameter, logo_ids_parameter
-from api.server.request_bodies import API
+from api.server.body_sizes import API
 from settings import Settings
 
 _INDEX = "Index"

@@ -7,7 +7,7 @@ from api.openapi.operation import JSON, Answer, Body, Example, Link, Operation
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import LOGO_ID_PARAMETER
 from api.routes.schemas import ADD_BODY, Schema
-from api.server.request_bodies import API
+from api.server.body_sizes import API
 from settings import Settings
 
 _LOGOS = "Logos"

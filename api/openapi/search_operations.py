@@ -7,7 +7,7 @@ from api.openapi.operation import JSON, Answer, Body, Example, Link, Operation, 
 from api.openapi.refusals import ANYWHERE
 from api.openapi.search_parameters import COUNT_PARAMETER, LOGO_ID_PARAMETER, index_parameter, logo_ids_parameter
 from api.routes.schemas import BOUNDING_BOX, COUNT_VALUE, FROM_EMBEDDING_BODY, Schema
-from api.server.request_bodies import API, FROM_IMAGE
+from api.server.body_sizes import API, FROM_IMAGE
 from embeddings.images.decode import FORMATS
 from settings import Settings
 

@@ -19,7 +19,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
-from api.server.request_bodies import BodySizes
+from api.server.body_sizes import BodySizes
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-import falcon
-
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
 
@@ -44,28 +42,3 @@ class BodySizes:
 def body_sizes(*, usual: int, image: int) -> BodySizes:
     """Return the limits of the routes: `image` bytes where a route takes an image, `usual` elsewhere."""
     return BodySizes(usual, {FROM_IMAGE: image})
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimit:
-    """Falcon middleware that holds `Content-Length` to the limit of the request's path."""
-
-    sizes: BodySizes
-
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Let the request through, or raise 411 or 413.
-
-        Raises:
-            falcon.HTTPLengthRequired: a chunked body.
-            falcon.HTTPContentTooLarge: a body over the limit.
-        """
-        if req.content_length is None:
-            if req.get_header("Transfer-Encoding"):
-                raise falcon.HTTPLengthRequired(
-                    title="length required", description="Send the body with a Content-Length, not in chunks."
-                )
-        elif req.content_length > (allowed := self.sizes.of(req.path)):
-            raise falcon.HTTPContentTooLarge(
-                title="body too large",
-                description=f"The body has {req.content_length} bytes; {allowed} are allowed.",
-            )
