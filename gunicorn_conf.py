@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from api.server import worker
-from api.server.bodies import body_sizes
+from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
-from api.server.logger import GunicornLogger
+from api.server.gunicorn_log import GunicornLogger
 from api.telemetry.metric_files import MetricFiles
-from runtime import logs as log_lines
+from runtime import logs
 from settings import Settings, SettingsError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
@@ -97,7 +97,7 @@ control_socket_disable = True  # it would lie in the home directory, where two s
 worker_tmp_dir = _memory_directory()
 logger_class = GunicornLogger
 loglevel = _settings.log_level.lower()
-logconfig_dict = log_lines.configuration(_settings.log_level, _settings.log_format)
+logconfig_dict = logs.configuration(_settings.log_level, _settings.log_format)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -10,7 +10,7 @@ import click
 
 from commands import build, report, store, transfer
 from commands.shell import Commands
-from runtime import logs as log_lines
+from runtime import logs
 from settings import Settings
 
 
@@ -22,7 +22,7 @@ def cli(ctx: click.Context) -> None:
     The settings come from the environment, as the service's do: ANN_DATA_DIR says where the files lie.
     """
     settings = Settings.from_env()
-    log_lines.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format)
     ctx.obj = settings
 
 

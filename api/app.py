@@ -16,24 +16,26 @@ from typing import Any
 import falcon
 import falcon.media
 import orjson
+from falcon.routing import CompiledRouter
 
 from api import errors, openapi
 from api.answers.index_maps import IndexMaps
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.journeys.logo_adder import LogoAdder
 from api.journeys.logo_embedder import LogoEmbedder
+from api.journeys.logo_remover import LogoRemover
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
 from api.routes import explorer
-from api.routes import index as explorer_resources
-from api.routes import logos as resources
+from api.routes import index as index_resources
+from api.routes import logos as logo_resources
+from api.routes import search as search_resources
 from api.routes import service as operator_resources
-from api.routes.image_search import ImageNeighboursResource
-from api.server.bodies import API, FROM_IMAGE, body_sizes
 from api.server.body_limit import BodyLimit
+from api.server.body_sizes import API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
@@ -71,8 +73,17 @@ class Parts:
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
     """The WSGI app, which also knows its parts, and has every request seen."""
 
-    parts: Parts
     observer: RequestObserver
+
+    def __init__(self, parts: Parts, **options: Any) -> None:
+        self._routes = CompiledRouter()
+        super().__init__(router=self._routes, **options)
+        self.parts = parts
+
+    def template_of(self, path: str) -> str | None:
+        """Return the template of the route at a path, `None` if there is none: for requests refused before routing."""
+        found = self._routes.find(path.rstrip("/") or "/")
+        return None if found is None else found[3]
 
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -94,9 +105,8 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
     sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
-    app = AnnApp(cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
-    app.parts = parts
-    app.observer = RequestObserver(metrics, lambda path: _template(app, path))
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
     _add_routes(app, parts, metrics, settings)
@@ -150,23 +160,24 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
-    logo = resources.LogoNeighboursResource(search)
+    logo = search_resources.LogoNeighboursResource(search)
     if settings.allow_delete:
-        logo = resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
+        remover = LogoRemover(parts.store, limit=limit, on_removed=feed.forget if feed else None)
+        logo = logo_resources.DeletableLogoResource(search, remover)
+    maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
     routes: dict[str, Any] = {
-        "": resources.RandomNeighboursResource(search),
+        "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
-        "/from_embedding": resources.EmbeddingNeighboursResource(search),
-        "/add": resources.AddResource(adder, settings.max_add_logos),
-        "/count": resources.CountResource(parts.store),
-        FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
-        "/stored": resources.StoredResource(parts.store),
+        "/batch": search_resources.BatchNeighboursResource(search, settings.max_batch_logos),
+        "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
+        FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
+        "/add": logo_resources.AddResource(adder, settings.max_add_logos),
+        "/count": logo_resources.CountResource(parts.store),
+        "/stored": logo_resources.StoredResource(parts.store),
+        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.max_batch_logos),
+        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
+        "/map": index_resources.MapResource(parts.catalog, maps),
     }
-    waiting = WaitingLogos(parts.store, feed)
-    routes |= explorer_resources.routes(
-        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=settings.max_batch_logos
-    )
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:
@@ -184,14 +195,8 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, WaitingLogos(parts.store, parts.engine.feed), build))
+    metrics.add(Gauges(parts.store, parts.catalog, health, Backlog(parts.store, parts.engine.feed), build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))
     app.add_route("/metrics", operator_resources.MetricsResource(metrics))
-
-
-def _template(app: AnnApp, path: str) -> str | None:
-    """Return the template of a path for a request that was refused before Falcon looked."""
-    found = app._router.find(path.rstrip("/") or "/")
-    return None if found is None else found[3]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from index.status import IndexStatus
+from index.status import IndexStatus
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had.

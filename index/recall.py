@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from index.errors import VectorUnavailableError
 from index.protocol import SearchIndex
+from index.status import Recall
 from index.vectors import squared_lengths
 
 logger = logging.getLogger(__name__)
@@ -28,23 +28,6 @@ _SPARE = 50  # neighbours that are kept beyond the hundred, for those that are d
 _LEAST_EFFORT = 1_000
 _STEP = 1.4  # of the effort, from one try to the next
 _MOST_EFFORT = 100_000  # takes Annoy about 12 ms; twice as much finds 0.01 more of the nearest of millions of logos
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """The share of the true nearest logos that an index finds.
-
-    Attributes:
-        search_k: with this effort; see `index.annoy.engine`.
-        at_10: of the ten nearest, the logo itself not counted.
-        at_100: of the hundred nearest.
-        queries: how many logos were asked for.
-    """
-
-    search_k: int
-    at_10: float
-    at_100: float
-    queries: int
 
 
 class Truth:

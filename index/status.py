@@ -1,4 +1,4 @@
-"""How an index stands: what a catalog says of each."""
+"""How an index stands: what a catalog says of each, and the recall that was measured when it was built."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from index.recall import Recall
-
 ORIGINAL_PAIR = "original pair"
 
 OnLoad = Callable[[str, bool], None]
 """Is told that an index was loaded: which, and whether it was taken in, for it may be damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The share of the true nearest logos that an index finds.
+
+    Attributes:
+        search_k: with this effort; see `index.annoy.engine`.
+        at_10: of the ten nearest, the logo itself not counted.
+        at_100: of the hundred nearest.
+        queries: how many logos were asked for.
+    """
+
+    search_k: int
+    at_10: float
+    at_100: float
+    queries: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embeddings.errors import EmbeddingsError
 from embeddings.store.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from index.errors import EngineError
@@ -18,7 +19,8 @@ from settings import Settings
 
 if TYPE_CHECKING:
     from index.milvus.client import Milvus
-    from index.milvus.feed import Feed, Outbox
+    from index.milvus.feed import Feed
+    from index.milvus.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,16 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
         on_load=on_load,
     )
     return Engine(
-        catalog, Feed(store, catalog, milvus, outbox, seconds=settings.reload_seconds, sends=settings.milvus_feed)
+        catalog,
+        Feed(
+            store,
+            catalog,
+            milvus,
+            outbox,
+            seconds=settings.reload_seconds,
+            sends=settings.milvus_feed,
+            source_errors=(EmbeddingsError,),
+        ),
     )
 
 
@@ -107,11 +118,11 @@ def milvus_of(settings: Settings) -> Milvus:
     Raises:
         EngineError: as for `check_engine`.
     """
-    from index.milvus.client import Connection, Milvus
+    from index.milvus.client import ConnectionOptions, Milvus
 
     check_engine(settings)
     return Milvus(
-        Connection(
+        ConnectionOptions(
             uri=settings.milvus_uri,
             token=settings.milvus_token or "",
             database=settings.milvus_database,
@@ -129,6 +140,6 @@ def milvus_of(settings: Settings) -> Milvus:
 
 def outbox_of(settings: Settings) -> Outbox:
     """Return the outbox of the default index."""
-    from index.milvus.feed import Outbox
+    from index.milvus.outbox import Outbox
 
     return Outbox(settings.data_dir / settings.default_index)

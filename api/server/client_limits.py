@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from api.server.bodies import BodySizes
+from api.server.body_sizes import BodySizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
-from api.server.bodies import BodySizes
+from api.server.body_sizes import BodySizes
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class ClientSocket:
         self._pieces, self._pieces_bytes = None, 0
 
 
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """A client's connection.
 
     Args:

@@ -27,7 +27,7 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.server.client_limits import ClientLimits
-from api.server.connection import ClientSocket, Connection
+from api.server.connection import ClientConnection, ClientSocket
 from api.server.refusal import Observer, Page, Refusal, quote_little
 from runtime import request_id
 
@@ -45,7 +45,8 @@ _TOO_LARGE_FOR_NOW = Refusal(
 )
 _TRANSIENT = (errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO)
 
-Waiting = OrderedDict[Connection, float]  # since when each is waited for; the longest awaited comes first
+Queue = OrderedDict[ClientConnection, float]
+"""Connections, and when the loop began to wait for each (monotonic seconds); the oldest comes first."""
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -55,8 +56,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # What a connection is waited for to do: begin a request, end it, take its answer, close after the last one.
-        self._idle, self._receiving, self._sending, self._closing = Waiting(), Waiting(), Waiting(), Waiting()
+        # The client is to begin a request, end it, take its answer, or close after the last one.
+        self._idle, self._receiving, self._sending, self._closing = Queue(), Queue(), Queue(), Queue()
         self._held_bytes = 0  # of all that are waited for
         self._large_bytes = 0  # of requests that are larger than usual, and in the hands of threads
         self._notify_at = self._look_at = self._calm_until = self._retry_at = self._idle_until = (
@@ -85,7 +86,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             return
         self.nr_conns += 1
         server = listener.getsockname()
-        self.enqueue_req(Connection(self.cfg, sock, client, server, bodies=self.limits.bodies))
+        self.enqueue_req(ClientConnection(self.cfg, sock, client, server, bodies=self.limits.bodies))
 
     def notify(self) -> None:
         """Give a sign of life, but not in each round of the loop, which then waits for the interpreter's lock."""
@@ -100,16 +101,16 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._warn("%d connections are open, as many as can be held: new ones must wait", self.nr_conns)
         super().set_accept_enabled(enabled)
 
-    def enqueue_req(self, conn: Connection) -> None:
+    def enqueue_req(self, conn: ClientConnection) -> None:
         """Give a thread the next request of a connection, as soon as all of it has come."""
         conn.begin_request()
         if conn.has_request():
             self._hand_over(conn)
         else:
-            waiting = self._receiving if conn.received else self._idle
-            self._wait(waiting, conn, selectors.EVENT_READ, self._on_readable)
+            queue = self._receiving if conn.received else self._idle
+            self._wait(queue, conn, selectors.EVENT_READ, self._on_readable)
 
-    def handle_request(self, req: Any, conn: Connection) -> Any:
+    def handle_request(self, req: Any, conn: ClientConnection) -> Any:
         """Answer a request, in a thread."""
         req._expected_100_continue = False  # the loop has seen to it
         reader = req.body.reader
@@ -121,7 +122,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         finally:
             conn.sock.end_answer()
 
-    def handle(self, conn: Connection) -> Any:
+    def handle(self, conn: ClientConnection) -> Any:
         """Answer what has come, in a thread."""
         try:
             return super().handle(conn)
@@ -139,7 +140,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._tell(first_line, refusal, 0.0, addr[0] if isinstance(addr, tuple) else "-")
         client.sendall(refusal.answer(named))
 
-    def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
+    def finish_request(self, conn: ClientConnection, fs: Future[Any]) -> None:
         """Go on after an answer, as soon as the client has taken it."""
         self._large_bytes -= conn.large_bytes
         conn.large_bytes = 0
@@ -181,7 +182,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _make_room(self) -> None:
         """Close the connections that were waited for longest, so that a new one, and what it sends, has room."""
         while self.nr_conns >= self.worker_connections:
-            if not self._close_longest_awaited(self._idle, self._receiving, self._sending, self._closing):
+            if not self._close_oldest(self._idle, self._receiving, self._sending, self._closing):
                 break  # threads have them all
             self._warn("%d connections are open, as many as can be held: closing old ones", self.worker_connections)
         # A single answer may be larger than the limit; it is sent all the same.
@@ -189,22 +190,22 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._warn("%d bytes are held for slow clients, more than allowed: closing old ones", self._held_bytes)
             large = next((conn for conn in self._receiving if conn.large_bytes), None)
             if large is None:
-                self._close_longest_awaited(self._receiving, self._sending)
+                self._close_oldest(self._receiving, self._sending)
             else:
                 self._refuse(self._leave(self._receiving, large), _TOO_LARGE_FOR_NOW)
 
-    def _close_longest_awaited(self, *everywhere: Waiting) -> bool:
-        some = [waiting for waiting in everywhere if waiting]
-        if some:
-            waiting = min(some, key=lambda waiting: next(iter(waiting.values())))
-            self._drop(self._leave(waiting, next(iter(waiting))))
-        return bool(some)
+    def _close_oldest(self, *queues: Queue) -> bool:
+        filled = [queue for queue in queues if queue]
+        if filled:
+            oldest = min(filled, key=lambda queue: next(iter(queue.values())))
+            self._drop(self._leave(oldest, next(iter(oldest))))
+        return bool(filled)
 
-    def _overdue(self, waiting: Waiting, since: float) -> Iterator[Connection]:
-        while waiting and next(iter(waiting.values())) <= since:
-            yield self._leave(waiting, next(iter(waiting)))
+    def _overdue(self, queue: Queue, since: float) -> Iterator[ClientConnection]:
+        while queue and next(iter(queue.values())) <= since:
+            yield self._leave(queue, next(iter(queue)))
 
-    def _hand_over(self, conn: Connection) -> None:
+    def _hand_over(self, conn: ClientConnection) -> None:
         if conn.large_bytes:
             if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
                 self._refuse(conn, _TOO_LARGE_FOR_NOW)
@@ -213,24 +214,24 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         conn.give_to_parser()
         super().enqueue_req(conn)
 
-    def _on_readable(self, conn: Connection, _: ClientSocket) -> None:
+    def _on_readable(self, conn: ClientConnection, _: ClientSocket) -> None:
         is_open = conn.read()
-        waiting = self._idle if conn in self._idle else self._receiving
+        queue = self._idle if conn in self._idle else self._receiving
         if not is_open:
-            self._drop(self._leave(waiting, conn))
+            self._drop(self._leave(queue, conn))
         elif conn.has_request():
-            self._hand_over(self._leave(waiting, conn))
+            self._hand_over(self._leave(queue, conn))
         elif len(conn.received) > _HEAD_BYTES and not conn.has_head:
             text = f"It goes on beyond {_HEAD_BYTES} bytes."
             refusal = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large", text)
-            self._refuse(self._leave(waiting, conn), refusal)
+            self._refuse(self._leave(queue, conn), refusal)
         else:
             self._count(conn)
-            if waiting is self._idle:
+            if queue is self._idle:
                 del self._idle[conn]
                 self._receiving[conn] = time.monotonic()
 
-    def _on_writable(self, fs: Future[Any], conn: Connection, _: ClientSocket) -> None:
+    def _on_writable(self, fs: Future[Any], conn: ClientConnection, _: ClientSocket) -> None:
         conn.sock.send_some()
         if conn.sock.unsent:
             self._count(conn)
@@ -239,35 +240,35 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         else:
             self.finish_request(self._leave(self._sending, conn), fs)
 
-    def _on_lingering(self, conn: Connection, sock: ClientSocket) -> None:
+    def _on_lingering(self, conn: ClientConnection, sock: ClientSocket) -> None:
         if sock.receive(2**20) == b"":
             self._drop(self._leave(self._closing, conn))
 
-    def _wait(self, waiting: Waiting, conn: Connection, event: int, then: Callable[..., None]) -> None:
-        waiting[conn] = time.monotonic()
+    def _wait(self, queue: Queue, conn: ClientConnection, event: int, then: Callable[..., None]) -> None:
+        queue[conn] = time.monotonic()
         self.poller.register(conn.sock, event, partial(then, conn))
         self._count(conn)
 
-    def _leave(self, waiting: Waiting, conn: Connection) -> Connection:
-        del waiting[conn]
+    def _leave(self, queue: Queue, conn: ClientConnection) -> ClientConnection:
+        del queue[conn]
         self.poller.unregister(conn.sock)
         self._held_bytes -= conn.counted_bytes
         conn.counted_bytes = 0
         return conn
 
-    def _count(self, conn: Connection) -> None:
+    def _count(self, conn: ClientConnection) -> None:
         self._held_bytes += conn.held_bytes - conn.counted_bytes
         conn.counted_bytes = conn.held_bytes
 
-    def _linger(self, conn: Connection) -> None:
+    def _linger(self, conn: ClientConnection) -> None:
         conn.sock.finish_sending()
         self._wait(self._closing, conn, selectors.EVENT_READ, self._on_lingering)
 
-    def _drop(self, conn: Connection) -> None:
+    def _drop(self, conn: ClientConnection) -> None:
         self.nr_conns -= 1
         conn.close()
 
-    def _refuse(self, conn: Connection, refusal: Refusal, *, seconds: float = 0.0) -> None:
+    def _refuse(self, conn: ClientConnection, refusal: Refusal, *, seconds: float = 0.0) -> None:
         """Answer an error, and close."""
         named = request_id.begin()
         first_line = bytes(conn.received[:_LINE_BYTES]).partition(b"\r\n")[0].decode("latin-1")

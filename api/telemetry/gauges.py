@@ -13,7 +13,7 @@ from contextlib import suppress
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.telemetry.metrics import PREFIX
 from embeddings.errors import EmbeddingsError
@@ -33,13 +33,13 @@ class Gauges(Collector):
     """
 
     def __init__(
-        self, store: EmbeddingStore, catalog: Catalog, health: Health, waiting: WaitingLogos, build: dict[str, str]
+        self, store: EmbeddingStore, catalog: Catalog, health: Health, backlog: Backlog, build: dict[str, str]
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._health = health
         self._build = build
-        self._waiting = waiting
+        self._backlog = backlog
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Look everything up."""
@@ -71,11 +71,11 @@ class Gauges(Collector):
         built = [(label, status.built_at.timestamp()) for label, status in named if status.built_at is not None]
         yield _gauge("logos_indexed", "Logos in the index.", [(label, status.items) for label, status in named])
         if stored is not None:
-            waiting = [(label, self._count_waiting(status, stored)) for label, status in named]
+            backlogs = [(label, self._backlog_of(status, stored)) for label, status in named]
             yield _gauge(
                 "logos_waiting",
                 "Stored logos that the index does not hold yet.",
-                [(label, count) for label, count in waiting if count is not None],
+                [(label, count) for label, count in backlogs if count is not None],
             )
         yield _gauge("index_generation_timestamp_seconds", "When the index that answers was built.", built)
         yield _gauge(
@@ -97,9 +97,9 @@ class Gauges(Collector):
             [(label, status.error is not None) for label, status in named],
         )
 
-    def _count_waiting(self, status: IndexStatus, stored: int) -> int | None:
+    def _backlog_of(self, status: IndexStatus, stored: int) -> int | None:
         try:
-            return self._waiting.count(self._catalog.get(status.name), stored=stored)
+            return self._backlog.count(self._catalog.get(status.name), stored=stored)
         except (SearchError, EmbeddingsError):
             return None
 

@@ -50,9 +50,14 @@ class StoreMark:
         row = int(seen.pending[0]) if len(seen.pending) else seen.end
         return cls(_identity(seen), row, _slot_before(seen, row), log, log_size)
 
-    def at_row(self, seen: SeenRows, row: int) -> StoreMark:
-        """Return the moment when there were no more than the rows before one, but the deletions of this moment."""
-        return replace(self, row=row, last_slot=_slot_before(seen, row))
+    def at_row(self, row: int, last_id: int) -> StoreMark:
+        """Return the moment when there were only the rows before `row`, but the deletions of this moment.
+
+        Args:
+            row: at most that of this moment.
+            last_id: the id of the logo in the row before it; 0 before the first row.
+        """
+        return replace(self, row=row, last_slot=last_id)
 
     def is_of(self, seen: SeenRows) -> bool:
         """Say whether a look at a store saw what came after this moment, in the same file."""
@@ -65,6 +70,7 @@ class Changes:
 
     Attributes:
         mark: the later moment.
+        first_row: the first row that the earlier moment did not know; 0 if `complete`.
         added: (n,) the ids of logos that were stored, in their order; some of them may have been before.
         deleted: the ids of logos that were deleted in between and are not stored now, perhaps of others, too.
         readded: the ids of logos that were deleted in between and are stored now: their vectors may be others.
@@ -72,6 +78,7 @@ class Changes:
     """
 
     mark: StoreMark
+    first_row: int
     added: NDArray[np.int64]
     deleted: list[int]
     readded: list[int]

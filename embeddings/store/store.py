@@ -275,10 +275,6 @@ class EmbeddingStore:
             return self._mark()
         return self._mark()
 
-    def mark_at(self, mark: StoreMark, row: int) -> StoreMark:
-        """Return a moment that had no more than the rows before one, but the deletions of another moment."""
-        return mark.at_row(self.seen(), row)
-
     def snapshot(self) -> Snapshot:
         """Return what is stored now, once it is safely on the disk."""
         file, slots = self.settled()
@@ -325,9 +321,10 @@ class EmbeddingStore:
         if complete:
             log, log_size, named = self._deletions.since((0, 0))
         now = StoreMark.at(seen, log, log_size)
-        slots = seen.slots(0 if mark is None or complete else mark.row, now.row)
+        first_row = 0 if mark is None or complete else mark.row
+        slots = seen.slots(first_row, now.row)
         gone = {logo_id for logo_id in named if logo_id not in self}
-        return Changes(now, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
+        return Changes(now, first_row, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
 
     def _known(self) -> KnownRows:
         """Return what is known of the file that has the name now; of the last one, if the name is gone."""

@@ -17,8 +17,8 @@ from typing import Any, get_type_hints
 from index.errors import IndexDamagedError
 from index.files.durable import write_file
 from index.files.regular_file import read_regular
-from index.recall import Recall
 from index.reduction import SMALLEST_SCALE
+from index.status import Recall
 
 BIN_NAME = "index.bin"
 TXT_NAME = "index.txt"

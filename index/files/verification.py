@@ -29,8 +29,8 @@ from index.files.manifest import (
     read_manifest,
 )
 from index.files.regular_file import open_regular, read_regular
-from index.recall import Recall
 from index.reduction import Reduction, record_bytes
+from index.status import Recall
 
 GENERATIONS = "generations"
 

@@ -24,21 +24,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.store.changes import StoreMark
-from embeddings.store.snapshot import Snapshot
-from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, IndexBuildError, IndexDamagedError
 from index.files.build_lock import build_lock
 from index.milvus import collections
 from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.feed import Outbox, bring_up, delete, send_vectors, upsert
+from index.milvus.feed import bring_up, delete, send_vectors, upsert
 from index.milvus.kinds import IndexKind
+from index.milvus.logo_source import LogoSource, Mark, Snapshot
+from index.milvus.outbox import Outbox
 from index.milvus.patience import PatientMilvus
 from index.milvus.retirement import retire
-from index.recall import QUERIES, Recall, Truth, tune
+from index.recall import QUERIES, Truth, tune
 from index.sample import Sample
+from index.status import Recall
 from index.vectors import MAX_LENGTH, usable_rows
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class CollectionBuild:
 
     Args:
         milvus: the connection.
-        store: the logos.
+        source: the logos.
         index_dir: the directory of the index, made if missing.
         plan: how it is built.
         progress: is told the number of logos just sent, or found to have been.
@@ -95,7 +95,7 @@ class CollectionBuild:
     def __init__(
         self,
         milvus: Milvus,
-        store: EmbeddingStore,
+        source: LogoSource,
         index_dir: Path,
         plan: CollectionPlan,
         *,
@@ -106,7 +106,7 @@ class CollectionBuild:
         self.damaged = 0
         self._milvus = milvus
         self._patient = PatientMilvus(milvus, plan.patience_seconds)
-        self._store = store
+        self._source = source
         self._index_dir = index_dir
         self._plan = plan
         self._progress = progress
@@ -130,8 +130,8 @@ class CollectionBuild:
         self._index_dir.mkdir(parents=True, exist_ok=True)
         with build_lock(self._index_dir / _LOCK_NAME, wait=wait):
             self.before = self._patient.wait_for(self._current)
-            moment = self._store.mark()  # before the snapshot: what lies between is in it, and is looked at again
-            snapshot = self._store.snapshot()
+            moment = self._source.mark()  # before the snapshot: what lies between is in it, and is looked at again
+            snapshot = self._source.snapshot()
             collection, moment, row = self._begun(moment, len(snapshot))
             truth, sent = self._fill(collection, snapshot, moment, row)
             logger.info("Milvus indexes %d logos", sent)
@@ -158,33 +158,32 @@ class CollectionBuild:
             )
         return found
 
-    def _begun(self, moment: StoreMark, logos: int) -> tuple[Collection, StoreMark, int]:
+    def _begun(self, moment: Mark, logos: int) -> tuple[Collection, Mark, int]:
         """Take up the collection of a build that was killed, or make a new one.
 
         Returns:
             The collection; the moment of the store that it is to hold in the end; the first row that was not sent.
         """
         kind = IndexKind.of(self._plan.kind, logos)
-        record = Record(self._index_dir.name, self._store.stamp.name, self._store.stamp.digest, kind.name)
+        record = Record(self._index_dir.name, self._source.stamp.name, self._source.stamp.digest, kind.name)
         known = self._state.read()
         left = None if known is None else self._patient.wait_for(lambda: self._left(known[0]))
         if known is not None and left is not None:
-            sent = StoreMark.of_json(known[1])
-            same = left.record == record and left.dim == self._store.dim
+            same = left.record == record and left.dim == self._source.dim
             resume = self._plan.resume and same and self._only is None  # it may hold others
-            changes = self._store.since(known[1])
-            if resume and sent is not None and sent.row and not changes.complete:
+            changes = self._source.since(known[1])
+            if resume and changes.first_row:
                 logger.info("going on with the collection %s, which a build left", left.name)
                 # Now, for what it holds is counted before the last delta, and what came again is inserted once more.
                 gone = [*changes.deleted, *changes.readded]
                 self._patient.wait_for(lambda: delete(self._milvus, left.name, gone))
-                return left, moment, sent.row
+                return left, moment, changes.first_row
             self._patient.call("drop_collection", left.name)
         name = self._patient.wait_for(self._new_name)
-        self._state.write(name, replace(moment, row=0, last_slot=0))
+        self._state.write(name, moment.at_row(0, 0))
         self._patient.wait_for(lambda: self._create(name, record, kind))
         logger.info("filling the collection %s, of type %s", name, kind.name)
-        return Collection(name, self._store.dim, record), moment, 0
+        return Collection(name, self._source.dim, record), moment, 0
 
     def _left(self, name: str) -> Collection | None:
         """Answer the collection that a build left; `None` if it is gone, or answers by now."""
@@ -203,10 +202,10 @@ class CollectionBuild:
     def _create(self, name: str, record: Record, kind: IndexKind) -> None:
         if self._ask("has_collection", name):  # a try made it, and was not answered
             self._ask("drop_collection", name)
-        dim, shards = self._store.dim, self._plan.shards
+        dim, shards = self._source.dim, self._plan.shards
         collections.create(self._milvus, name, dim=dim, record=record, params=kind.params, shards=shards)
 
-    def _fill(self, collection: Collection, snapshot: Snapshot, moment: StoreMark, row: int) -> tuple[Truth, int]:
+    def _fill(self, collection: Collection, snapshot: Snapshot, moment: Mark, row: int) -> tuple[Truth, int]:
         """Send the logos from a row on; answer what is to be found among all of them, and how many these are."""
         truth = self._sample(snapshot).usable().truth()
         done, to_send, logos, unusable = 0, snapshot.place_of(row), 0, 0
@@ -225,8 +224,9 @@ class CollectionBuild:
             if last >= to_send:
                 self._send(collection.name, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
                 if self._only is None:  # else the next build, which may take more, begins again
-                    until = min(snapshot.row_after(last), moment.row)
-                    self._state.write(collection.name, self._store.mark_at(moment, until))
+                    row_after, last_id = snapshot.row_after(last), int(snapshot.ids[last])
+                    sent = moment if row_after >= moment.row else moment.at_row(row_after, last_id)
+                    self._state.write(collection.name, sent)
             self._progress(last + 1 - done)
             done = last + 1
         if unusable:
@@ -240,7 +240,7 @@ class CollectionBuild:
             return Sample(*snapshot.sample(_DRAWN, self._plan.seed))
         wanted = snapshot.ids[np.isin(snapshot.ids, self._only)]
         drawn = np.random.default_rng(self._plan.seed).permutation(wanted)[:_DRAWN]
-        return Sample(drawn, self._store.vectors(drawn))
+        return Sample(drawn, self._source.vectors(drawn))
 
     def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32], *, may_be_there: bool) -> None:
         """Insert what is not there, and upsert what may be.
@@ -278,7 +278,7 @@ class CollectionBuild:
             raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
 
     def _upsert(self, name: str, ids: NDArray[np.int64]) -> None:
-        self._patient.wait_for(lambda: upsert(self._milvus, name, ids, self._store))
+        self._patient.wait_for(lambda: upsert(self._milvus, name, ids, self._source))
 
     def _measure(self, collection: Collection, truth: Truth, logos: int) -> Recall | None:
         kind = IndexKind.of(collection.record.kind, logos)
@@ -286,7 +286,7 @@ class CollectionBuild:
             lambda: tune(truth, lambda effort: self._searched(collection, effort), kind.least, kind.most)
         )
 
-    def _switch(self, collection: Collection, moment: StoreMark) -> Collection:
+    def _switch(self, collection: Collection, moment: Mark) -> Collection:
         """Send what was stored meanwhile, and have services see the collection."""
         self._bring_up(collection, moment)  # most of it before anybody has to wait
         with self._outbox.turn(wait=True):
@@ -300,12 +300,11 @@ class CollectionBuild:
         logger.info("the alias %s stands for %s, with %d logos", self._alias, collection.name, held)
         return replace(collection, record=record)
 
-    def _bring_up(self, collection: Collection, moment: StoreMark) -> StoreMark:
-        changes = self._store.since(moment.as_json())
-        if changes.complete and self._only is not None:  # the store was rewritten: nothing says what is new
-            changes = replace(changes, added=changes.added[:0])
+    def _bring_up(self, collection: Collection, moment: Mark) -> Mark:
+        changes = self._source.since(moment.as_json())
+        sends_new = self._only is None or not changes.complete  # else the store was rewritten: nothing says what is new
         index = self._searched(collection, 1)
-        self._patient.wait_for(lambda: bring_up(self._milvus, index, changes, self._store))
+        self._patient.wait_for(lambda: bring_up(self._milvus, index, changes, self._source, sends_new=sends_new))
         return changes.mark
 
     def _point(self, name: str) -> None:
@@ -314,7 +313,7 @@ class CollectionBuild:
             self._ask("create_alias" if known is None else "alter_alias", name, self._alias)
 
     def _searched(self, collection: Collection, effort: int) -> MilvusSearchIndex:
-        return MilvusSearchIndex(self._milvus, collection, self._store.vectors, effort)
+        return MilvusSearchIndex(self._milvus, collection, self._source.vectors, effort)
 
     def _ask(self, method: str, *args: object) -> Any:
         return self._milvus.call(method, *args, seconds=self._milvus.connection.query_seconds)

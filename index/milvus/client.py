@@ -34,7 +34,7 @@ LARGEST_MESSAGE = 2**26
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionOptions:
     """Where Milvus is, and how it is talked to.
 
     Attributes:
@@ -76,7 +76,7 @@ class Milvus:
         on_silence: is told of every call that was not answered.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self.connection = connection
         self.on_silence: Callable[[EngineUnreachableError], None] = lambda error: None
         self._mutex = threading.Lock()

@@ -17,7 +17,7 @@ from typing import Any
 
 from index.errors import EngineError, IndexDamagedError
 from index.milvus.client import Milvus
-from index.recall import Recall
+from index.status import Recall
 
 PROPERTY = "robotoff_ann"
 PREFIX = "logos_"

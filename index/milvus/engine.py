@@ -206,7 +206,7 @@ class MilvusSearchIndex:
         return self._milvus.call(method, self.collection.name, seconds=left, **options)
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class _Prefetched:
     """An index, and what it said of the neighbours of some logos.
 

@@ -3,128 +3,66 @@
 `/add` upserts its own logos when they are on the disk (`send`), and waits until the engine finds them: queries are read
 with bounded staleness, and see a logo once a strong read of it was answered. If that fails, the logos are stored all
 the same: a thread (`catch_up`) looks every few seconds what was stored since the last time, asks the engine which of
-these logos it lacks, and sends them. One process at a time does, and remembers how far it came, in `milvus.json` in the
-directory of the index:
-
-    {"collection": "logos_...", "mark": {...}}    all that was stored until then is in that collection
-
-Only where that is lost, or the collection or the store's file is another, are all ids compared. It is not written to
-be durable: what is sent again does no harm, for it is upserted (`insert` would have Milvus hold it twice).
+these logos it lacks, and sends them. One process at a time does, and remembers in its outbox (`outbox.py`) how far it
+came. What is sent again does no harm, for it is upserted (`insert` would have Milvus hold it twice).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import EmbeddingsError
-from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.store import EmbeddingStore
 from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import Milvus
 from index.milvus.engine import MilvusSearchIndex
+from index.milvus.logo_source import Changes, LogoSource
+from index.milvus.outbox import Outbox
 from index.vectors import usable_rows
 
 logger = logging.getLogger(__name__)
 
-STATE_NAME = "milvus.json"
-
-_LOCK_NAME = ".milvus.lock"
 _CLOSE_SECONDS = 1.0
 _LEAST_SECONDS = 1.0  # for a strong read: one that is cut short would stop all queries
 _IDS_AT_ONCE = 8_192
-
-
-class Outbox:
-    """How far a collection is in step with a store, and whose turn it is to see to that.
-
-    Args:
-        index_dir: of the index, made if missing.
-        name: of the file.
-    """
-
-    def __init__(self, index_dir: Path, name: str = STATE_NAME) -> None:
-        self._index_dir = index_dir
-        self._path = index_dir / name
-
-    def read(self) -> tuple[str, Any] | None:
-        """Answer the collection, and the mark of what is in it; `None` if that is not known."""
-        try:
-            state = json.loads((self._path).read_bytes())
-            return str(state["collection"]), state["mark"]
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s cannot be read, all ids are compared: %s", self._path, error)
-            return None
-
-    def write(self, collection: str, mark: StoreMark) -> None:
-        """Remember both, for whoever comes next."""
-        self._index_dir.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}")
-        draft.write_text(json.dumps({"collection": collection, "mark": mark.as_json()}))
-        draft.replace(self._path)
-
-    def forget(self) -> None:
-        """Remember nothing."""
-        self._path.unlink(missing_ok=True)
-
-    @contextmanager
-    def turn(self, *, wait: bool) -> Iterator[bool]:
-        """Hold the lock on the outbox, and say so; if another process has it and `wait` is false, do not."""
-        self._index_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._index_dir / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
 
 
 class Feed:
     """Keeps the collection of the default index in step with the store. Threads may share it.
 
     Args:
-        store: the logos.
+        source: the logos.
         catalog: knows the collection.
         milvus: the connection.
         outbox: of the default index.
         seconds: between two looks of its thread.
         sends: whether anything is sent at all; a service that only reads is not to.
+        source_errors: what the source raises when it cannot be read for now; the next look tries again.
     """
 
     def __init__(
         self,
-        store: EmbeddingStore,
+        source: LogoSource,
         catalog: MilvusCatalog,
         milvus: Milvus,
         outbox: Outbox,
         *,
         seconds: float,
         sends: bool = True,
+        source_errors: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._store = store
+        self._source = source
         self._catalog = catalog
         self._milvus = milvus
         self._outbox = outbox
         self._seconds = seconds
         self._sends = sends
+        self._passing_errors: tuple[type[Exception], ...] = (SearchError, OSError, *source_errors)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="milvus-feed", daemon=True)
 
@@ -162,17 +100,17 @@ class Feed:
                 self._catalog.refresh()  # a build may just have switched; else all ids would be compared, twice
                 index = self._index() or index
             name = index.collection.name
-            changes = self._store.since(known[1] if known and known[0] == name else None)
-            sent = bring_up(self._milvus, index, changes, self._store)
+            changes = self._source.since(known[1] if known and known[0] == name else None)
+            sent = bring_up(self._milvus, index, changes, self._source)
             if sent:
                 logger.info("sent %d logos to the collection %s that it lacked", sent, name)
             if known != (name, changes.mark.as_json()):
                 self._outbox.write(name, changes.mark)
 
-    def waiting(self) -> int:
-        """Answer how many logos were stored since all were known to be in the engine."""
+    def count_unsent(self) -> int:
+        """Return how many logos were stored since the engine was known to hold all of them."""
         known = self._outbox.read()
-        return self._store.count_since(known[1] if known else None)
+        return self._source.count_since(known[1] if known else None)
 
     def feeds(self, index: object) -> bool:
         """Say whether it keeps an index in step."""
@@ -195,7 +133,7 @@ class Feed:
             try:
                 self.catch_up()
                 told = ""
-            except (SearchError, EmbeddingsError, OSError) as error:
+            except self._passing_errors as error:
                 kind = "no answer" if isinstance(error, EngineUnreachableError) else str(error)
                 if kind != told:
                     logger.warning("stored logos wait for Milvus: %s", error)
@@ -210,7 +148,7 @@ class Feed:
 
     def _send(self, name: str, logo_ids: NDArray[np.int64]) -> None:
         deadline = time.monotonic() + self._milvus.connection.write_seconds
-        upsert(self._milvus, name, logo_ids, self._store)
+        upsert(self._milvus, name, logo_ids, self._source)
         self._milvus.call(
             "get",
             name,
@@ -221,8 +159,17 @@ class Feed:
         )
 
 
-def bring_up(milvus: Milvus, index: MilvusSearchIndex, changes: Changes, store: EmbeddingStore) -> int:
-    """Have a collection forget and take in what changed, and answer how many logos it lacked.
+def bring_up(
+    milvus: Milvus, index: MilvusSearchIndex, changes: Changes, source: LogoSource, *, sends_new: bool = True
+) -> int:
+    """Delete from a collection what was deleted, send what it lacks, and return how many logos these were.
+
+    Args:
+        milvus: the connection.
+        index: the collection.
+        changes: of the source.
+        source: the logos.
+        sends_new: whether to send logos that it lacks, and not only those that were deleted and stored again.
 
     Raises:
         EngineError: the engine does not take it.
@@ -230,23 +177,24 @@ def bring_up(milvus: Milvus, index: MilvusSearchIndex, changes: Changes, store: 
     name = index.collection.name
     delete(milvus, name, changes.deleted)
     sent = 0
-    for first in range(0, len(changes.added), _IDS_AT_ONCE):
-        some = changes.added[first : first + _IDS_AT_ONCE]
-        sent += upsert(milvus, name, index.absent(some, strong=True), store)
-    upsert(milvus, name, np.array(changes.readded, np.int64), store)
+    added = changes.added if sends_new else changes.added[:0]
+    for first in range(0, len(added), _IDS_AT_ONCE):
+        some = added[first : first + _IDS_AT_ONCE]
+        sent += upsert(milvus, name, index.absent(some, strong=True), source)
+    upsert(milvus, name, np.array(changes.readded, np.int64), source)
     return sent
 
 
-def upsert(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], store: EmbeddingStore) -> int:
+def upsert(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], source: LogoSource) -> int:
     """Send logos, and answer how many of them there are: one whose vector cannot be had, or searched for, is left out.
 
     Raises:
         EngineError: the engine does not take them.
     """
-    sent, rows = 0, milvus.connection.rows_a_message(store.dim)
+    sent, rows = 0, milvus.connection.rows_a_message(source.dim)
     for first in range(0, len(logo_ids), rows):
         some = logo_ids[first : first + rows]
-        vectors = store.vectors(some)
+        vectors = source.vectors(some)
         good = usable_rows(vectors)
         sent += send_vectors(milvus, name, some[good], vectors[good])
     return sent

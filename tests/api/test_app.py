@@ -54,3 +54,11 @@ def test_store_that_cannot_be_written_stops_the_start(open_app: Any, monkeypatch
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(StoreUnavailableError, match="cannot be written"):
         open_app()
+
+
+def test_app_says_which_route_a_path_has(open_app: Any) -> None:
+    app = open_app()
+    assert app.template_of("/api/v1/ann/3/") == app.template_of("/api/v1/ann/4") == "/api/v1/ann/{logo_id:int}"
+    assert app.template_of("/api/v1/ann/batch") == "/api/v1/ann/batch"
+    assert app.template_of("/") == "/"
+    assert app.template_of("/api/v1/nothing") is None

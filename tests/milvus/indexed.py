@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Record
 from index.milvus.feed import send_vectors
 from runtime.engines import outbox_of
@@ -82,7 +82,7 @@ def index(
     """
     alias = collections.alias_of(name)
     collection = f"{alias}_{time}"
-    milvus = Milvus(Connection(server.uri, token=server.token))
+    milvus = Milvus(ConnectionOptions(server.uri, token=server.token))
     record = Record(name, "", "", "FLAT", stored_rows=len(ids))
     whole = replace(record, items=len(ids), built_at=datetime.now(UTC).isoformat(timespec="seconds"))
     collections.create(milvus, collection, dim=vectors.shape[1], record=record, params={}, shards=1)

@@ -14,7 +14,7 @@ from embeddings.store.layout import ModelStamp, create_store
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
 from index.milvus.build import CollectionBuild, CollectionPlan
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
@@ -33,7 +33,7 @@ class CountedMilvus(Milvus):
         sent: the ids of the logos that were sent, those sent twice twice.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         super().__init__(connection)
         self.calls: Counter[str] = Counter()
         self.sent: list[int] = []
@@ -48,7 +48,7 @@ class CountedMilvus(Milvus):
 
 def milvus_at(server: MilvusServer, *, rows_a_message: int = 1000, dim: int = DIM, **options: Any) -> CountedMilvus:
     """A connection to a server; a message takes so many vectors."""
-    return CountedMilvus(Connection(server.uri, message_bytes=rows_a_message * (4 * dim + 16), **options))
+    return CountedMilvus(ConnectionOptions(server.uri, message_bytes=rows_a_message * (4 * dim + 16), **options))
 
 
 def new_store(path: Path, logos: Logos, *, capacity: int = 1000) -> EmbeddingStore:

@@ -25,7 +25,8 @@ from index.milvus import collections, patience
 from index.milvus.build import STATE_NAME, CollectionBuild, CollectionPlan
 from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
-from index.milvus.feed import Outbox, send_vectors
+from index.milvus.feed import send_vectors
+from index.milvus.outbox import Outbox
 from tests.embeddings.store.test_store import damage
 from tests.index.samples import some_logos
 from tests.milvus.killed_build import Death, Doomed, Executioner, executioner

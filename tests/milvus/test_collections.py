@@ -13,7 +13,7 @@ import pytest
 from index.errors import EngineError, IndexDamagedError
 from index.milvus import collections
 from index.milvus.collections import PROPERTY, Collection, Record, alias_of, new_name
-from index.recall import Recall
+from index.status import Recall
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, milvus_at, new_collection

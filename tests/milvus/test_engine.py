@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index.errors import DimensionError, EngineUnreachableError, UnusableVectorError
 from index.exact import ExactIndex
 from index.milvus import engine
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection
 from index.milvus.engine import MOST_NEIGHBOURS, MilvusSearchIndex
 from index.protocol import Neighbours, SearchIndex, Vectors
@@ -282,7 +282,7 @@ class SlowMilvus(CountedMilvus):
 
 def test_a_query_has_one_time_limit_for_all_its_round_trips(lite: LiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     logos = some_logos(100)
-    slow = SlowMilvus(Connection(lite.uri, query_seconds=0.5))
+    slow = SlowMilvus(ConnectionOptions(lite.uri, query_seconds=0.5))
     index = new_index(slow, logos)
     monkeypatch.setattr(engine, "_VECTORS_A_QUERY", 4)
 

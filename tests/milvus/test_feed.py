@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embeddings.errors import EmbeddingsError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, EngineUnreachableError, IndexUnavailableError
 from index.milvus import collections, feed
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.collections import Collection
-from index.milvus.feed import STATE_NAME, Feed, Outbox, upsert
+from index.milvus.feed import Feed, upsert
+from index.milvus.outbox import STATE_NAME, Outbox
 from tests.index.samples import Logos, some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import (
@@ -61,7 +63,9 @@ class Service:
             weights_digest=STAMP.digest,
             was_served=lambda: self.outbox.read() is not None,
         )
-        self.feed = Feed(self.store, self.catalog, self.milvus, self.outbox, seconds=0.05)
+        self.feed = Feed(
+            self.store, self.catalog, self.milvus, self.outbox, seconds=0.05, source_errors=(EmbeddingsError,)
+        )
 
     def add(self, logos: Logos) -> None:
         self.store.append(*logos)
@@ -188,7 +192,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
 
     assert "are stored, and sent to Milvus later" in caplog.text
     assert "are deleted, and Milvus is told later" in caplog.text
-    assert service.feed.waiting() == 3
+    assert service.feed.count_unsent() == 3
     with pytest.raises(EngineUnreachableError):
         service.feed.catch_up()
     lite.start()
@@ -199,7 +203,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
             service.feed.catch_up()
         except (EngineError, IndexUnavailableError):
             return False
-        return service.feed.waiting() == 0
+        return service.feed.count_unsent() == 0
 
     wait_until(caught_up, 30)
     assert in_step(service, collection)
@@ -219,10 +223,10 @@ def test_the_thread_of_the_feed_catches_up_and_says_once_why_it_cannot(
     time.sleep(0.3)  # several tries
     lite.start()
     service.catalog.refresh()
-    wait_until(lambda: (service.catalog.refresh(), service.feed.waiting() == 0)[1])  # type: ignore[func-returns-value]
+    wait_until(lambda: (service.catalog.refresh(), service.feed.count_unsent() == 0)[1])  # type: ignore[func-returns-value]
     assert "sent 3 logos to the collection" in caplog.text
-    waiting = [record for record in caplog.records if "wait for Milvus" in record.message]
-    assert len({record.getMessage() for record in waiting}) == len(waiting)
+    warnings = [record.getMessage() for record in caplog.records if "wait for Milvus" in record.message]
+    assert len(set(warnings)) == len(warnings)
     assert in_step(service, collection)
 
 
@@ -355,22 +359,22 @@ def test_before_the_first_build_there_is_nothing_to_send_to(lite: LiteServer, st
     service.feed.catch_up()
     assert service.milvus.sent == []
     assert service.outbox.read() is None
-    assert service.feed.waiting() == 52
+    assert service.feed.count_unsent() == 52
     assert service.feed.feeds(service.catalog.get(None))
 
 
 def test_what_waits_is_what_was_stored_since_all_was_there(lite: LiteServer, start: Start) -> None:
     new_alias(lite)
     service = start(lite)
-    assert service.feed.waiting() == 50  # nobody knows better
+    assert service.feed.count_unsent() == 50  # nobody knows better
     service.feed.catch_up()
-    assert service.feed.waiting() == 0
+    assert service.feed.count_unsent() == 0
     service.store.append(*NEW)
-    assert service.feed.waiting() == 3
+    assert service.feed.count_unsent() == 3
     service.store.delete([9001])
-    assert service.feed.waiting() == 2
+    assert service.feed.count_unsent() == 2
     calls = service.milvus.calls.total()
-    service.feed.waiting()
+    service.feed.count_unsent()
     assert service.milvus.calls.total() == calls
 
 

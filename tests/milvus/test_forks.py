@@ -14,9 +14,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from embeddings.store.layout import inspect
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 
-milvus = Milvus(Connection(sys.argv[1]))
+milvus = Milvus(ConnectionOptions(sys.argv[1]))
 for _ in range(40):
     milvus.call("list_collections", seconds=5)
     assert inspect(Path(sys.argv[2])).capacity == 500

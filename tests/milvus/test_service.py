@@ -17,7 +17,7 @@ from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
 from index.map.logo_map import draw_map
 from index.milvus.client import Milvus
-from index.recall import Recall
+from index.status import Recall
 from tests.milvus import indexed
 from tests.milvus.indexed import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS, A
 from tests.milvus.lite import LiteServer

@@ -11,7 +11,7 @@ import requests
 
 from embeddings.store.store import EmbeddingStore
 from index.milvus.build import CollectionBuild, CollectionPlan
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.milvus import indexed
@@ -68,7 +68,7 @@ def test_no_query_fails_or_lacks_neighbours_while_the_index_is_built_anew(
                     wrong.append((path, answer.status_code, answer.text[:300]))
                 asked += 1
 
-    connection = Milvus(Connection(standalone.uri))
+    connection = Milvus(ConnectionOptions(standalone.uri))
     plan = CollectionPlan("FLAT", keep=1, grace_seconds=1)
     with (
         EmbeddingStore(Settings(data_dir=data_dir).store_path) as store,

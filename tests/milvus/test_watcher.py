@@ -10,7 +10,7 @@ import pytest
 
 from index.errors import EngineUnreachableError
 from index.milvus.catalog import MilvusCatalog
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, build, milvus_at, new_store
@@ -29,7 +29,7 @@ class LookedAt(Milvus):
 
 @pytest.fixture
 def milvus(lite: LiteServer) -> LookedAt:
-    return LookedAt(Connection(lite.uri))
+    return LookedAt(ConnectionOptions(lite.uri))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pymilvus import MilvusClient
 
 from api.app import AnnApp
 from index.milvus.collections import Record
-from index.milvus.feed import Outbox
+from index.milvus.outbox import Outbox
 from tests.milvus import indexed
 from tests.milvus.indexed import ALIAS, INDEXED, LOGO_IDS, VECTORS, A
 from tests.milvus.lite import LiteServer

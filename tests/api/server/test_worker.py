@@ -36,7 +36,7 @@ CONFIGURATION = f"""
 import sys, threading
 sys.path[:0] = [{str(ROOT)!r}, {{folder!r}}]
 from api.server import client_limits
-from api.server import bodies as paths
+from api.server import body_sizes
 from api.server import worker
 
 class BufferingWorker(worker.BufferingWorker):
@@ -49,7 +49,7 @@ keepalive, worker_connections = 60, {{connections}}
 APP = f"""
 import threading
 
-from api.server.lazy_body import lazily
+from api.server.lazy_answer import lazily
 
 go = threading.Event()
 made = []
@@ -202,7 +202,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With one path that takes larger bodies than others."""
-    with Server(tmp_path_factory.mktemp("roomy"), "bodies=paths.BodySizes(2**20, {'/echo': 2**22})") as server:
+    with Server(tmp_path_factory.mktemp("roomy"), "bodies=body_sizes.BodySizes(2**20, {'/echo': 2**22})") as server:
         yield server
 
 
@@ -512,7 +512,7 @@ def test_larger_bodies_are_waited_for_where_they_are_wanted(roomy: Server, path:
 
 def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path) -> None:
     large = post(bytes(700_000), "Connection: close", path="/two-parts")
-    sizes = "bodies=paths.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
+    sizes = "bodies=body_sizes.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
     with Server(tmp_path, sizes) as server, server.connect() as first, server.connect() as second:
         first.sendall(large)
         begun = first.recv(100)
@@ -529,7 +529,7 @@ def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path
 
 
 def test_large_bodies_make_room_before_smaller_ones_do(tmp_path: Path) -> None:
-    sizes = "bodies=paths.BodySizes(2**20, {'/echo': 2**22}), receive_seconds=60, buffer_bytes=2**20"
+    sizes = "bodies=body_sizes.BodySizes(2**20, {'/echo': 2**22}), receive_seconds=60, buffer_bytes=2**20"
     with Server(tmp_path, sizes) as server, server.connect() as small, server.connect() as large:
         small.sendall(post(bytes(700_000), length=800_000))
         large.sendall(post(bytes(700_000), length=2**21))

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from api.app import AnnApp
 from api.telemetry.access_line import shown_target
-from runtime import logs as log_lines
-from runtime import request_id
+from runtime import logs, request_id
 from tests.api.conftest import VECTORS
 from tests.api.routes.test_adds import BOX, add
 from tests.photo_server import PhotoServer
@@ -31,10 +30,10 @@ class Log:
 
     def __init__(self, form: str) -> None:
         self._stream = io.StringIO()
-        config = log_lines.configuration("DEBUG", form)
+        config = logs.configuration("DEBUG", form)
         self.handler = logging.StreamHandler(self._stream)
         self.handler.setFormatter(config["formatters"]["line"]["()"]())
-        self.handler.addFilter(log_lines.RequestIdFilter())
+        self.handler.addFilter(logs.RequestIdFilter())
 
     @property
     def text(self) -> str:
@@ -200,7 +199,7 @@ def test_no_body_and_no_secret_is_in_the_log(open_app: Callable[..., AnnApp], lo
 
 @BOTH
 def test_talkative_libraries_do_not_tell_what_is_in_images_and_addresses(log: Log) -> None:
-    for name, settings in log_lines.configuration("DEBUG", "human")["loggers"].items():
+    for name, settings in logs.configuration("DEBUG", "human")["loggers"].items():
         if name in ("PIL", "urllib3"):
             assert settings["level"] == logging.INFO
 
@@ -223,25 +222,25 @@ def test_target_is_shown_short_and_without_unknown_values(target: str, shown: st
 
 @given(st.text(max_size=50), st.sampled_from(["human", "json"]))
 def test_whatever_is_logged_is_one_line_and_valid(message: str, form: str) -> None:
-    formatter = log_lines.configuration("INFO", form)["formatters"]["line"]["()"]()
+    formatter = logs.configuration("INFO", form)["formatters"]["line"]["()"]()
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (message,), None)
     line = formatter.format(record)
     assert len(line.splitlines()) == 1
     if form == "json":
-        assert json.loads(line)["message"] == log_lines.escaped(message)
+        assert json.loads(line)["message"] == logs.escaped(message)
 
 
 @pytest.mark.parametrize("form", ["human", "json"])
 def test_lines_are_bounded_also_those_of_errors(form: str) -> None:
-    formatter = log_lines.configuration("INFO", form)["formatters"]["line"]["()"]()
+    formatter = logs.configuration("INFO", form)["formatters"]["line"]["()"]()
     error = ValueError("y" * 10**6)
     record = logging.LogRecord("x", logging.ERROR, __file__, 1, "z" * 10**6, None, (ValueError, error, None))
     text = formatter.format(record)
-    assert len(text) < log_lines.MAX_MESSAGE + log_lines.MAX_TRACEBACK + 500
+    assert len(text) < logs.MAX_MESSAGE + logs.MAX_TRACEBACK + 500
     assert "(1000000 characters)" in text
 
 
 def test_half_a_surrogate_pair_is_still_json() -> None:
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "odd", None, None)
     record.fields = {"target": "\udcff"}
-    assert json.loads(log_lines.JsonFormatter().format(record))["target"] == "\udcff"
+    assert json.loads(logs.JsonFormatter().format(record))["target"] == "\udcff"

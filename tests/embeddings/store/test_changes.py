@@ -401,14 +401,14 @@ def test_a_moment_with_fewer_rows_tells_what_came_after_them(tmp_path: Path) -> 
     began = store.mark()
     store.delete([1, 2])
     store.append([5], vectors(1))
-    after_two = store.mark_at(began, 2)
+    after_two = began.at_row(2, 2)
     assert told(store.since(after_two.as_json())) == {
         "added": [3, 4, 5],
         "deleted": [1, 2],
         "readded": [],
         "complete": False,
     }
-    assert store.since(store.mark_at(began, 0).as_json()).added.tolist() == [3, 4, 5]
+    assert store.since(began.at_row(0, 0).as_json()).added.tolist() == [3, 4, 5]
 
 
 def test_a_mark_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bodies that are made while they are sent, so that a slow client costs the memory of one piece, not of all."""
+"""Answers that are made while they are sent, so that a slow client costs the memory of one piece, not of all."""
 
 from __future__ import annotations
 

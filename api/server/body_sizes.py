@@ -1,4 +1,4 @@
-"""Where the routes lie, and how large the bodies that they take may be: the worker's loop must know before any app."""
+"""How large a request's body may be: the worker's loop waits for no larger one, and the app refuses it unread."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class BodySizes:
     of_paths: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, path: str) -> int:
-        """Answer the largest body that a path takes."""
+        """Return the largest body that a path takes."""
         path = path.rstrip("/")
         return next((size for end, size in self.of_paths.items() if path.endswith(end)), self.usual)
 
     def of_request(self, first_line: bytes) -> int:
-        """Answer the largest body of a request that begins with this line, whatever the line is."""
+        """Return the largest body of a request that begins with this line, whatever the line is."""
         target = _TARGET.match(first_line)
         return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
 
 
 def body_sizes(*, usual: int, image: int) -> BodySizes:
-    """Answer what the routes take: an image where a route wants one."""
+    """Return the limits of the routes: `image` bytes where a route takes an image, `usual` elsewhere."""
     return BodySizes(usual, {FROM_IMAGE: image})

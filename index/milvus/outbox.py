@@ -1,0 +1,76 @@
+"""How far a collection is in step with the store: `milvus.json` in the directory of an index.
+
+    {"collection": "logos_...", "mark": {...}}    all that was stored until then is in that collection
+
+Only if that is lost, or the collection or the store's file is another, are all ids compared. The file is not written to
+be durable: what is sent again does no harm.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from index.milvus.logo_source import Mark
+
+logger = logging.getLogger(__name__)
+
+STATE_NAME = "milvus.json"
+
+_LOCK_NAME = ".milvus.lock"
+
+
+class Outbox:
+    """How far a collection is in step with a store, and whose turn it is to see to that.
+
+    Args:
+        index_dir: of the index, made if missing.
+        name: of the file.
+    """
+
+    def __init__(self, index_dir: Path, name: str = STATE_NAME) -> None:
+        self._index_dir = index_dir
+        self._path = index_dir / name
+
+    def read(self) -> tuple[str, Any] | None:
+        """Answer the collection, and the mark of what is in it; `None` if that is not known."""
+        try:
+            state = json.loads((self._path).read_bytes())
+            return str(state["collection"]), state["mark"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be read, all ids are compared: %s", self._path, error)
+            return None
+
+    def write(self, collection: str, mark: Mark) -> None:
+        """Remember both, for whoever comes next."""
+        self._index_dir.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_name(f".{self._path.name}")
+        draft.write_text(json.dumps({"collection": collection, "mark": mark.as_json()}))
+        draft.replace(self._path)
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def turn(self, *, wait: bool) -> Iterator[bool]:
+        """Hold the lock on the outbox, and say so; if another process has it and `wait` is false, do not."""
+        self._index_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._index_dir / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
