@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from benchmarks.retrieval_protocol import recall_at_4
+from durable import atomic_write
 from embeddings.model.networks import build_lite0
 from training.batches import BatchShape, Folders, Studio, draw_batches
 from training.imagenet import load_imagenet, published_file, read_published
@@ -192,12 +192,8 @@ class Run:
     def _save(self) -> None:
         state: dict[str, npt.NDArray[Any]] = {name: np.asarray(variable) for name, variable in self._state()}
         state |= {"step": np.array(self._step), "recipe": np.array(json.dumps(asdict(self._recipe)))}
-        partial = self._folder / "checkpoint.partial.npz"
-        with partial.open("wb") as file:
+        with atomic_write(self._folder / "checkpoint.npz", alone=True) as file:
             np.savez(file, allow_pickle=False, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._folder / "checkpoint.npz")
 
     def _resume(self) -> None:
         path = self._folder / "checkpoint.npz"

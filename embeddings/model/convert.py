@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from durable import atomic_write
 from embeddings.errors import ModelError
 from embeddings.model.description import (
     B0,
@@ -166,7 +166,8 @@ def export_model(
             source=origin.source,
         )
         converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
-        _write_atomically(converted.path, content)
+        with atomic_write(converted.path) as file:
+            file.write(content)
         _check_same_vectors(converted, model)
         _publish(description, output_dir / f"{stem}.json")
     except OSError as error:
@@ -297,7 +298,8 @@ def _half(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _publish(description: ModelDescription, record: Path) -> None:
-    _write_atomically(record, description.to_json().encode())
+    with atomic_write(record) as file:
+        file.write(description.to_json().encode())
 
 
 def _convert(model: Any) -> bytes:
@@ -340,18 +342,6 @@ def _check_same_vectors(converted: ConvertedModel, model: Any) -> None:
     if not (differences <= TOLERANCE * np.linalg.norm(expected, axis=1)).all():  # also refuses NaN
         converted.path.unlink()
         raise ModelError(f"the converted {converted.description.name} computes other vectors than Keras: {differences}")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

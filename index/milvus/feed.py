@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import atomic_write
 from embeddings.errors import EmbeddingsError
 from embeddings.store.changes import Changes, StoreMark
 from embeddings.store.store import EmbeddingStore
@@ -73,9 +74,8 @@ class Outbox:
     def write(self, collection: str, mark: StoreMark) -> None:
         """Remember both, for whoever comes next."""
         self._index_dir.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}")
-        draft.write_text(json.dumps({"collection": collection, "mark": mark.as_json()}))
-        draft.replace(self._path)
+        with atomic_write(self._path, alone=True) as file:
+            file.write(json.dumps({"collection": collection, "mark": mark.as_json()}).encode())
 
     def forget(self) -> None:
         """Remember nothing."""
