@@ -17,8 +17,8 @@ from typing import NamedTuple
 from embeddings.errors import BackupError, StoreError
 from embeddings.maintenance.backup import backup_store
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 17  # a row may lie on two pages

@@ -10,8 +10,9 @@ import h5py
 
 from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
-from embeddings.store.layout import CRC_BYTES, ID_BYTES, inspect
+from embeddings.store.layout import CRC_BYTES, ID_BYTES
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from torture.expectation import Expectation, provenance_of, vectors_of
 from torture.kill_children import ASKS, ASKS_APPEND, ASKS_DELETE, DONE, Record, Tell, Work
 from torture.kill_writers import DIM, REGION, SHARED_IDS, Stage, repeating

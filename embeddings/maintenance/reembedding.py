@@ -27,19 +27,19 @@ from embeddings.errors import (
     ImageError,
     StoreModelError,
     StoreUnavailableError,
+    storage_errors,
 )
 from embeddings.images.decode import BoundingBox
 from embeddings.images.photo import Photo
-from embeddings.maintenance.sole_file import begun_anew
+from embeddings.maintenance.exclusive_file import open_exclusive
 from embeddings.model.embedder import Embedder
-from embeddings.store.layout import storage_errors
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
 _AHEAD = 2  # images that wait to be embedded, for each that is being fetched
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Sources = Iterable[tuple[list[int], list[Provenance | None]]]
 """Blocks of logo ids, and where each logo comes from."""
@@ -189,7 +189,7 @@ class _Hosts:
         except HostUnreachableError:
             self._failures[host] += 1
             if self._failures[host] == self._most:
-                log.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
+                logger.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
             raise
         except ImageError:
             self._failures[host] = 0  # it did answer
@@ -260,7 +260,7 @@ def _embed(
 @contextmanager
 def _failure_log(path: Path) -> Iterator[Note]:
     """Write failures to a file, which no other run may have open; without failures it is removed."""
-    with storage_errors(f"write {path}"), begun_anew(path) as file:
+    with storage_errors(f"write {path}"), open_exclusive(path) as file:
         if file is None:
             raise StoreUnavailableError(f"another run is embedding the same: it writes {path}")
         lines = file

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embeddings.store.layout import Offsets, create_store, inspect
+from embeddings.store.layout import Offsets
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 4

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from embeddings.maintenance.backup import backup_store
-from embeddings.store.layout import create_store
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from torture.expectation import STAMP, provenance_of, vectors_of
 from torture.ext4 import run
 from torture.ext4_image import Ext4Image, MountError

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreModelError, StoreUnavailableError
 from embeddings.maintenance.rewrite import RewriteReport, prepare_store, rewrite_store
-from embeddings.store.layout import HEADER_BYTES, ModelStamp, create_store, draft_path
+from embeddings.store.layout import HEADER_BYTES, ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, draft_path
 from embeddings.store.writer_lock import writer_lock
 
 DIM = 4

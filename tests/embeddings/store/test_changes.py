@@ -23,9 +23,10 @@ import embeddings.store.store
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from embeddings.store.writer_lock import writer_lock
 from tests.embeddings.store.test_live_count import fails_at
 from tests.embeddings.store.test_store import damage

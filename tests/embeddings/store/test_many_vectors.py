@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import ModelStamp, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 
 STAMP = ModelStamp("m", "d")
 

@@ -25,9 +25,10 @@ from embeddings.errors import (
 )
 from embeddings.store.damaged_rows import DamagedRow
 from embeddings.store.id_table import MAX_ID, WINDOW
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from embeddings.store.writer_lock import writer_lock
 
 DIM = 4
