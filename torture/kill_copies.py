@@ -69,7 +69,9 @@ class BackingUp(Stage):
         wrong = Expectation().losses(partly, unfinished=True) if partly.exists() else []
         if self.target.exists():
             wrong += self._backed.losses(self.target, unfinished=True)
-            restore_store(self.target, restored := self.target.with_name("restored.hdf5"))
+            restored = self.target.with_name("restored.hdf5")
+            restored.unlink(missing_ok=True)  # a power cut may bring it back
+            restore_store(self.target, restored)
             wrong += [f"{loss}, in what is restored" for loss in self._backed.losses(restored)]
             restored.unlink()
         elif self._backed.stored:
