@@ -63,7 +63,7 @@ class ReembeddingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReembeddingLimits:
     """What a run may take.
 
     Attributes:
@@ -122,7 +122,7 @@ def reembed(
     embedder: Embedder,
     fetch: Callable[[str], bytes],
     *,
-    limits: Limits,
+    limits: ReembeddingLimits,
     failures: Path,
     progress: Callable[[int], None] = lambda logos: None,
 ) -> ReembeddingReport:
@@ -175,7 +175,7 @@ Note = Callable[[_Image, list[int], ImageError], None]
 class _Hosts:
     """Fetches images, but not for ever from a host that is gone."""
 
-    def __init__(self, fetch: Callable[[str], bytes], limits: Limits) -> None:
+    def __init__(self, fetch: Callable[[str], bytes], limits: ReembeddingLimits) -> None:
         self._fetch = fetch
         self._most = limits.give_up_after
         self._failures: Counter[str] = Counter()
@@ -221,7 +221,9 @@ def _images(
         yield _Image(url, [(logo_id, box) for _, logo_id, box in logos])
 
 
-def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: Limits) -> Iterator[_Image]:
+def _fetched(
+    images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: ReembeddingLimits
+) -> Iterator[_Image]:
     """Yield images that are being fetched, in their order, while some of the next ones are."""
     under_way: deque[_Image] = deque()
     for image in images:
@@ -232,7 +234,12 @@ def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Host
 
 
 def _embed(
-    image: _Image, target: EmbeddingStore, embedder: Embedder, limits: Limits, report: ReembeddingReport, note: Note
+    image: _Image,
+    target: EmbeddingStore,
+    embedder: Embedder,
+    limits: ReembeddingLimits,
+    report: ReembeddingReport,
+    note: Note,
 ) -> None:
     """Embed the logos of an image one by one, and store them."""
     assert image.data is not None
