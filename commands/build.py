@@ -14,8 +14,8 @@ from commands.build_milvus import build_in_milvus
 from commands.shell import BUSY, open_store, progress, rewrite
 from embeddings.model.convert import export_in_child_process
 from embeddings.model.description import MODEL_NAMES
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from index.annoy.build import build_index, build_pair, estimated_size
 from index.build_reduced import build_reduced
 from index.build_reduced import estimated_size as reduced_size

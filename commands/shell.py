@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from index.errors import BuildInProgressError, SearchError
 from runtime.progress import logged_progress
 from settings import Settings, SettingsError

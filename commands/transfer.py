@@ -10,10 +10,17 @@ from commands.shell import open_store, progress
 from commands.store import FILE
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
-from embeddings.maintenance.new_file import some
-from embeddings.maintenance.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
+from embeddings.maintenance.reembedding import (
+    ReembeddingLimits,
+    ReembeddingReport,
+    Sources,
+    forget_deleted,
+    reembed,
+    sources_in,
+)
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.model.embedder import Embedder
+from embeddings.store.damaged_rows import some_ids
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from runtime.startup import configured_model, image_fetcher
@@ -73,7 +80,7 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
     with 1 if the new store lacks logos.
     """
     embedder = Embedder(configured_model(settings), threads=settings.embed_threads)
-    limits = Limits(jobs, settings.image_max_pixels, give_up_after)
+    limits = ReembeddingLimits(jobs, settings.image_max_pixels, give_up_after)
     failures = target.with_name(f"{target.name}.failed.jsonl")
     fetch = image_fetcher(settings).fetch
 
@@ -99,7 +106,7 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
     if report.failed:
         click.echo(f"{report.failed} failed: {failures} says why", err=True)
     if report.unknown:
-        click.echo(f"nobody knows where {len(report.unknown)} come from: {some(report.unknown)}", err=True)
+        click.echo(f"nobody knows where {len(report.unknown)} come from: {some_ids(report.unknown)}", err=True)
     if report.failed or report.unknown:
         raise click.ClickException(f"{target} lacks {report.failed + len(report.unknown)} logos")
     if target.resolve() != settings.store_path.resolve():

@@ -22,9 +22,9 @@ from PIL import Image
 
 from demo.agreement import brand_agreement
 from demo.contact_sheet import NeighbourCell, QueryRow, draw_contact_sheet
-from demo.photo_server import PhotoServer
 from demo.photos import Photo, PhotographedLogo, make_photos
 from demo.service import Neighbour, Service, ServiceError
+from tests.photo_server import PhotoServer
 
 NEAREST = 4  # neighbours of each logo whose brand is counted
 SHOWN = 5  # neighbours in a row of the picture
@@ -69,14 +69,14 @@ def _run(output: Path, count: int, seed: int, *, serve: bool, port: int) -> None
     }
     queries = {logo.brand: logo_id for logo_id, logo in reversed(logos.items())}
     _say("photos", f"{count} drawn in {watch.lap()}: {len(logos)} logos of {len(queries)} invented brands")
-    jpegs = {photo.name: photo.jpeg for photo in photos}
+    jpegs = {f"/{photo.name}": photo.jpeg for photo in photos}
     with (
         tempfile.TemporaryDirectory(prefix="robotoff-ann-demo-") as directory,
         PhotoServer(jpegs) as server,
         Service(Path(directory), port=port) as service,
     ):
         _say("service", f"{service.url} answers after {watch.lap()}")
-        added = sum(service.add(server.url(photo.name), photo.logos) for photo in photos)
+        added = sum(service.add(server.url(f"/{photo.name}"), photo.logos) for photo in photos)
         _say("add", f"{count} photos, {added} logos added in {watch.lap()}")
         service.generate_index()
         built = watch.lap()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import requests
 
 from demo.photos import PhotographedLogo
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_START = 60.0
@@ -56,7 +56,7 @@ class Service:
 
     def __init__(self, directory: Path, *, port: int = 0) -> None:
         self._log_path = directory / "service.log"
-        port = port or _free_port()
+        port = port or free_ports(1)[0]
         self.root = f"http://127.0.0.1:{port}"
         inherited = ("ANN_", "GUNICORN_", "WEB_CONCURRENCY", "SENTRY_")  # this run has its own settings
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(inherited)} | {
@@ -200,13 +200,6 @@ class Service:
 
     def _log_end(self) -> str:
         return _end_of(self._log_path.read_text(errors="replace"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _listed(rows: list[dict[str, Any]]) -> list[Neighbour]:

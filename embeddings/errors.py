@@ -20,6 +20,12 @@ EmbeddingsError
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class EmbeddingsError(Exception):
     """The root of this room's errors; its message is fit for an operator or a client to read."""
@@ -83,3 +89,19 @@ class ExhaustedError(EmbeddingsError):
 
 class ModelError(EmbeddingsError):
     """The weights of a model are missing, damaged, or have no converted file."""
+
+
+@contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Turn the operating system's errors into the room's: StoreFullError without room, else StoreUnavailableError."""
+    try:
+        yield
+    except OSError as error:
+        raise store_error(doing, error) from error
+
+
+def store_error(doing: str, error: OSError) -> StoreError:
+    """Return the room's error for one of the operating system's."""
+    if error.errno in _NO_ROOM:
+        return StoreFullError(f"cannot {doing}: {error.strerror}; make room on its disk")
+    return StoreUnavailableError(f"cannot {doing}: {error.strerror or error}")

@@ -23,13 +23,13 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_directory, sync_file
 from index import sample as samples
 from index.annoy.build import About, Blocks, Growth, check_room, checked_ids, describe
 from index.annoy.build import estimated_size as tree_size
 from index.annoy.engine import Effort
 from index.annoy.file_check import node_size
 from index.errors import IndexBuildError
-from index.files.durable import sync_directory, sync_file
 from index.files.logo_ids import LogoIds
 from index.files.manifest import COMPONENTS_NAME, RECORDS_NAME, FileRecord, Manifest, ReductionRecord, write_manifest
 from index.files.verification import digest_of, verify_files
@@ -212,7 +212,7 @@ def _add_items(annoy: AnnoyIndex, records: Path, kept: KeptRows, places: NDArray
 
 def _write_reduction(directory: Path, reduction: Reduction) -> ReductionRecord:
     reduction.save(directory / COMPONENTS_NAME)
-    sync_file(directory / RECORDS_NAME)
+    sync_file(directory / RECORDS_NAME, mode=READABLE)
     return ReductionRecord(
         tree_dim=reduction.tree_dim,
         code_dim=reduction.code_dim,

@@ -23,8 +23,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
-from index.files.durable import sync_file
 
 TREE_DIM = 64
 """Components that trees are grown over.
@@ -117,7 +117,7 @@ class Reduction:
         """Write mean and components, `(1 + codes, dim)`, in NumPy's format, and sync the file."""
         with path.open("wb") as file:
             np.save(file, np.vstack([self.mean, self.components]), allow_pickle=False)
-        sync_file(path)
+        sync_file(path, mode=READABLE)
 
     @classmethod
     def load(cls, path: Path, *, dim: int, code_dim: int, scale: float, tree_dim: int) -> Reduction:

@@ -1,8 +1,8 @@
 """A real ext4 in a file, mounted through a loop device, that can be cut off at any moment. Needs root.
 
 `cut` is the ioctl that the file system's own crash tests use (`EXT4_IOC_SHUTDOWN`, as `src/godown.c` of xfstests): from
-then on nothing reaches the device, not even the journal, and the next mount finds what a power cut would have left on
-a disk that keeps what it was told to sync. `copy` takes the file as the device has it, while the mount goes on.
+then on nothing reaches the device, not even the journal. The next mount finds what a power cut would have left on a
+disk that keeps what it was told to sync.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import struct
 import subprocess
 import time
@@ -20,7 +19,6 @@ from typing import Self
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _NO_LOG_FLUSH = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
 _BYTES = 512 * 2**20  # from here on mkfs.ext4 takes the blocks and the journal of an ordinary disk; the file is sparse
-_BLOCK = 2**20
 _PATIENCE_SECONDS = 60.0
 
 
@@ -107,29 +105,6 @@ class Ext4Image:
         finally:
             os.close(fd)
 
-    def copy(self, target: Path) -> bool:
-        """Copy what the device has, holes left out; False if something was being written to it meanwhile."""
-        before = self._writes()
-        target.unlink(missing_ok=True)
-        with self.file.open("rb") as source, target.open("xb") as copy:
-            copy.truncate(_BYTES)
-            begin = 0
-            while (begin := _data_after(source.fileno(), begin)) < _BYTES:
-                hole = os.lseek(source.fileno(), begin, os.SEEK_HOLE)
-                while begin < hole:
-                    part = os.pread(source.fileno(), min(_BLOCK, hole - begin), begin)
-                    os.pwrite(copy.fileno(), part, begin)
-                    begin += len(part)
-        return before == self._writes()
-
-    def trouble(self) -> str:
-        """Return what `e2fsck` finds wrong with the file system while it is not mounted; nothing, without that tool."""
-        if shutil.which("e2fsck") is None:
-            return ""
-        command = ("e2fsck", "-fn", self._device)
-        checked = subprocess.run(command, capture_output=True, text=True, check=False)
-        return f"e2fsck: {checked.stdout}{checked.stderr}" if checked.returncode else ""
-
     def _is_free(self) -> bool:
         try:
             os.close(os.open(self._device, os.O_RDONLY | os.O_EXCL))
@@ -138,20 +113,6 @@ class Ext4Image:
                 raise
             return False
         return True
-
-    def _writes(self) -> tuple[str, ...]:
-        """Return how much was written to the device so far; never the same twice while a write is under way."""
-        counts = Path("/sys/block", Path(self._device).name, "stat").read_text().split()
-        under_way = int(counts[8])
-        return (*counts[4:7], os.urandom(8).hex()) if under_way else tuple(counts[4:7])
-
-
-def _data_after(fd: int, begin: int) -> int:
-    """Return where the data from a place on begin; the end of the image, if there are none."""
-    try:
-        return os.lseek(fd, begin, os.SEEK_DATA)
-    except OSError:  # ENXIO
-        return _BYTES
 
 
 def _run(*command: str) -> str:

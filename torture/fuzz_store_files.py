@@ -20,8 +20,9 @@ import numpy as np
 
 from embeddings.errors import EmbeddingsError
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import HEADER_BYTES, create_store, inspect
+from embeddings.store.layout import HEADER_BYTES
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from torture.expectation import STAMP, provenance_of, vectors_of
 from torture.fuzz_case import Case
 from torture.fuzz_child import Limits

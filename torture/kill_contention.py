@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import create_store
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import ChildError, Herd, Tell
 from torture.kills import clean_processes

@@ -10,8 +10,9 @@ import h5py
 
 from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
-from embeddings.store.layout import CRC_BYTES, ID_BYTES, inspect
+from embeddings.store.layout import CRC_BYTES, ID_BYTES
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from torture.expectation import Expectation, provenance_of, vectors_of
 from torture.kill_children import ASKS, ASKS_APPEND, ASKS_DELETE, DONE, Record, Tell, Work
 from torture.kill_writers import DIM, REGION, SHARED_IDS, Stage, repeating
@@ -68,7 +69,9 @@ class BackingUp(Stage):
         wrong = Expectation().losses(partly, unfinished=True) if partly.exists() else []
         if self.target.exists():
             wrong += self._backed.losses(self.target, unfinished=True)
-            restore_store(self.target, restored := self.target.with_name("restored.hdf5"))
+            restored = self.target.with_name("restored.hdf5")
+            restored.unlink(missing_ok=True)  # a power cut may bring it back
+            restore_store(self.target, restored)
             wrong += [f"{loss}, in what is restored" for loss in self._backed.losses(restored)]
             restored.unlink()
         elif self._backed.stored:

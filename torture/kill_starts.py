@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.store.layout import draft_path, inspect
+from embeddings.store.store_path import draft_path, inspect
 from torture.expectation import STAMP, vectors_of
 from torture.kill_children import ASKS, DONE, Record, Tell, Work
 from torture.kill_writers import DIM, Stage

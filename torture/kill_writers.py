@@ -16,8 +16,8 @@ from numpy.random import default_rng
 
 from embeddings.errors import StoreError, StoreFullError
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import create_store
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.kill_children import (
     ANSWERS,

@@ -155,11 +155,11 @@ RECORDED = {
     "rename a migrated store before it is synced": Mutant("migrate_original", lambda: _no_sync_of_files(".tmp")),
     "rename a restored store before it is synced": Mutant("restore", lambda: _no_sync_of_files(".restoring")),
     "replace an original without a durable second name": Mutant(
-        "migrate_original", lambda: _no_sync_of_directory_in("new_file")
+        "migrate_original", lambda: _no_sync_of_directory_in("replacement")
     ),
     "overwrite damaged rows before the quarantine is synced": Mutant("repair", lambda: _no_fsync_of(stat.S_ISREG)),
     "overwrite damaged rows before the quarantine has a durable name": Mutant(
-        "repair", lambda: _no_sync_of_directory_in("new_file")
+        "repair", lambda: _no_sync_of_directory_in("replacement")
     ),
     "back up ids before rows": Mutant("back_up", lambda: _ids_first("backup")),
     "delete in a backup before its new rows are synced": Mutant("back_up", _no_sync_after("ids", "backup")),

@@ -12,8 +12,8 @@ from embeddings.errors import DamagedRowError
 from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from torture.disk_model import SECTOR
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
 from torture.power_writer import DIM, backup_path, garbage, original_path, store_path

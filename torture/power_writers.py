@@ -13,10 +13,10 @@ from unittest import mock
 
 import h5py
 
+from durable import sync_directory
 from embeddings.maintenance.backup import restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import sync_directory
 from embeddings.store.store import EmbeddingStore
 from torture.expectation import provenance_of, vectors_of
 from torture.mutants import RECORDED

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from embeddings.errors import ModelError
-from embeddings.model.convert import Origin, add_distances, export_model
+from embeddings.model.convert import WeightsOrigin, add_distances, export_model
 from embeddings.model.description import LITE0, ConvertedModel
 from embeddings.model.embedder import Embedder
 from training.artwork import render_gallery
@@ -23,7 +23,7 @@ from training.grounds import Grounds, GroundsError
 from training.imagenet import WeightsError, published_file
 from training.packages import REGISTRY, TABLE, PackageError, download, read_table
 
-ORIGIN = Origin(
+ORIGIN = WeightsOrigin(
     "ImageNet's weights (tensorflow/tpu, Apache-2.0), tuned on rendered logos, see docs/model-card.md",
     "AGPL-3.0-or-later",
 )

@@ -23,6 +23,7 @@ import resvg_py
 from PIL import Image
 from tqdm import tqdm
 
+from durable import atomic_write
 from training.packages import Package, members
 
 # An artwork holds about this many pixels whatever its shape, and no side is longer than `LONGEST_SIDE`.
@@ -122,9 +123,8 @@ def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path)
                 )
                 offset += file.write(content)
     record.write_text(drawn_from, encoding="utf-8")
-    partial = folder / "artwork.json.partial"
-    partial.write_text(json.dumps(rows), encoding="utf-8")
-    partial.replace(index)
+    with atomic_write(index, alone=True) as index_file:
+        index_file.write(json.dumps(rows).encode())
     logger.info("%d icons rendered; %d were blank, broken, or there already", len(rows), unusable)
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import requests
 
+from durable import atomic_write
+
 TABLE = Path(__file__).with_name("packages.json")
 REGISTRY = "https://registry.npmjs.org"
 DOWNLOADS_AT_ONCE = 8
@@ -128,9 +130,8 @@ def _ensure(package: Package, folder: Path, registry: str) -> bool:
         _refuse_other_content(package, content)
     except PackageError as error:
         raise PackageError(f"{error}: {url} gave another; try again, or name another mirror (--registry)") from error
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with atomic_write(path, alone=True) as file:
+        file.write(content)
     return True
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from durable import atomic_write
 from training.batches import BatchShape, Folders, draw_batches
 from training.grounds import Grounds
 from training.imagenet import load_imagenet, published_file, read_published
@@ -172,12 +172,8 @@ class Run:
         state: dict[str, npt.NDArray[Any]] = {name: np.asarray(variable) for name, variable in self._state()}
         state |= {"step": np.array(self._step), "grounds": np.array(self._grounds)}
         state |= {"recipe": np.array(json.dumps(asdict(self._recipe)))}
-        partial = self._folder / "checkpoint.partial.npz"
-        with partial.open("wb") as file:
+        with atomic_write(self._folder / "checkpoint.npz", alone=True) as file:
             np.savez(file, allow_pickle=False, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._folder / "checkpoint.npz")
 
     def _resume(self) -> None:
         path = self._folder / "checkpoint.npz"

@@ -34,16 +34,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import BackupError, StoreLayoutError, StoreUnavailableError
-from embeddings.maintenance.new_file import keep, make_directory, refuse_without_room, some, take_owner, tell_torn
+from durable import make_directory, sync_directory
+from embeddings.errors import BackupError, StoreLayoutError, StoreUnavailableError, storage_errors
 from embeddings.maintenance.repair import QUARANTINED
+from embeddings.maintenance.replacement import keep, refuse_without_room, take_owner
+from embeddings.store.damaged_rows import log_lost_provenance, some_ids
 from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import create_store, draft_path, storage_errors, sync_directory
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store, draft_path
 from embeddings.store.writer_lock import writer_lock
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def _restore(
         kept_as = None
         if path.exists():
             take_owner(path, partial)
-            kept_as = keep(path, "replaced")
+            kept_as = keep(path, path, "replaced")
         check()
         partial.replace(path)
         sync_directory(path.parent)
@@ -155,7 +157,7 @@ def _copy(store: EmbeddingStore, target: Path, progress: Callable[[int], None], 
     copy.drop_cache()
     logos = _read_back(copy, len(slots), progress)
     if damaged:
-        log.error("Left out %d damaged rows of %s, of logos %s", len(damaged), store.path, some(damaged))
+        logger.error("Left out %d damaged rows of %s, of logos %s", len(damaged), store.path, some_ids(damaged))
     return CopyReport(logos, copied, damaged)
 
 
@@ -198,7 +200,7 @@ def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np
         return 0, []
     embeddings, good = source.checked(first, slots)
     records, torn = source.records(first, slots)
-    tell_torn(source.path, slots[torn & good].tolist())
+    log_lost_provenance(source.path, slots[torn & good].tolist())
     whole = np.flatnonzero(good)
     runs = np.split(whole, np.flatnonzero(np.diff(whole) > 1) + 1) if len(whole) else []
     for run in runs:
@@ -234,7 +236,7 @@ def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> i
         progress(len(slots))
     if damaged:
         raise BackupError(
-            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {some(damaged)}: see to its "
-            "disk, and name a new file"
+            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {some_ids(damaged)}: see to "
+            "its disk, and name a new file"
         )
     return logos

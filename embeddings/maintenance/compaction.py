@@ -22,23 +22,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreError, StoreUnavailableError
-from embeddings.maintenance.new_file import (
-    RewriteReport,
-    append_copy,
-    keep,
-    refuse_without_room,
-    take_owner,
-    tell,
-    tell_torn,
-)
+from durable import sync_directory
+from embeddings.errors import StoreError, StoreUnavailableError, storage_errors
+from embeddings.maintenance.replacement import keep, refuse_without_room, take_owner
+from embeddings.maintenance.rewrite_report import RewriteReport
+from embeddings.store.damaged_rows import log_lost_provenance
 from embeddings.store.hdf5_file import lay_out
 from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import storage_errors, sync_directory
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
@@ -60,7 +54,7 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         logos = int(np.count_nonzero(source.ids(0, source.capacity) > 0))
         _refuse_if_too_small(path, logos, capacity)
         refuse_without_room(draft, logos, source.dim)
-        log.info("Copying %d logos of %s into a new file of %d rows", logos, path, capacity)
+        logger.info("Copying %d logos of %s into a new file of %d rows", logos, path, capacity)
         try:
             lay_out(draft, capacity=capacity, dim=source.dim, stamp=source.stamp)
             take_owner(path, draft)
@@ -72,7 +66,7 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
                     raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
                 slots, damaged = copy.catch_up(progress)
                 copy.target.sync()
-                kept_as = keep(path, "damaged") if damaged else None
+                kept_as = keep(path, path, "damaged") if damaged else None
                 check()
                 draft.replace(path)
                 sync_directory(path.parent)
@@ -87,8 +81,8 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         capacity=capacity,
         kept_as=kept_as,
     )
-    tell(path, report, damaged, copy.not_finite)
-    tell_torn(path, copy.torn)
+    report.log(path, damaged=damaged, not_finite=copy.not_finite)
+    log_lost_provenance(path, copy.torn)
     return report
 
 
@@ -123,7 +117,10 @@ class _Copy:
             records, torn = self._source.records(first, of_run)
             whole = good[run - first]
             places = (run - first)[whole]
-            self.not_finite += append_copy(self.target, end, of_run[places], embeddings[places], records[places])
+            if len(places):
+                self.target.write_content(end, of_run[places], embeddings[places], records[places])
+                self.target.write_ids(end, of_run[places])
+            self.not_finite += of_run[places][~np.isfinite(embeddings[places]).all(axis=1)].tolist()
             self.torn += of_run[places[torn[places]]].tolist()
             copied.append(run[whole])
             end += len(copied[-1])

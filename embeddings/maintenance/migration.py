@@ -23,25 +23,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreError, StoreLayoutError
-from embeddings.maintenance.new_file import (
-    RewriteReport,
-    append_copy,
-    keep,
-    refuse_without_room,
-    take_owner,
-    tell,
-    tell_torn,
-)
+from durable import sync_directory
+from embeddings.errors import StoreError, StoreLayoutError, storage_errors
+from embeddings.maintenance.replacement import keep, refuse_without_room, take_owner
+from embeddings.maintenance.rewrite_report import RewriteReport
+from embeddings.store.damaged_rows import log_lost_provenance
 from embeddings.store.hdf5_file import lay_out, open_hdf5
 from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import Layout, draft_path, keep_writers_out, storage_errors, sync_directory
+from embeddings.store.layout import Layout, keep_writers_out
 from embeddings.store.provenance import Records, no_records, sound_records
 from embeddings.store.store_file import StoreFile, checksums_of
+from embeddings.store.store_path import draft_path
 
 _BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the original's chunks
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
@@ -49,7 +45,7 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
 
     Args:
         path: the file.
-        layout: what HDF5 says of it, told since the lock is held (`description.py`: its metadata can be read).
+        layout: what HDF5 says of it, read under the lock (`hdf5_probe.py`: its metadata is sound).
         capacity: rows of the new one; as many as the old one had if None.
         progress: called with the number of rows just copied.
 
@@ -71,7 +67,7 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
             if capacity < len(rows):
                 raise StoreError(f"{path} holds {len(rows)} logos: a capacity of {capacity} rows is too small")
             refuse_without_room(draft, len(rows), layout.dim)
-            log.info("Copying %d logos of %s into a new file of %d rows", len(rows), path, capacity)
+            logger.info("Copying %d logos of %s into a new file of %d rows", len(rows), path, capacity)
             try:
                 lay_out(draft, capacity=capacity, dim=layout.dim, stamp=layout.stamp)
                 take_owner(path, draft)
@@ -82,11 +78,13 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
                         raise StoreLayoutError(f"{path} has lost its header, and rows of it: restore it from a backup")
                     records, damaged = _records(hdf5.get("provenance"), wanted, ids[wanted])
                     torn += ids[wanted][damaged].tolist()
-                    not_finite += append_copy(target, end, ids[wanted], embeddings, records)
+                    target.write_content(end, ids[wanted], embeddings, records)
+                    target.write_ids(end, ids[wanted])
+                    not_finite += ids[wanted][~np.isfinite(embeddings).all(axis=1)].tolist()
                     end += len(wanted)
                     progress(len(wanted))
                 target.sync()
-                kept_as = keep(path, "original")
+                kept_as = keep(path, path, "original")
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -101,8 +99,8 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
         capacity=capacity,
         kept_as=kept_as,
     )
-    tell(path, report, [], not_finite)
-    tell_torn(path, torn)
+    report.log(path, damaged=[], not_finite=not_finite)
+    log_lost_provenance(path, torn)
     return report
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embeddings.errors import ParquetError, StoreModelError
+from durable import sync_directory
+from embeddings.errors import ParquetError, StoreModelError, storage_errors
+from embeddings.maintenance.exclusive_file import open_exclusive
 from embeddings.maintenance.parquet_columns import embeddings_of, ids_of, possible, provenance_of
-from embeddings.maintenance.sole_file import begun_anew
 from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 
@@ -89,7 +90,7 @@ def export_logos(
         partial = target.with_name(f"{target.name}.partial")
         snapshot = store.snapshot()
         logos = known = 0
-        with storage_errors(f"write {target}"), begun_anew(partial) as file:
+        with storage_errors(f"write {target}"), open_exclusive(partial) as file:
             if file is None:
                 raise ParquetError(f"another run is writing {partial}")
             try:

@@ -27,19 +27,19 @@ from embeddings.errors import (
     ImageError,
     StoreModelError,
     StoreUnavailableError,
+    storage_errors,
 )
 from embeddings.images.decode import BoundingBox
 from embeddings.images.photo import Photo
-from embeddings.maintenance.sole_file import begun_anew
+from embeddings.maintenance.exclusive_file import open_exclusive
 from embeddings.model.embedder import Embedder
-from embeddings.store.layout import storage_errors
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
 _AHEAD = 2  # images that wait to be embedded, for each that is being fetched
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Sources = Iterable[tuple[list[int], list[Provenance | None]]]
 """Blocks of logo ids, and where each logo comes from."""
@@ -63,7 +63,7 @@ class ReembeddingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReembeddingLimits:
     """What a run may take.
 
     Attributes:
@@ -122,7 +122,7 @@ def reembed(
     embedder: Embedder,
     fetch: Callable[[str], bytes],
     *,
-    limits: Limits,
+    limits: ReembeddingLimits,
     failures: Path,
     progress: Callable[[int], None] = lambda logos: None,
 ) -> ReembeddingReport:
@@ -175,7 +175,7 @@ Note = Callable[[_Image, list[int], ImageError], None]
 class _Hosts:
     """Fetches images, but not for ever from a host that is gone."""
 
-    def __init__(self, fetch: Callable[[str], bytes], limits: Limits) -> None:
+    def __init__(self, fetch: Callable[[str], bytes], limits: ReembeddingLimits) -> None:
         self._fetch = fetch
         self._most = limits.give_up_after
         self._failures: Counter[str] = Counter()
@@ -189,7 +189,7 @@ class _Hosts:
         except HostUnreachableError:
             self._failures[host] += 1
             if self._failures[host] == self._most:
-                log.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
+                logger.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
             raise
         except ImageError:
             self._failures[host] = 0  # it did answer
@@ -221,7 +221,9 @@ def _images(
         yield _Image(url, [(logo_id, box) for _, logo_id, box in logos])
 
 
-def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: Limits) -> Iterator[_Image]:
+def _fetched(
+    images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: ReembeddingLimits
+) -> Iterator[_Image]:
     """Yield images that are being fetched, in their order, while some of the next ones are."""
     under_way: deque[_Image] = deque()
     for image in images:
@@ -232,7 +234,12 @@ def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Host
 
 
 def _embed(
-    image: _Image, target: EmbeddingStore, embedder: Embedder, limits: Limits, report: ReembeddingReport, note: Note
+    image: _Image,
+    target: EmbeddingStore,
+    embedder: Embedder,
+    limits: ReembeddingLimits,
+    report: ReembeddingReport,
+    note: Note,
 ) -> None:
     """Embed the logos of an image one by one, and store them."""
     assert image.data is not None
@@ -260,7 +267,7 @@ def _embed(
 @contextmanager
 def _failure_log(path: Path) -> Iterator[Note]:
     """Write failures to a file, which no other run may have open; without failures it is removed."""
-    with storage_errors(f"write {path}"), begun_anew(path) as file:
+    with storage_errors(f"write {path}"), open_exclusive(path) as file:
         if file is None:
             raise StoreUnavailableError(f"another run is embedding the same: it writes {path}")
         lines = file

@@ -25,10 +25,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreModelError
-from embeddings.maintenance.new_file import keep, some
+from durable import sync_file
+from embeddings.errors import StoreModelError, storage_errors
+from embeddings.maintenance.replacement import keep
+from embeddings.store.damaged_rows import some_ids
 from embeddings.store.deletions import DeletionLog
-from embeddings.store.layout import storage_errors, sync_file
 from embeddings.store.provenance import no_records, records_of
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
@@ -36,7 +37,7 @@ from embeddings.store.writer_lock import writer_lock
 
 QUARANTINED = -(2**63)  # a negative slot, as that of a deleted logo, but of no logo
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def _quarantine(
         tombstone = np.array([QUARANTINED])
         file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32), no_records(1))
         file.write_ids(row, tombstone)
-    log.warning("Put %d damaged rows of %s aside in %s, of logos %s", len(damaged), path, kept_in, some(slots.tolist()))
+    names = some_ids(slots.tolist())
+    logger.warning("Put %d damaged rows of %s aside in %s, of logos %s", len(damaged), path, kept_in, names)
     return kept_in
 
 
@@ -126,7 +128,7 @@ def _mend_provenance(
     for row, logo_id in zip(torn, ids, strict=True):
         file.write_records(row, records_of([logo_id], [origins.get(logo_id)]))
     if torn:
-        log.warning("Damaged provenance of logos %s: that of %d is mended", some(ids), len(origins))
+        logger.warning("Damaged provenance of logos %s: that of %d is mended", some_ids(ids), len(origins))
     return ids
 
 
@@ -153,7 +155,7 @@ def _keep_rows(path: Path, file: StoreFile, rows: NDArray[np.int64], slots: NDAr
                     [file.checked(row, slots[place : place + 1])[0] for place, row in enumerate(rows.tolist())]
                 )
             sync_file(draft)
-            kept = keep(path, "quarantine", draft)
+            kept = keep(draft, path, "quarantine")
         finally:
             draft.unlink(missing_ok=True)
     return kept
@@ -167,5 +169,5 @@ def _bring_back(store: EmbeddingStore, saved: EmbeddingStore) -> list[int]:
         wanted = np.isin(ids, list(lost))
         restored += store.append(ids[wanted], embeddings[wanted], [*compress(provenance, wanted)])
     if restored:
-        log.info("Took %d logos from the backup %s", len(restored), saved.path)
+        logger.info("Took %d logos from the backup %s", len(restored), saved.path)
     return restored

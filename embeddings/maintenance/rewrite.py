@@ -6,22 +6,16 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from embeddings.errors import StoreLayoutError, StoreModelError, StoreUnavailableError
-from embeddings.maintenance.new_file import RewriteReport, make_directory
-from embeddings.store.layout import (
-    Layout,
-    ModelStamp,
-    create_store,
-    inspect,
-    keep_writers_out,
-    read_header,
-    storage_errors,
-)
+from durable import make_directory
+from embeddings.errors import StoreLayoutError, StoreModelError, StoreUnavailableError, storage_errors
+from embeddings.maintenance.rewrite_report import RewriteReport
+from embeddings.store.layout import Layout, ModelStamp, keep_writers_out, read_header
+from embeddings.store.store_path import create_store, inspect
 from embeddings.store.writer_lock import writer_lock
 
 __all__ = ["RewriteReport", "prepare_store", "rewrite_store"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def prepare_store(
@@ -49,12 +43,13 @@ def prepare_store(
     path = path.resolve()
     layout = inspect(path)
     if layout is None or layout.offsets is None:
-        make_directory(path.parent)
+        with storage_errors(f"make the directory {path.parent}"):
+            make_directory(path.parent)
         with writer_lock(path):
             layout = inspect(path)
             if layout is None:
                 create_store(path, capacity=capacity, dim=dim, stamp=stamp)
-                log.info("Created %s for %d logos", path, capacity)
+                logger.info("Created %s for %d logos", path, capacity)
                 return None
             _refuse_other_model(path, layout, dim, stamp)
             if layout.offsets is None:

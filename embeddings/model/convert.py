@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from durable import atomic_write
 from embeddings.errors import ModelError
 from embeddings.model.description import (
     B0,
@@ -53,20 +53,20 @@ SEED = 0
 SEEDED_OUTPUT_SCALE = 14_000.0
 
 
-class Origin(NamedTuple):
+class WeightsOrigin(NamedTuple):
     """Where weights come from, and their licence."""
 
     source: str
     licence: str
 
 
-SEEDED = Origin(
+SEEDED = WeightsOrigin(
     "seeded initialisation, never trained: its vectors tell colours and coarse shapes apart, not brands",
     "AGPL-3.0-or-later",
 )
 
 
-class Kind(NamedTuple):
+class ModelTraits(NamedTuple):
     """What a description says of all weights of a model."""
 
     preprocessing: Preprocessing
@@ -75,9 +75,9 @@ class Kind(NamedTuple):
     is_unit_length: bool
 
 
-KINDS = {
-    LITE0: Kind(LITE0_PREPROCESSING, "gem", is_whitened=True, is_unit_length=True),
-    B0: Kind(B0_PREPROCESSING, "max", is_whitened=False, is_unit_length=False),
+TRAITS = {
+    LITE0: ModelTraits(LITE0_PREPROCESSING, "gem", is_whitened=True, is_unit_length=True),
+    B0: ModelTraits(B0_PREPROCESSING, "max", is_whitened=False, is_unit_length=False),
 }
 
 
@@ -107,7 +107,7 @@ def build_keras_model(name: str, weights: str) -> Any:
     if weights == "seeded":
         keras.utils.set_random_seed(SEED)
     build = networks.build_lite0 if name == LITE0 else networks.build_b0
-    model = build(KINDS[name].preprocessing.size)
+    model = build(TRAITS[name].preprocessing.size)
     if weights == "seeded":
         gamma = model.get_layer("top_bn").gamma
         gamma.assign(np.full(gamma.shape, SEEDED_OUTPUT_SCALE, dtype=np.float32))
@@ -116,7 +116,7 @@ def build_keras_model(name: str, weights: str) -> Any:
             model.load_weights(weights)
         except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
             reason = " ".join(str(error).split())
-            others = " or ".join(f"ANN_MODEL={other}" for other in KINDS if other != name)
+            others = " or ".join(f"ANN_MODEL={other}" for other in TRAITS if other != name)
             raise ModelError(
                 f"{weights} does not hold the weights of {name} without its top ({reason}); if it is of another model,"
                 f" set {others}"
@@ -126,7 +126,7 @@ def build_keras_model(name: str, weights: str) -> Any:
 
 
 def export_model(
-    name: str, weights: str, output_dir: Path, *, label: str | None = None, origin: Origin | None = None
+    name: str, weights: str, output_dir: Path, *, label: str | None = None, origin: WeightsOrigin | None = None
 ) -> ConvertedModel:
     """Convert weights in this process and put the two files into `output_dir`.
 
@@ -145,19 +145,19 @@ def export_model(
     """
     stem = model_stem(name, label or weights)
     if origin is None:
-        origin = SEEDED if weights == "seeded" else Origin(f"the file {Path(weights).name}", "as its maker says")
+        origin = SEEDED if weights == "seeded" else WeightsOrigin(f"the file {Path(weights).name}", "as its maker says")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         model = build_keras_model(name, weights)
         content = _convert(model)
-        kind = KINDS[name]
+        traits = TRAITS[name]
         description = ModelDescription(
             name=name,
             dim=model.output_shape[-1],
-            preprocessing=kind.preprocessing,
-            pooling=kind.pooling,
-            is_whitened=kind.is_whitened,
-            is_unit_length=kind.is_unit_length,
+            preprocessing=traits.preprocessing,
+            pooling=traits.pooling,
+            is_whitened=traits.is_whitened,
+            is_unit_length=traits.is_unit_length,
             weights=label or Path(weights).name,
             weights_digest=_weights_digest(model, name),
             file_sha256=hashlib.sha256(content).hexdigest(),
@@ -166,7 +166,8 @@ def export_model(
             source=origin.source,
         )
         converted = ConvertedModel(weights_path(output_dir, stem, description.file_sha256), description)
-        _write_atomically(converted.path, content)
+        with atomic_write(converted.path) as file:
+            file.write(content)
         _check_same_vectors(converted, model)
         _publish(description, output_dir / f"{stem}.json")
     except OSError as error:
@@ -257,7 +258,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--label", help="what the files are named after, instead of WEIGHTS")
     parser.add_argument("--origin", nargs=2, metavar=("SOURCE", "LICENCE"), help="what the description says of them")
     options = parser.parse_args(arguments)
-    origin = Origin(*options.origin) if options.origin else None
+    origin = WeightsOrigin(*options.origin) if options.origin else None
     try:
         export_model(options.name, options.weights, options.output_dir, label=options.label, origin=origin)
     except ModelError as error:
@@ -297,7 +298,8 @@ def _half(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _publish(description: ModelDescription, record: Path) -> None:
-    _write_atomically(record, description.to_json().encode())
+    with atomic_write(record) as file:
+        file.write(description.to_json().encode())
 
 
 def _convert(model: Any) -> bytes:
@@ -327,7 +329,7 @@ def _weights_digest(model: Any, name: str) -> str:
         digest.update(f"{weight.path} {array.shape}\n".encode())
         digest.update(array.tobytes())
     if name != B0:
-        digest.update(repr(KINDS[name].preprocessing).encode())
+        digest.update(repr(TRAITS[name].preprocessing).encode())
     return digest.hexdigest()
 
 
@@ -340,18 +342,6 @@ def _check_same_vectors(converted: ConvertedModel, model: Any) -> None:
     if not (differences <= TOLERANCE * np.linalg.norm(expected, axis=1)).all():  # also refuses NaN
         converted.path.unlink()
         raise ModelError(f"the converted {converted.description.name} computes other vectors than Keras: {differences}")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Finding damaged rows of a store, and telling of each of them once."""
+"""Finding the damaged rows of a store, and logging each of them once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embeddings.maintenance.new_file import some
 from embeddings.store.id_table import WINDOW
 from embeddings.store.seen_rows import SeenRows
+
+_NAMED = 20  # ids that one line of the log names
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +64,15 @@ class DamageLog:
         """Log those of the logos that were not told of yet."""
         if new := set(logo_ids) - self._told:
             self._told |= new
-            self._log.error(self._message, path, some([*new]))
+            self._log.error(self._message, path, some_ids([*new]))
+
+
+def log_lost_provenance(path: Path, logo_ids: list[int]) -> None:
+    """Log the logos whose damaged provenance was not copied from the store at `path`."""
+    if logo_ids:
+        logger.error("Left out the damaged provenance in %s of logos %s", path, some_ids(logo_ids))
+
+
+def some_ids(logo_ids: list[int]) -> str:
+    """Return ids for a line of the log or a message, which need not name thousands."""
+    return ", ".join(map(str, logo_ids[:_NAMED])) + (", ..." if len(logo_ids) > _NAMED else "")

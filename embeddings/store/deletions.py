@@ -17,11 +17,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from embeddings.store.layout import storage_errors, sync_directory
+from durable import sync_directory
+from embeddings.errors import storage_errors
 
 _MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class LogPlace(NamedTuple):
@@ -92,7 +93,7 @@ class DeletionLog:
                     self._read()
                 except OSError as error:
                     self._read_to = place
-                    log.warning("Deleted logos stay in the answers until the next index: %s", error)
+                    logger.warning("Deleted logos stay in the answers until the next index: %s", error)
         return self._ids
 
     def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
@@ -111,7 +112,7 @@ class DeletionLog:
         except FileNotFoundError:
             return 0, 0, set()
         except OSError as error:
-            log.warning("%s cannot be read: %s", self._path, error)
+            logger.warning("%s cannot be read: %s", self._path, error)
             return *place, set()
 
     def _read(self) -> None:

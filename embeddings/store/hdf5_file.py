@@ -67,7 +67,7 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
 def read_description(fd: int, path: Path) -> Layout:
     """Read what HDF5 says of an open file. `offsets` is None: it is to be migrated.
 
-    On damaged metadata it may never return: `description.py` asks for it in another process.
+    On damaged metadata it may never return: `hdf5_probe.py` calls it in another process.
 
     Raises:
         StoreLayoutError: it is neither a file of the original nor a store of ours.

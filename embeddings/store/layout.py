@@ -26,17 +26,14 @@ without provenance, and keeps the file. What this release does not know, it refu
 from __future__ import annotations
 
 import dataclasses
-import errno
 import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreUnavailableError
+from embeddings.errors import StoreLayoutError, StoreUnavailableError, storage_errors
 from embeddings.store.provenance import RECORD_BYTES
 
 _NAME = b"robotoff-ann store "
@@ -47,7 +44,6 @@ ID_BYTES = 8
 CRC_BYTES = 4
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5, which looks for it at 0 and at the powers of two from 512
 _ADVICE = "`manage.py migrate-store` takes it over if every row is whole; else restore it from a backup"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,56 +86,6 @@ class Layout:
         return max(begin + self.capacity * size for begin, size in sizes)
 
 
-def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
-    """Make an empty store. At every instant, and after a crash, there is either no file at `path` or a whole one.
-
-    Call it under the writer's lock.
-
-    Raises:
-        StoreFullError: the file system has no room, or takes no file of this size.
-        StoreUnavailableError: it cannot be written here, or there is a file at `path` already.
-    """
-    from embeddings.store.hdf5_file import lay_out  # slow to import, and only needed for a new store
-
-    draft = draft_path(path)
-    with storage_errors(f"create {path}"):
-        try:
-            lay_out(draft, capacity=capacity, dim=dim, stamp=stamp)
-            os.link(draft, path)  # unlike a rename it never replaces a file
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_directory(path.parent)
-
-
-def inspect(path: Path) -> Layout | None:
-    """Return what a store file, ours or the original's, says of itself; None if there is no file.
-
-    Raises:
-        StoreLayoutError: the file is neither.
-        StoreUnavailableError: it may not be opened, or another program has it open for writing.
-    """
-    if not path.exists():
-        return None
-    if not path.is_file():
-        raise StoreLayoutError(f"{path} is no regular file: move it away")
-    with storage_errors(f"open {path}"), path.open("rb") as file:
-        return read_layout(file.fileno(), path)
-
-
-def read_layout(fd: int, path: Path) -> Layout:
-    """Read the layout of an open file, and keep other programs from opening it for writing while it is open.
-
-    Raises:
-        StoreLayoutError, StoreUnavailableError: as `inspect`.
-    """
-    keep_writers_out(fd, path)
-    if has_header(fd):
-        return read_header(fd, path)
-    from embeddings.store.hdf5_probe import describe  # slow to import, and only needed before a migration
-
-    return describe(fd, path)
-
-
 def has_header(fd: int) -> bool:
     """Tell whether an open file begins with the header of a store, sound or not."""
     return _read(fd, 0, len(_NAME)) == _NAME or _read(fd, HEADER_BYTES, len(_SIGNATURE)) == _SIGNATURE
@@ -177,42 +123,6 @@ def keep_writers_out(fd: int, path: Path) -> None:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StoreUnavailableError(f"another program has {path} open for writing: stop it first") from error
-
-
-def draft_path(path: Path) -> Path:
-    """Return where a new file is made before it takes its name; what lies there without the lock held is rubbish."""
-    return path.with_name(f"{path.name}.tmp")
-
-
-def sync_file(path: Path) -> None:
-    """Make the content of a file durable."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def storage_errors(doing: str) -> Iterator[None]:
-    """Turn the operating system's errors into the room's: StoreFullError without room, else StoreUnavailableError."""
-    try:
-        yield
-    except OSError as error:
-        raise store_error(doing, error) from error
-
-
-def store_error(doing: str, error: OSError) -> StoreError:
-    """Return the room's error for one of the operating system's."""
-    if error.errno in _NO_ROOM:
-        return StoreFullError(f"cannot {doing}: {error.strerror}; make room on its disk")
-    return StoreUnavailableError(f"cannot {doing}: {error.strerror or error}")
 
 
 def header_of(fd: int, layout: Layout) -> bytes:

@@ -36,7 +36,7 @@ _EMPTY = bytes(RECORD_BYTES)
 Records = NDArray[np.void]
 """(n,) of `RECORD`."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _record(logo_id: int, origin: Provenance | None) -> bytes:
         return _EMPTY
     url = _encoded(origin.image_url)
     if url is None:
-        log.warning("The image of logo %d is not kept: its address is over %d bytes", logo_id, URL_BYTES)
+        logger.warning("The image of logo %d is not kept: its address is over %d bytes", logo_id, URL_BYTES)
         return _EMPTY
     covered = _FIELDS.pack(url, *origin.bounding_box)
     return covered + _checksum(logo_id.to_bytes(8, "little"), covered).to_bytes(4, "little")

@@ -13,7 +13,7 @@ from embeddings.store.id_table import WINDOW
 from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.store_file import StoreFile
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Block(NamedTuple):
@@ -113,5 +113,5 @@ class Snapshot:
             intact = good[places]
             if not intact.all():
                 self.damaged += int(np.count_nonzero(~intact))
-                log.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
+                logger.error("Left out logos %s: damaged rows of %s", ids[~intact].tolist(), self._file.path)
             yield np.arange(of_block.start, of_block.stop)[intact], ids[intact], embeddings[good]

@@ -53,14 +53,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import DamagedRowError, StoreFullError, StoreModelError, StoreUnavailableError
+from durable import sync_directory
+from embeddings.errors import DamagedRowError, StoreFullError, StoreModelError, StoreUnavailableError, storage_errors
 from embeddings.store.batch import Batch, checked_batch
 from embeddings.store.changes import Changes, StoreMark
 from embeddings.store.commit import commit, finish_deletions
 from embeddings.store.damaged_rows import DamagedRow, DamageLog, damaged_rows
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.id_table import WINDOW, KnownRows
-from embeddings.store.layout import ModelStamp, storage_errors, sync_directory
+from embeddings.store.layout import ModelStamp
 from embeddings.store.live_count import LiveCount
 from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.seen_rows import SeenRows
@@ -68,7 +69,7 @@ from embeddings.store.snapshot import Snapshot
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _DRAWS = 100  # of rows, before a store of deleted logos counts as empty
 
@@ -94,8 +95,8 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._deletions = DeletionLog(self.path)
-        self._damaged = DamageLog(log, "Damaged rows of %s are left out of answers, of logos %s: see `verify`")
-        self._torn = DamageLog(log, "Damaged provenance in %s is left out of answers, of logos %s: see `verify`")
+        self._damaged = DamageLog(logger, "Damaged rows of %s are left out of answers, of logos %s: see `verify`")
+        self._torn = DamageLog(logger, "Damaged provenance in %s is left out of answers, of logos %s: see `verify`")
         self._count = LiveCount(self.path, self._deletions)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
@@ -339,7 +340,7 @@ class EmbeddingStore:
                 file = self._open_file()
                 if (file.dim, file.stamp) != (known.file.dim, known.file.stamp):
                     raise StoreModelError(f"{self.path} was replaced by a store of another model: restart the service")
-                log.info("%s was replaced: reading the new file", self.path)
+                logger.info("%s was replaced: reading the new file", self.path)
                 self._open = known = KnownRows(file)
             return known
 

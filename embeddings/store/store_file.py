@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreUnavailableError
-from embeddings.store.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_header, storage_errors, store_error
+from embeddings.errors import StoreUnavailableError, storage_errors, store_error
+from embeddings.store.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_header
 from embeddings.store.provenance import RECORD_BYTES, Records, no_records, sound_records
 
 _SOON = os.POSIX_FADV_WILLNEED

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embeddings.errors import StoreUnavailableError
-from embeddings.store.layout import storage_errors
+from embeddings.errors import StoreUnavailableError, storage_errors
 
 
 @contextmanager

@@ -20,11 +20,11 @@ import numpy as np
 from annoy import AnnoyIndex
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_directory, sync_file
 from index.annoy.engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
 from index.annoy.file_check import check_annoy_file, node_size
 from index.errors import IndexBuildError
 from index.files.build_lock import build_lock
-from index.files.durable import sync_directory, sync_file, write_file
 from index.files.logo_ids import LogoIds
 from index.files.manifest import (
     BIN_NAME,
@@ -81,7 +81,7 @@ class Growth:
         if not self.on_disk:
             annoy.save(str(directory / BIN_NAME))
         annoy.unload()
-        sync_file(directory / BIN_NAME)
+        sync_file(directory / BIN_NAME, mode=READABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,5 +294,6 @@ def _checked_bin(path: Path, dim: int, items: int) -> FileRecord:
 
 def _write_txt(path: Path, logo_ids: LogoIds) -> FileRecord:
     content = logo_ids.format()
-    write_file(path, content)
+    path.write_bytes(content)
+    sync_file(path, mode=READABLE)
     return FileRecord(len(content), hashlib.sha256(content).hexdigest())

@@ -26,8 +26,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from durable import sync_directory
 from index.files.build_lock import build_lock
-from index.files.durable import sync_directory
 from index.files.manifest import Manifest
 from index.files.verification import GENERATIONS
 
@@ -61,7 +61,7 @@ def publish(index_dir: Path, build: Callable[[Path], Manifest], *, keep: int = 2
     """
     generations = index_dir / GENERATIONS
     generations.mkdir(parents=True, exist_ok=True)
-    sync_directory(index_dir.parent)
+    sync_directory(index_dir.parent)  # even if both exist: an earlier run may have been killed before it synced
     sync_directory(index_dir)
     with build_lock(index_dir / _LOCK, wait=wait):
         _sweep(index_dir)

@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from durable import READABLE, atomic_write
 from index.errors import IndexDamagedError
-from index.files.durable import write_file
 from index.files.regular_file import read_regular
 from index.reduction import SMALLEST_SCALE
 from index.status import Recall
@@ -152,8 +152,9 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the `index.json` of a generation and sync it."""
-    write_file(directory / JSON_NAME, manifest.format())
+    """Write the `index.json` of a generation, durably."""
+    with atomic_write(directory / JSON_NAME, mode=READABLE, alone=True) as file:
+        file.write(manifest.format())
 
 
 def _check_types(value: FileRecord | ReductionRecord | Recall | Manifest) -> None:

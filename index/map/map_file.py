@@ -19,8 +19,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from durable import READABLE, atomic_write
 from index.errors import IndexDamagedError
-from index.files.durable import sync_directory, write_file
 from index.files.regular_file import read_regular
 
 MAP_NAME = "map.json.gz"
@@ -91,10 +91,8 @@ def write_map(generation: Path, logo_map: LogoMap) -> None:
     """
     x, y = np.ascontiguousarray(logo_map.positions.T)
     fields = {"generation": generation.name, "logo_ids": logo_map.logo_ids, "x": x, "y": y}
-    draft = generation / f".{MAP_NAME}"
-    write_file(draft, gzip.compress(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY), mtime=0))
-    draft.replace(generation / MAP_NAME)
-    sync_directory(generation)
+    with atomic_write(generation / MAP_NAME, mode=READABLE, alone=True) as file:
+        file.write(gzip.compress(orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY), mtime=0))
 
 
 def _read(generation: Path) -> tuple[bytes, dict[str, list[int]]] | None:

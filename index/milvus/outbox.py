@@ -2,8 +2,8 @@
 
     {"collection": "logos_...", "mark": {...}}    all that was stored until then is in that collection
 
-Only if that is lost, or the collection or the store's file is another, are all ids compared. The file is not written to
-be durable: what is sent again does no harm.
+Only if that is lost, or the collection or the store's file is another, are all ids compared. To send a logo again
+does no harm.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from durable import atomic_write
 from index.milvus.logo_source import Mark
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,8 @@ class Outbox:
     def write(self, collection: str, mark: Mark) -> None:
         """Remember both, for whoever comes next."""
         self._index_dir.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_name(f".{self._path.name}")
-        draft.write_text(json.dumps({"collection": collection, "mark": mark.as_json()}))
-        draft.replace(self._path)
+        with atomic_write(self._path, alone=True) as file:
+            file.write(json.dumps({"collection": collection, "mark": mark.as_json()}).encode())
 
     def forget(self) -> None:
         """Remember nothing."""

@@ -17,7 +17,6 @@ import requests
 from PIL import Image
 
 from demo.contact_sheet import OTHER_BRAND, QUERY, SAME_BRAND, cell_corner, sheet_size
-from demo.photo_server import PhotoServer
 from demo.photos import make_photos
 from demo.service import Service, ServiceError
 
@@ -113,12 +112,3 @@ def test_a_refused_request_is_told_with_its_answer(tmp_path: Path) -> None:
         for request in refused:
             with pytest.raises(ServiceError, match=r"was answered 40[04]: \{"):
                 request()
-
-
-def test_the_photo_server_knows_its_photos_only() -> None:
-    (photo,) = make_photos(1, seed=1)
-    with PhotoServer({photo.name: photo.jpeg}) as server:
-        answer = requests.get(server.url(photo.name), timeout=10)
-        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
-        assert answer.content == photo.jpeg
-        assert requests.get(server.url("other.jpg"), timeout=10).status_code == 404

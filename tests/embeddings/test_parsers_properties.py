@@ -17,7 +17,8 @@ from embeddings.errors import ModelError, StoreError
 from embeddings.model.description import PACKAGE_DIR, ModelDescription
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import read_description
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store_path import create_store, inspect
 from tests.properties import examples
 
 DESCRIPTION = ModelDescription.from_json((PACKAGE_DIR / "efficientnet-lite0-bundled.json").read_text())

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from embeddings.store.layout import Offsets, inspect
+from embeddings.store.layout import Offsets
+from embeddings.store.store_path import inspect
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import manage
 from tests.end_to_end.spoilt_service import SpoiltService, start_in_vain

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import requests
 
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from settings import Settings
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import Service

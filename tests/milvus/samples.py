@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from index.milvus import collections
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.client import ConnectionOptions, Milvus

@@ -27,7 +27,7 @@ from index.milvus.collections import Collection, Record
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import send_vectors
 from index.milvus.outbox import Outbox
-from tests.embeddings.store.test_store import damage
+from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.killed_build import Death, Doomed, Executioner, executioner
 from tests.milvus.lite import LiteServer
@@ -697,7 +697,7 @@ def test_damaged_rows_are_left_out_and_counted(lite: LiteServer, store: Embeddin
     client = milvus_at(lite, rows_a_message=ROWS)
     store.append(*some_vectors([9001, 9002]))
     for row in (3, 300, 301):
-        damage(store.path, row)
+        damage_embedding(store.path, row)
     doing = CollectionBuild(client, store, index_dir, CollectionPlan("FLAT", grace_seconds=0))
     collection = doing.run()
     assert doing.damaged == 3

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from embeddings.store.layout import inspect
+from embeddings.store.store_path import inspect
 from index.milvus.client import ConnectionOptions, Milvus
 
 milvus = Milvus(ConnectionOptions(sys.argv[1]))

@@ -23,7 +23,7 @@ from index.milvus import collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
 from settings import Settings
-from tests.embeddings.store.test_store import damage
+from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
@@ -171,7 +171,7 @@ def test_a_milvus_that_is_away_is_waited_for_only_so_long(
 
 
 def test_damaged_rows_are_left_out_and_exit_with_1(run: Run, lite: LiteServer, store_path: Path) -> None:
-    damage(store_path, 4)
+    damage_embedding(store_path, 4)
     result = run("generate-index")
     assert result.exit_code == 1
     assert "1 damaged rows were left out" in result.output
@@ -237,7 +237,7 @@ def test_verify_counts_what_milvus_lacks_which_is_no_damage(run: Run, lite: Lite
 
 
 def test_verify_names_damages_also_where_milvus_is_away(run: Run, lite: LiteServer, store_path: Path) -> None:
-    damage(store_path, 4)
+    damage_embedding(store_path, 4)
     lite.kill()
     result = run("verify")
     assert result.exit_code == 1

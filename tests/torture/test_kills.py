@@ -27,7 +27,6 @@ import embeddings.maintenance.repair
 import embeddings.maintenance.rewrite
 import embeddings.store.store
 import torture.kills
-from embeddings.maintenance.new_file import append_copy
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import lay_out
 from embeddings.store.id_table import KnownRows
@@ -180,13 +179,15 @@ def migrate_in_its_place() -> None:
         path.rename(path.with_name("s.original.hdf5"))
         os.link(draft, path)
 
-    def append_slowly(*rows: Any) -> list[int]:
-        time.sleep(0.01)
-        return append_copy(*rows)
+    read_records = embeddings.maintenance.migration._records
 
-    patch(embeddings.maintenance.migration, "append_copy", append_slowly)
+    def read_slowly(*rows: Any) -> Any:
+        time.sleep(0.01)
+        return read_records(*rows)
+
+    patch(embeddings.maintenance.migration, "_records", read_slowly)
     patch(embeddings.maintenance.migration, "lay_out", lay_out_under_the_name)
-    patch(embeddings.maintenance.migration, "keep", lambda path, label: path.with_name("s.original.hdf5"))
+    patch(embeddings.maintenance.migration, "keep", lambda file, path, label: path.with_name("s.original.hdf5"))
 
 
 def unlink_before_renaming() -> None:

@@ -147,7 +147,7 @@ def test_an_interrupted_rendering_is_done_again(packages: tuple[Package, ...], t
     folder = tmp_path / "artwork"
     folder.mkdir()
     (folder / "artwork.bin").write_bytes(b"half an icon")
-    (folder / "artwork.json.partial").write_text("[{")
+    (folder / ".artwork.json").write_text("[{")
     render_gallery(packages, tmp_path, folder)
     first = Gallery(folder).artworks[0]
     np.testing.assert_array_equal(Gallery(folder).pixels(first), render(svg(drawing(1))))

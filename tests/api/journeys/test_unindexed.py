@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from api.app import AnnApp
 from api.journeys.unindexed import UnindexedLogos
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 from index.exact import ExactIndex
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import random_vectors, write_pair

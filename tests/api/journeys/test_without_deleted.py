@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.without_deleted import WithoutDeleted
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from index.exact import ExactIndex
 from index.protocol import SearchIndex
 from tests.original_files import random_vectors

@@ -18,10 +18,11 @@ from api.answers import stored_answer
 from embeddings.errors import StoreUnavailableError
 from embeddings.maintenance.repair import QUARANTINED
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.seen_rows import BLOCK
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 from embeddings.store.stored_ids import StoredIds
 
 LOGOS = 3 * BLOCK + 7

@@ -13,8 +13,9 @@ from embeddings.errors import BackupError, StoreError, StoreFullError, StoreUnav
 from embeddings.maintenance.backup import CopyReport, backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from tests.embeddings.damage import DIM, damage_embedding, damage_id, store_of
 from torture.expectation import Expectation, provenance_of, vectors_of
 

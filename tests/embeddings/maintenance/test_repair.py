@@ -12,8 +12,9 @@ from embeddings.errors import DamagedRowError, StoreModelError, StoreUnavailable
 from embeddings.maintenance.backup import backup_store
 from embeddings.maintenance.repair import QUARANTINED, RepairReport, repair_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from tests.embeddings.damage import DIM, damage_embedding, damage_id, embedding_offset, store_of
 from torture.expectation import Expectation, provenance_of, vectors_of
 

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError, StoreLayoutError, StoreModelError, StoreUnavailableError
 from embeddings.maintenance.rewrite import RewriteReport, prepare_store, rewrite_store
-from embeddings.store.layout import HEADER_BYTES, ModelStamp, create_store, draft_path
+from embeddings.store.layout import HEADER_BYTES, ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, draft_path
 from embeddings.store.writer_lock import writer_lock
+from tests.embeddings.damage import damage_embedding
 
 DIM = 4
 STAMP = ModelStamp("a", "digest")
@@ -45,14 +47,6 @@ def prepare(path: Path, capacity: int = 100, dim: int = DIM, stamp: ModelStamp =
 def new_store(path: Path, capacity: int = 100) -> EmbeddingStore:
     create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
     return EmbeddingStore(path)
-
-
-def damage(path: Path, row: int) -> None:
-    with h5py.File(path) as hdf5:
-        offset = hdf5["embedding"].id.get_offset()
-    with path.open("r+b") as raw:
-        raw.seek(offset + row * 4 * DIM)
-        raw.write(b"\xff\xff")
 
 
 def names(directory: Path) -> list[str]:
@@ -213,8 +207,8 @@ def test_a_store_whose_models_name_can_be_no_name_is_refused(tmp_path: Path, nam
 def test_a_store_that_lost_more_than_its_header_is_refused_and_stays(tmp_path: Path) -> None:
     with new_store(tmp_path / "s.hdf5", capacity=10) as store:
         store.append([1, 2, 3], vectors(3))
+    damage_embedding(store.path, row=1)
     lose_header(store.path)
-    damage(store.path, row=1)
     before = store.path.read_bytes()
     with pytest.raises(StoreLayoutError, match="restore it from a backup"):
         rewrite_store(store.path)
@@ -390,7 +384,7 @@ def test_a_capacity_below_the_live_rows_is_refused(tmp_path: Path) -> None:
 def test_damaged_rows_are_left_out_and_the_old_file_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = new_store(tmp_path / "s.hdf5")
     store.append([1, 2, 3], vectors(3))
-    damage(store.path, row=1)
+    damage_embedding(store.path, row=1)
     before = store.path.read_bytes()
     report = rewrite_store(store.path)
     assert (report.rows, report.damaged, report.kept_as) == (2, 1, tmp_path / "s.damaged.hdf5")
@@ -403,7 +397,7 @@ def test_damaged_rows_are_left_out_and_the_old_file_is_kept(tmp_path: Path, capl
 def test_a_store_whose_rows_are_all_damaged_can_be_rewritten(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5")
     store.append([1], vectors(1))
-    damage(store.path, row=0)
+    damage_embedding(store.path, row=0)
     assert rewrite_store(store.path).rows == 0
     assert len(store) == 0
 

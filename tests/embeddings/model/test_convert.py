@@ -163,9 +163,7 @@ def test_other_weights_than_the_released_ones_are_not_converted(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with (
         HostileServer({f"/{PRETRAINED['noisy-student'].file_name}": reply(b"others")}) as server,
-        pytest.raises(
-            ModelError, match=r"what came is another file, of md5 .* and not a5b48ae7547fc990c7e4f3951230290d"
-        ),
+        pytest.raises(ModelError, match=r"it is another file, of md5 .* instead of a5b48ae7547fc990c7e4f3951230290d"),
     ):
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300, weights_url=server.url(""))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

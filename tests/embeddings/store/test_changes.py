@@ -23,12 +23,13 @@ import embeddings.store.store
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from embeddings.store.writer_lock import writer_lock
+from tests.embeddings.damage import damage_embedding
 from tests.embeddings.store.test_live_count import fails_at
-from tests.embeddings.store.test_store import damage
 from tests.photo_server import wait_until
 from tests.properties import examples
 
@@ -327,7 +328,7 @@ def test_rows_that_cannot_be_believed_yet_come_later(tmp_path: Path) -> None:
     moment = moment_of(reader)
     store.append([3, 4], vectors(2))
     whole = store.path.read_bytes()
-    damage(store.path, 2)
+    damage_embedding(store.path, 2)
     changes = reader.since(moment)
     assert told(changes) == NOTHING
     with store.path.open("r+b") as file:  # the same file, as it was meant
@@ -340,7 +341,7 @@ def test_a_process_that_believes_less_than_the_one_before_it_loses_nothing(tmp_p
     store = new_store(tmp_path / "s.hdf5", 1, 2)
     reader = EmbeddingStore(store.path)
     store.append([3, 4], vectors(2))
-    damage(store.path, 2)
+    damage_embedding(store.path, 2)
     believing = EmbeddingStore(store.path)  # it waited for the writers, and knows that the row is damaged
     moment = moment_of(believing)
     assert believing.since(None).added.tolist() == [1, 2, 3, 4]

@@ -9,8 +9,9 @@ import pytest
 
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.deletions import DeletionLog
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 
 
 def new_store(path: Path) -> EmbeddingStore:

@@ -19,7 +19,8 @@ from embeddings.errors import StoreLayoutError, StoreUnavailableError
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
 from embeddings.store import hdf5_file
 from embeddings.store import hdf5_probe as description
-from embeddings.store.layout import Layout, ModelStamp, create_store, inspect
+from embeddings.store.layout import Layout, ModelStamp
+from embeddings.store.store_path import create_store, inspect
 from embeddings.store.writer_lock import writer_lock
 
 STAMP = ModelStamp("a", "digest")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embeddings.store.id_table import MAX_ID, WINDOW, IdTable, KnownRows
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 
 ids = st.integers(1, 40) | st.integers(1, MAX_ID)
 

@@ -16,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.errors import StoreFullError, StoreLayoutError, StoreUnavailableError
-from embeddings.store.layout import HEADER_BYTES, MAGIC, ModelStamp, create_store, draft_path, inspect
+from embeddings.store.layout import HEADER_BYTES, MAGIC, ModelStamp
 from embeddings.store.provenance import RECORD
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store, draft_path, inspect
 
 STAMP = ModelStamp("efficientnet-b0", "abc")
 

@@ -21,10 +21,11 @@ import embeddings.store.store
 from embeddings.errors import StoreError
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 from embeddings.store.writer_lock import writer_lock
 from tests.properties import examples
 

@@ -17,9 +17,10 @@ from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
 from embeddings.store.damaged_rows import DamagedRow
-from embeddings.store.layout import MAGIC, OLD_MAGIC, create_store, inspect
+from embeddings.store.layout import MAGIC, OLD_MAGIC
 from embeddings.store.provenance import RECORD, RECORD_BYTES, URL_BYTES, Provenance
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from tests.embeddings.damage import DIM, damage_embedding, damage_provenance
 from torture.expectation import STAMP, vectors_of
 

@@ -25,10 +25,12 @@ from embeddings.errors import (
 )
 from embeddings.store.damaged_rows import DamagedRow
 from embeddings.store.id_table import MAX_ID, WINDOW
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from embeddings.store.writer_lock import writer_lock
+from tests.embeddings.damage import damage_embedding
 
 DIM = 4
 
@@ -40,15 +42,6 @@ def new_store(path: Path, capacity: int = 100, dim: int = DIM, model: str = "a")
 
 def vectors(count: int, dim: int = DIM) -> NDArray[np.float32]:
     return np.random.default_rng(count).standard_normal((count, dim)).astype(np.float32)
-
-
-def damage(path: Path, row: int) -> None:
-    layout = inspect(path)
-    assert layout
-    assert layout.offsets
-    with path.open("r+b") as raw:
-        raw.seek(layout.offsets.embeddings + row * 4 * layout.dim)
-        raw.write(b"\xff\xff")
 
 
 class FaultyDisk:
@@ -209,7 +202,7 @@ def test_a_damaged_row_is_never_handed_out(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5")
     embeddings = vectors(3)
     store.append([1, 2, 3], embeddings)
-    damage(store.path, row=1)
+    damage_embedding(store.path, row=1)
     with pytest.raises(DamagedRowError, match="logo 2 "):
         store.get(2)
     assert np.array_equal(store.get(3), embeddings[2])
@@ -539,7 +532,7 @@ def test_a_snapshot_leaves_out_damaged_rows_and_says_so(tmp_path: Path, caplog: 
     embeddings = vectors(5)
     store.append(range(1, 6), embeddings)
     snapshot = store.snapshot()
-    damage(store.path, row=3)
+    damage_embedding(store.path, row=3)
     with caplog.at_level(logging.ERROR):
         blocks = [*snapshot.blocks()]
     assert [ids.tolist() for ids, _ in blocks] == [[1, 2, 3, 5]]
@@ -554,7 +547,7 @@ def test_rows_that_cannot_be_believed_yet_are_in_no_list(tmp_path: Path) -> None
     store = new_store(tmp_path / "s.hdf5")
     reader = EmbeddingStore(store.path)
     store.append([1, 2, 3], vectors(3))
-    damage(store.path, row=1)
+    damage_embedding(store.path, row=1)
     assert reader.ids().tolist() == [1, 3]
     assert len(reader) == 2
     assert reader.append([2], vectors(1)) == []  # under the lock it is known to be stored, and damaged
@@ -565,7 +558,7 @@ def test_a_row_that_nobody_is_writing_is_known_to_be_damaged(tmp_path: Path) -> 
     store = new_store(tmp_path / "s.hdf5")
     early = EmbeddingStore(store.path)
     store.append([1, 2, 3], vectors(3))
-    damage(store.path, row=1)
+    damage_embedding(store.path, row=1)
     with pytest.raises(DamagedRowError, match="logo 2"):
         EmbeddingStore(store.path, writable=False).get(2)
     snapshot = early.snapshot()

@@ -20,8 +20,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import ModelStamp, create_store, draft_path, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, draft_path, inspect
 
 DIM = 32
 STAMP = ModelStamp("a", "digest")

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from tests.properties import examples
 
 DIM, CAPACITY = 3, 24

@@ -1,4 +1,4 @@
-"""A file that one run writes alone, from its beginning."""
+"""A file that one run at a time writes, from its beginning."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 
 @contextmanager
-def begun_anew(path: Path) -> Iterator[BinaryIO | None]:
-    """Open a file that no other run is writing; what a killed one left of it goes.
+def open_exclusive(path: Path) -> Iterator[BinaryIO | None]:
+    """Open a file for writing unless another run is writing it; empty it of what a killed run left.
 
-    Whoever is done with it may remove it or give it another name before letting go of it.
+    Inside the block the caller may also remove or rename the file.
 
     Yields:
         The file; None if another run is writing it.
@@ -26,7 +26,7 @@ def begun_anew(path: Path) -> Iterator[BinaryIO | None]:
         alone = False
         with suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = os.path.samestat(os.fstat(file.fileno()), path.stat())  # else the other just gave it its name
+            alone = os.path.samestat(os.fstat(file.fileno()), path.stat())  # else the other run just renamed it
         if alone:
             file.truncate()
         yield file if alone else None
