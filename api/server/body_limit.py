@@ -1,4 +1,4 @@
-"""Refuses request bodies that are too large, or of unknown length, before they are read."""
+"""Refuses request bodies that are too large, or of a length not told, before they are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BodyLimit:
     sizes: BodySizes
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Let the request through, or raise 411 or 413.
+        """Let the request through, or answer 411 or 413.
 
         Raises:
             falcon.HTTPLengthRequired: a chunked body.
