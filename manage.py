@@ -11,6 +11,7 @@ import click
 from commands import build, report, store, transfer
 from commands.shell import Commands
 from runtime import logs as log_lines
+from runtime.startup import warn_of_unknown_variables
 from settings import Settings
 
 
@@ -22,7 +23,8 @@ def cli(ctx: click.Context) -> None:
     The settings come from the environment, as the service's do: ANN_DATA_DIR says where the files lie.
     """
     settings = Settings.from_env()
-    log_lines.configure(settings.log_level, settings.log_format)
+    log_lines.configure(settings.log.level, settings.log.format)
+    warn_of_unknown_variables()
     ctx.obj = settings
 
 

@@ -44,7 +44,7 @@ from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
 from runtime.engines import Engine, open_engine
 from runtime.startup import image_fetcher, prepare
-from settings import Settings, unknown_variables
+from settings import Settings
 from version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -89,12 +89,10 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     """
     if settings is None:
         settings = Settings.from_env()
-        for variable in unknown_variables():
-            logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
-    report_errors(settings)
+    report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
-    sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
+    sizes = body_sizes(usual=settings.requests.max_body_bytes, image=settings.images.max_bytes)
     app = AnnApp(cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
     app.parts = parts
     app.observer = RequestObserver(metrics, lambda path: _template(app, path))
@@ -116,7 +114,7 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
-    return Parts(store, engine, Embedder(model, threads=settings.embed_threads))
+    return Parts(store, engine, Embedder(model, threads=settings.workers.embed_threads))
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -136,12 +134,12 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 
 
 def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    fetcher = image_fetcher(settings)
-    limit = WriteLimit(settings.add_concurrency, on_refusal=metrics.count_refused_write)
+    fetcher = image_fetcher(settings.images)
+    limit = WriteLimit(settings.workers.add_concurrency, on_refusal=metrics.count_refused_write)
     embedder = LogoEmbedder(
         parts.embedder,
-        concurrency=settings.embed_concurrency,
-        max_pixels=settings.image_max_pixels,
+        concurrency=settings.workers.embed_concurrency,
+        max_pixels=settings.images.max_pixels,
         stages=metrics.stages,
     )
     feed = parts.engine.feed
@@ -157,16 +155,17 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     routes: dict[str, Any] = {
         "": resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
+        "/batch": resources.BatchNeighboursResource(search, settings.requests.max_batch_logos),
         "/from_embedding": resources.EmbeddingNeighboursResource(search),
-        "/add": resources.AddResource(adder, settings.max_add_logos),
+        "/add": resources.AddResource(adder, settings.requests.max_add_logos),
         "/count": resources.CountResource(parts.store),
         FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
         "/stored": resources.StoredResource(parts.store),
     }
     waiting = WaitingLogos(parts.store, feed)
+    most = settings.requests.max_batch_logos
     routes |= explorer_resources.routes(
-        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=settings.max_batch_logos
+        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=most
     )
     for path, resource in routes.items():
         app.add_route(API + path, resource)
@@ -180,7 +179,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
     description = parts.embedder.description
     build = {
         "version": VERSION,
-        "revision": settings.revision or "unknown",
+        "revision": settings.reports.revision or "unknown",
         "model": description.name,
         "weights": description.weights,
         "python": platform.python_version(),

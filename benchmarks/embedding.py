@@ -30,7 +30,7 @@ REACH_COMPILED = 1.0
 def measure(fixture: Fixture) -> list[Row]:
     """Measure how many crops are embedded a second, one after the other, preprocessing included."""
     crops = draw_crops(CROPS, fixture.scale.seed)
-    embedder = Embedder(locate_model(LITE0, "bundled", Path()), threads=Settings().embed_threads)
+    embedder = Embedder(locate_model(LITE0, "bundled", Path()), threads=Settings().workers.embed_threads)
     spawning = multiprocessing.get_context("spawn")
     ours_end, keras_end = spawning.Pipe()
     child = spawning.Process(target=_embed_with_keras, args=(keras_end, crops), daemon=True)

@@ -45,7 +45,7 @@ ENGINES = ("annoy", "milvus")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "milvus.jsonl")
 def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
     """Measure both on a store in FOLDER, which is drawn if it is not there."""
-    uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus_uri)
+    uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus.uri)
     milvus = {"ANN_ENGINE": "milvus", "ANN_MILVUS_URI": uri, "ANN_MILVUS_INDEX": kind}
     of_engine: dict[str, dict[str, str]] = {"annoy": {}, "milvus": milvus}
     logo_ids = drawn_store(folder, logos, room=ROOM, seed=seed)

@@ -110,9 +110,9 @@ def generate_index(
             logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
             return
         if in_milvus and dry_run:
-            kind = IndexKind.of(settings.milvus_index, len(store)).name
+            kind = IndexKind.of(settings.milvus.index, len(store)).name
             click.echo(
-                f"would index {len(store)} logos of {store.dim} values in Milvus at {settings.milvus_uri}, {kind}"
+                f"would index {len(store)} logos of {store.dim} values in Milvus at {settings.milvus.uri}, {kind}"
             )
             return
         if in_milvus:
@@ -191,11 +191,11 @@ def export_model(settings: Settings, model: str | None, weights: str | None, out
     imagenet and noisy-student are downloaded first, and kept in a directory downloads beside the converted files.
     """
     converted = export_in_child_process(
-        model or settings.model,
-        weights or settings.weights,
+        model or settings.model.name,
+        weights or settings.model.weights,
         output or settings.model_dir,
-        timeout_seconds=settings.convert_seconds,
-        weights_url=settings.weights_url,
+        timeout_seconds=settings.model.convert_seconds,
+        weights_url=settings.model.weights_url,
     )
     click.echo(f"wrote {converted.path}, weights {converted.description.weights_digest[:12]}")
 

@@ -54,17 +54,17 @@ def build_in_milvus(
         with_map: draw the map.
     """
     plan = CollectionPlan(
-        settings.milvus_index,
-        shards=settings.milvus_shards,
-        replicas=settings.milvus_replicas,
+        settings.milvus.index,
+        shards=settings.milvus.shards,
+        replicas=settings.milvus.replicas,
         keep=keep,
         seed=seed,
         resume=not fresh,
-        patience_seconds=settings.milvus_build_seconds,
+        patience_seconds=settings.milvus.build_seconds,
         grace_seconds=2 * settings.reload_seconds,
     )
     only = _annoys_logos(index_dir) if as_indexed else None
-    milvus = milvus_of(settings)
+    milvus = milvus_of(settings.milvus)
     with progress("sending logos", len(store)) as advance:
         build = CollectionBuild(milvus, store, index_dir, plan, progress=advance, only=only)
         collection = build.run(wait=wait)

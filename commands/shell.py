@@ -40,7 +40,7 @@ class Commands(click.Group):
         except click.UsageError:
             raise
         except click.ClickException as error:
-            if not isinstance(ctx.obj, Settings) or ctx.obj.log_format != "json":
+            if not isinstance(ctx.obj, Settings) or ctx.obj.log.format != "json":
                 raise
             logger.error("%s", error.format_message())  # noqa: TRY400 - it says all
             ctx.exit(error.exit_code)

@@ -101,7 +101,7 @@ def logo_operations(settings: Settings) -> list[Operation]:
 
 def _addition(settings: Settings) -> Schema:
     properties = ADD_BODY["properties"]
-    logos = {**properties["logos"], "maxItems": settings.max_add_logos}
+    logos = {**properties["logos"], "maxItems": settings.requests.max_add_logos}
     return {**ADD_BODY, "properties": {**properties, "logos": logos}}
 
 

@@ -32,12 +32,13 @@ def refusals(settings: Settings) -> Mapping[int, Answer]:
             "schema": {"type": "integer", "const": SECONDS_UNTIL_RETRY},
         }
     }
+    usual, image = settings.requests.max_body_bytes, settings.images.max_bytes
     told: Mapping[int, str] = {
         400: "The request, its image or one of its boxes cannot be used; nothing was stored.",
         404: "There is no such logo, or none of what was asked for.",
-        408: f"The request did not come whole within {settings.receive_seconds:g} s.",
+        408: f"The request did not come whole within {settings.clients.receive_seconds:g} s.",
         411: "The body came in chunks, its length untold.",
-        413: f"The body is over {settings.max_body_bytes} bytes ({settings.image_max_bytes} where an image is sent).",
+        413: f"The body is over {usual} bytes ({image} where an image is sent).",
         414: "The address is too long, over 8190 bytes with its method.",
         415: "The body is not of the type that is taken.",
         431: "The head of the request is too large.",

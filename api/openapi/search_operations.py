@@ -134,7 +134,7 @@ def search_operations(settings: Settings, dim: int) -> list[Operation]:
             "neighboursOfImage",
             _SEARCHES,
             "The nearest logos to one on an image that is sent",
-            f"The body is an image's file, at most {settings.image_max_bytes} bytes of it. Nothing is stored.",
+            f"The body is an image's file, at most {settings.images.max_bytes} bytes of it. Nothing is stored.",
             {200: _FOUND},
             (400, 415, 503, *ANYWHERE),
             (

@@ -21,6 +21,6 @@ def index_parameter(settings: Settings, what: str = "The index that is searched"
 
 def logo_ids_parameter(settings: Settings) -> Parameter:
     """Return the parameter that names several logos."""
-    most = settings.max_batch_logos
+    most = settings.requests.max_batch_logos
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": most}
     return Parameter("logo_ids", f"The logos, at most {most}.", schema, required=True, is_list=True)

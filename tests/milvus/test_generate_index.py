@@ -22,13 +22,13 @@ from index.map.map_file import MAP_NAME, read_map
 from index.milvus import collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
-from settings import Settings
 from tests.embeddings.store.test_store import damage
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
+from tests.settings_with import settings_with
 
 INDEX = "efficientnet-b0"
 ALIAS = "logos_efficientnet_b0"
@@ -249,7 +249,7 @@ def test_the_explorer_is_told_of_the_collection_and_its_map(run: Run, lite: Lite
     ids, vectors = some_logos(60, MODEL_DIM)
     write_store(tmp_path / f"{INDEX}.hdf5", ids.tolist(), vectors)
     assert run("generate-index").exit_code == 0
-    app = create_app(Settings(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
+    app = create_app(settings_with(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
     try:
         client = falcon.testing.TestClient(app)
         status, drawn = (client.simulate_get(f"/api/v1/ann/{path}").json for path in ("status", "map"))

@@ -19,6 +19,7 @@ from api.openapi.document import operations, routes
 from api.routes import schemas
 from settings import Settings
 from tests.openapi.examples import examples
+from tests.settings_with import settings_with
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def open_app(tmp_path: Path) -> Iterator[Callable[..., AnnApp]]:
     apps = []
 
     def open_one(**changes: Any) -> AnnApp:
-        apps.append(create_app(Settings(data_dir=tmp_path, store_capacity=10, **changes)))
+        apps.append(create_app(settings_with(data_dir=tmp_path, store_capacity=10, **changes)))
         return apps[-1]
 
     yield open_one
