@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from api.server import worker
 from api.server.bodies import body_sizes
 from api.server.client_limits import ClientLimits
+from api.server.listening import check_addresses
 from api.server.logger import GunicornLogger
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs as log_lines
@@ -143,6 +144,7 @@ def on_starting(server: Any) -> None:
             _settings.clients.max_connections,
         )
     try:
+        check_addresses([] if server.cfg.reuse_port else server.cfg.address)
         check_engine(_settings)
         model = prepare(_settings)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
