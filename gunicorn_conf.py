@@ -25,7 +25,7 @@ from api.server.listening import check_addresses
 from api.server.logger import GunicornLogger
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs as log_lines
-from settings import Settings, SettingsError
+from settings import Settings, SettingsError, unknown_variables
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
 _FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would be in each other's way
@@ -133,10 +133,11 @@ def on_starting(server: Any) -> None:
     from embeddings.errors import EmbeddingsError
     from index.errors import SearchError
     from runtime.engines import check_engine
-    from runtime.startup import prepare, warn_of_unknown_variables
+    from runtime.startup import prepare
 
-    warn_of_unknown_variables()
     logger = logging.getLogger("robotoff-ann")
+    for sentence in unknown_variables():
+        logger.warning("%s", sentence)
     if worker_connections < _settings.clients.max_connections:
         logger.warning(
             "each worker can hold %d connections, not the %d of ANN_MAX_CONNECTIONS: raise `ulimit -n`",

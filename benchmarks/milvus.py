@@ -73,9 +73,9 @@ def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
 
 def _build(folder: Path, *arguments: str, **options: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "manage.py", "generate-index", "--no-map", *arguments],
+        [sys.executable, "manage.py", "generate-index", *arguments],
         cwd=ROOT,
-        env=environment(folder, **options),
+        env=environment(folder, ANN_MAP_POINTS="0", **options),
         check=False,
     )
 

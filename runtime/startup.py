@@ -18,7 +18,7 @@ from embeddings.model.convert import export_in_child_process
 from embeddings.model.description import ConvertedModel, locate_model
 from embeddings.store.layout import ModelStamp
 from runtime.progress import logged_progress
-from settings import ImageSettings, Settings, unknown_variables
+from settings import ImageSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +88,3 @@ def image_fetcher(images: ImageSettings) -> ImageFetcher:
         allowed_hosts=images.hosts,
         allow_private=images.allow_private_hosts,
     )
-
-
-def warn_of_unknown_variables() -> None:
-    """Log a warning for each `ANN_...` variable that is no setting; call it once, when the log is set up."""
-    for sentence in unknown_variables():
-        logger.warning("%s", sentence)

@@ -174,7 +174,7 @@ def test_without_pymilvus_one_line_says_how_to_install_it(data_dir: Path, argume
 
 
 def test_the_default_engine_takes_no_pymilvus(data_dir: Path) -> None:
-    built = run_without_pymilvus(data_dir, "manage", "generate-index", "--no-map", "--tree-count", "3")
+    built = run_without_pymilvus(data_dir, "manage", "generate-index", "--tree-count", "3", ANN_MAP_POINTS="0")
     assert built.returncode == 0, built.stderr
     program = """
 import sys
