@@ -214,7 +214,7 @@ def export_in_child_process(
     if importlib.util.find_spec("tensorflow") is None:
         raise ModelError(
             f"the weights {weights} cannot be converted without TensorFlow: install it with"
-            " `pip install -r requirements.txt`, or run"
+            " `make install`, or `pip install -r requirements.txt`; or run"
             f" `{export_command(name, weights, Path('converted'))}` where it is installed, and copy the two files that"
             f" it writes to {output_dir}"
         )
