@@ -33,7 +33,7 @@ ARG WEIGHTS_URL=
 COPY requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt ./
 COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
-COPY durable.py manage.py settings.py version.py ./
+COPY *.py ./
 COPY api api
 COPY commands commands
 COPY embeddings embeddings
@@ -67,7 +67,7 @@ RUN --mount=from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt \
         ${PARQUET:+-r /tmp/requirements-parquet.txt} ${MILVUS:+-r /tmp/requirements-milvus.txt}
 WORKDIR /app
-COPY durable.py manage.py settings.py version.py gunicorn_conf.py ./
+COPY *.py ./
 COPY api api
 COPY commands commands
 COPY index index

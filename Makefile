@@ -3,15 +3,16 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 COMPOSE := docker compose
 DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 MONITOR := $(COMPOSE) -f docker-compose.yml -f docker/monitor/docker-compose.yml
 MILVUS := $(COMPOSE) -f docker-compose.yml -f docker/milvus.yml
 export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
-BASE ?= http://127.0.0.1:5501
+BASE ?= http://127.0.0.1:$(or $(PORT),5501)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
+.PHONY: help run install test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -22,24 +23,34 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.run: $(VENV)/.made requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/.run: $(VENV)/.made requirements-serve.txt constraints.txt
+	$(PIP) -r requirements-serve.txt
 	touch $@
 
-$(VENV)/.train: $(VENV)/.run requirements-train.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-train.txt
+$(VENV)/.demo: $(VENV)/.run
+	$(PIP) -c constraints.txt requests
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-train.txt requirements-milvus.txt requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.full: $(VENV)/.made $(addprefix requirements,.txt -serve.txt -parquet.txt) constraints.txt
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/.train: $(VENV)/.full requirements-train.txt
+	$(PIP) -r requirements-train.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made $(addprefix requirements,.txt -serve.txt -parquet.txt -train.txt -milvus.txt -dev.txt) constraints.txt
+	$(PIP) -r requirements-dev.txt
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev requirements-bench.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	$(PIP) -r requirements-bench.txt
 	touch $@
 
-run: $(VENV)/.run ## Install what is needed and start the service on port 5501
-	$(BIN)/gunicorn --config gunicorn_conf.py
+run: $(VENV)/.run ## Install what serving needs and start the service on port PORT (5501)
+	$(if $(PORT),ANN_BIND=:$(PORT)) $(BIN)/gunicorn --config gunicorn_conf.py
+
+install: $(VENV)/.full ## Install everything that the project runs: TensorFlow to convert weights, pyarrow for Parquet files
 
 test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES, and measure its coverage
 	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist worksteal --cov --cov-report=term
@@ -55,10 +66,10 @@ torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, powe
 soak: $(VENV)/.dev ## Load the service for an hour, or MINUTES, while workers are killed and indexes built
 	nice $(BIN)/python -m torture soak --minutes $(or $(MINUTES),60)
 
-demo: $(VENV)/.run ## Make photos with logos, add them, rebuild the index, and draw the neighbours (no network)
+demo: $(VENV)/.demo ## Make photos with logos, add them, rebuild the index, and draw the neighbours (no network)
 	$(BIN)/python -m demo
 
-explore: $(VENV)/.run ## The same, and go on serving on port PORT (5501), to look around with a browser
+explore: $(VENV)/.demo ## The same, and go on serving on port PORT (5501), to look around with a browser
 	$(BIN)/python -m demo --serve --port $(or $(PORT),5501)
 
 bench: $(VENV)/.dev ## Measure what the README claims, beside its rivals

@@ -22,9 +22,10 @@ from api.server import worker
 from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
 from api.server.gunicorn_log import GunicornLogger
+from api.server.listening import check_addresses
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs
-from settings import Settings, SettingsError
+from settings import Settings, SettingsError, unknown_variables
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
 _FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would be in each other's way
@@ -37,7 +38,7 @@ def _stop(reason: object) -> NoReturn:
 def _workers() -> int:
     text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn itself refuses an empty one, and words
     if not text.isdecimal() or int(text) < 1:
-        _stop(f"WEB_CONCURRENCY={text!r} takes a whole number from 1")
+        _stop(f"WEB_CONCURRENCY={text!r}: must be a whole number of at least 1")
     return int(text)
 
 
@@ -73,10 +74,10 @@ class BufferingWorker(worker.BufferingWorker):
     """gunicorn's threads, kept from waiting for clients."""
 
     limits = ClientLimits(
-        receive_seconds=_settings.receive_seconds,
-        send_seconds=_settings.send_seconds,
-        bodies=body_sizes(usual=_settings.max_body_bytes, image=_settings.image_max_bytes),
-        buffer_bytes=_settings.max_buffer_bytes,
+        receive_seconds=_settings.clients.receive_seconds,
+        send_seconds=_settings.clients.send_seconds,
+        bodies=body_sizes(usual=_settings.requests.max_body_bytes, image=_settings.images.max_bytes),
+        buffer_bytes=_settings.clients.max_buffer_bytes,
     )
 
 
@@ -85,8 +86,8 @@ bind = _settings.bind
 backlog = 2048  # connections that wait for a worker to take them; Linux caps it at net.core.somaxconn
 workers = _workers()
 worker_class = BufferingWorker
-threads = _settings.threads
-worker_connections = _connections(_settings.max_connections, _settings.threads)
+threads = _settings.workers.threads
+worker_connections = _connections(_settings.clients.max_connections, _settings.workers.threads)
 timeout = 60  # seconds without a sign of life before a worker is replaced; long requests do not count
 graceful_timeout = 30  # seconds that requests under way are given at shutdown; Robotoff waits no longer
 keepalive = 30  # seconds; Robotoff's and the browsers' next request comes on the same connection
@@ -96,8 +97,8 @@ limit_request_field_size = 8190  # bytes: room for a browser's cookies of other 
 control_socket_disable = True  # it would lie in the home directory, where two services collide
 worker_tmp_dir = _memory_directory()
 logger_class = GunicornLogger
-loglevel = _settings.log_level.lower()
-logconfig_dict = logs.configuration(_settings.log_level, _settings.log_format)
+loglevel = _settings.log.level.lower()
+logconfig_dict = logs.configuration(_settings.log.level, _settings.log.format)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -135,18 +136,21 @@ def on_starting(server: Any) -> None:
     from runtime.startup import prepare
 
     logger = logging.getLogger("robotoff-ann")
-    if worker_connections < _settings.max_connections:
+    for sentence in unknown_variables():
+        logger.warning("%s", sentence)
+    if worker_connections < _settings.clients.max_connections:
         logger.warning(
             "each worker can hold %d connections, not the %d of ANN_MAX_CONNECTIONS: raise `ulimit -n`",
             worker_connections,
-            _settings.max_connections,
+            _settings.clients.max_connections,
         )
     try:
+        check_addresses([] if server.cfg.reuse_port else server.cfg.address)
         check_engine(_settings)
         model = prepare(_settings)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
     except (EmbeddingsError, SearchError, OSError) as error:
-        if _settings.log_format == "json":
+        if _settings.log.format == "json":
             logger.critical("%s", error)
             sys.exit(1)
         _stop(error)

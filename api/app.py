@@ -45,7 +45,7 @@ from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
 from runtime.engines import Engine, open_engine
 from runtime.startup import image_fetcher, prepare
-from settings import Settings, unknown_variables
+from settings import Settings
 from version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -99,12 +99,10 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     """
     if settings is None:
         settings = Settings.from_env()
-        for variable in unknown_variables():
-            logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
-    report_errors(settings)
+    report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
-    sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
+    sizes = body_sizes(usual=settings.requests.max_body_bytes, image=settings.images.max_bytes)
     app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
     app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
@@ -125,7 +123,7 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
-    return Parts(store, engine, Embedder(model, threads=settings.embed_threads))
+    return Parts(store, engine, Embedder(model, threads=settings.workers.embed_threads))
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -145,12 +143,12 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 
 
 def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    fetcher = image_fetcher(settings)
-    limit = WriteLimit(settings.add_concurrency, on_refusal=metrics.count_refused_write)
+    fetcher = image_fetcher(settings.images)
+    limit = WriteLimit(settings.workers.add_concurrency, on_refusal=metrics.count_refused_write)
     embedder = LogoEmbedder(
         parts.embedder,
-        concurrency=settings.embed_concurrency,
-        max_pixels=settings.image_max_pixels,
+        concurrency=settings.workers.embed_concurrency,
+        max_pixels=settings.images.max_pixels,
         stages=metrics.stages,
     )
     feed = parts.engine.feed
@@ -168,13 +166,13 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     routes: dict[str, Any] = {
         "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": search_resources.BatchNeighboursResource(search, settings.max_batch_logos),
+        "/batch": search_resources.BatchNeighboursResource(search, settings.requests.max_batch_logos),
         "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
         FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
-        "/add": logo_resources.AddResource(adder, settings.max_add_logos),
+        "/add": logo_resources.AddResource(adder, settings.requests.max_add_logos),
         "/count": logo_resources.CountResource(parts.store),
         "/stored": logo_resources.StoredResource(parts.store),
-        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.max_batch_logos),
+        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.requests.max_batch_logos),
         "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
         "/map": index_resources.MapResource(parts.catalog, maps),
     }
@@ -190,7 +188,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
     description = parts.embedder.description
     build = {
         "version": VERSION,
-        "revision": settings.revision or "unknown",
+        "revision": settings.reports.revision or "unknown",
         "model": description.name,
         "weights": description.weights,
         "python": platform.python_version(),

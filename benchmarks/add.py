@@ -42,7 +42,7 @@ CAPACITY = 1_000_000  # more than any run adds; the file is sparse
 
 def measure(fixture: Fixture) -> list[Row]:
     """Measure how many logos are added a second, by one client and by two."""
-    model = locate_model(Settings().model, "bundled", Path())
+    model = locate_model(Settings().model.name, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
     inputs = itertools.cycle([model.description.preprocessing.pixels(cropped(photo)) for photo in photos])
     bare, logo_ids, seconds = Bare(model), itertools.count(1), fixture.scale.seconds
@@ -85,7 +85,7 @@ class Bare:
     """The runtime alone, with the threads that the service gives it."""
 
     def __init__(self, model: ConvertedModel) -> None:
-        self._interpreter = Interpreter(model_path=str(model.path), num_threads=Settings().embed_threads)
+        self._interpreter = Interpreter(model_path=str(model.path), num_threads=Settings().workers.embed_threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]

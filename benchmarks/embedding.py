@@ -31,7 +31,7 @@ REACH_B0 = 2.0
 def measure(fixture: Fixture) -> list[Row]:
     """Measure how many crops are embedded a second, one after the other, preprocessing included."""
     crops = draw_crops(CROPS, fixture.scale.seed)
-    threads = Settings().embed_threads
+    threads = Settings().workers.embed_threads
     embedder = Embedder(locate_model(LITE0, "bundled", Path()), threads=threads)
     spawning = multiprocessing.get_context("spawn")
     fixture.say("embedding: a child process converts an untrained EfficientNet-B0")

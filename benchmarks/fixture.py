@@ -125,9 +125,9 @@ class Fixture:
         self.say(" ".join(words))
         started = time.monotonic()
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index", "--nice", "0", "--no-map", *arguments],
+            [sys.executable, "manage.py", "generate-index", *arguments],
             cwd=ROOT,
-            env=environment(data_dir),
+            env=environment(data_dir, ANN_MAP_POINTS="0"),
             stdout=subprocess.DEVNULL,
             check=True,
         )

@@ -92,9 +92,9 @@ def _build(folder: Path, *arguments: str) -> tuple[float, int]:
 @contextmanager
 def _building(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "generate-index", "--no-map", *arguments],
+        [sys.executable, "manage.py", "generate-index", *arguments],
         cwd=ROOT,
-        env=environment(folder),
+        env=environment(folder, ANN_MAP_POINTS="0"),
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -24,7 +24,7 @@ REACH = 0.5
 
 def measure(fixture: Fixture) -> list[Row]:
     """Measure how many photos are searched for a second, by one client."""
-    model = locate_model(Settings().model, "bundled", Path())
+    model = locate_model(Settings().model.name, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
     requests = itertools.cycle([_request(photo) for photo in photos])
     inputs = itertools.cycle([model.description.preprocessing.pixels(cropped(photo)) for photo in photos])

@@ -18,7 +18,7 @@ from embeddings.errors import ImageError
 from embeddings.images.decode import BoundingBox, crop_logo, decode_rgb
 from settings import Settings
 
-MAX_PIXELS = Settings().image_max_pixels
+MAX_PIXELS = Settings().images.max_pixels
 
 
 class FolderError(click.ClickException):

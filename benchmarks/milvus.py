@@ -45,7 +45,7 @@ ENGINES = ("annoy", "milvus")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "milvus.jsonl")
 def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
     """Measure both on a store in FOLDER, which is drawn if it is not there."""
-    uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus_uri)
+    uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus.uri)
     milvus = {"ANN_ENGINE": "milvus", "ANN_MILVUS_URI": uri, "ANN_MILVUS_INDEX": kind}
     of_engine: dict[str, dict[str, str]] = {"annoy": {}, "milvus": milvus}
     logo_ids = drawn_store(folder, logos, room=ROOM, seed=seed)
@@ -73,9 +73,9 @@ def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
 
 def _build(folder: Path, *arguments: str, **options: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "manage.py", "generate-index", "--no-map", *arguments],
+        [sys.executable, "manage.py", "generate-index", *arguments],
         cwd=ROOT,
-        env=environment(folder, **options),
+        env=environment(folder, ANN_MAP_POINTS="0", **options),
         check=False,
     )
 

@@ -137,7 +137,7 @@ def _stored(data_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 def _rebuild_while_it_runs(service: Service, tree_count: int, items: int) -> None:
     pid = service.process.pid
     started = time.monotonic()
-    built = manage(service.data_dir, "generate-index", "--no-map", "--tree-count", str(tree_count))
+    built = manage(service.data_dir, "generate-index", "--tree-count", str(tree_count), ANN_MAP_POINTS="0")
     assert built.returncode == 0, built.stderr
     took = time.monotonic() - started
     wait_until(lambda: all(service.get("/?count=500").json()["count"] == min(500, items) for _ in range(16)))

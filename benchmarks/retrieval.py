@@ -53,7 +53,7 @@ Embed = Callable[[Iterable[Image.Image]], NDArray[np.float32]]
 @click.option("--draws", type=click.IntRange(1), default=20, show_default=True, help="Of candidates.")
 @click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="How many of the nearest vote.")
 @click.option("--seed", default=0, show_default=True, help="That candidates are drawn by.")
-@click.option("--threads", type=click.IntRange(1), default=Settings().embed_threads, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=Settings().workers.embed_threads, show_default=True)
 @click.option(
     "--sheets",
     type=click.Path(path_type=Path, file_okay=False),

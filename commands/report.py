@@ -108,7 +108,7 @@ def _compare_with_engine(settings: Settings) -> None:
                 some = ids[first : first + _IDS_AT_ONCE]
                 lacking += len(index.absent(some))
                 advance(len(some))
-    click.echo(f"{settings.milvus_uri}: {lacking} of {len(ids)} stored logos are not in it")
+    click.echo(f"{settings.milvus.uri}: {lacking} of {len(ids)} stored logos are not in it")
 
 
 def _generation_names(index_dir: Path) -> list[str]:

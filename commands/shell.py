@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
-from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import inspect
 from index.errors import BuildInProgressError, SearchError
@@ -31,7 +30,26 @@ class _BusyError(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose commands end with one line instead of a traceback when a room refuses; an object in a JSON log."""
+    """A group that imports a command when it is called, because some need modules that others would wait for.
+
+    If a room refuses, a command ends with one line instead of a traceback; with an object if the log is JSON.
+    """
+
+    def __init__(self, *args: Any, places: Mapping[str, str], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._places = places  # such as "commands.build:generate_index", by the names of the commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._places:
+            return None
+        module, _, function = self._places[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -40,7 +58,7 @@ class Commands(click.Group):
         except click.UsageError:
             raise
         except click.ClickException as error:
-            if not isinstance(ctx.obj, Settings) or ctx.obj.log_format != "json":
+            if not isinstance(ctx.obj, Settings) or ctx.obj.log.format != "json":
                 raise
             logger.error("%s", error.format_message())  # noqa: TRY400 - it says all
             ctx.exit(error.exit_code)
@@ -65,6 +83,8 @@ def open_store(settings: Settings, *, writable: bool = False) -> Iterator[Embedd
 
 def rewrite(settings: Settings, capacity: int | None = None) -> None:
     """Rewrite the store; one of the original's layout gets the room that a start would give it."""
+    from embeddings.maintenance.rewrite import rewrite_store
+
     if capacity is None:
         with suppress(StoreLayoutError):  # that of a damaged header: the rewrite sees to it
             layout = inspect(settings.store_path)
@@ -80,6 +100,8 @@ def progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
     if not _on_a_terminal():
         yield logged_progress(doing, total)
         return
+    from tqdm import tqdm
+
     with tqdm(desc=doing, total=total, unit_scale=True) as bar:
 
         def advance(done: int) -> None:

@@ -79,10 +79,10 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
     was stopped goes on, and a later one embeds what came or failed since; STORE.failed.jsonl says what failed. Exits
     with 1 if the new store lacks logos.
     """
-    embedder = Embedder(configured_model(settings), threads=settings.embed_threads)
-    limits = ReembeddingLimits(jobs, settings.image_max_pixels, give_up_after)
+    embedder = Embedder(configured_model(settings), threads=settings.workers.embed_threads)
+    limits = ReembeddingLimits(jobs, settings.images.max_pixels, give_up_after)
     failures = target.with_name(f"{target.name}.failed.jsonl")
-    fetch = image_fetcher(settings).fetch
+    fetch = image_fetcher(settings.images).fetch
 
     def run(sources: Sources, new: EmbeddingStore, total: int) -> ReembeddingReport:
         with progress("embedding logos", total) as advance:

@@ -38,7 +38,7 @@ SHOWN = 5  # neighbours in a row of the picture
     show_default=True,
     help="Where the picture is written.",
 )
-@click.option("--photos", "count", type=click.IntRange(6, 500), default=36, show_default=True, help="Photos to make.")
+@click.option("--photos", "count", type=click.IntRange(6, 500), default=40, show_default=True, help="Photos to make.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same photos.")
 @click.option("--serve", is_flag=True, help="Go on serving until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the service. [default: a free one]")

@@ -18,7 +18,7 @@ from embeddings.model.convert import export_in_child_process
 from embeddings.model.description import ConvertedModel, locate_model
 from embeddings.store.layout import ModelStamp
 from runtime.progress import logged_progress
-from settings import Settings
+from settings import ImageSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -61,30 +61,30 @@ def configured_model(settings: Settings) -> ConvertedModel:
         ModelError: the weights cannot be had.
     """
     try:
-        return locate_model(settings.model, settings.weights, settings.model_dir)
+        return locate_model(settings.model.name, settings.model.weights, settings.model_dir)
     except ModelError as missing:
-        if settings.weights == "bundled":
+        if settings.model.weights == "bundled":
             raise
         logger.warning("%s; converting the weights now", missing)
     return export_in_child_process(
-        settings.model,
-        settings.weights,
+        settings.model.name,
+        settings.model.weights,
         settings.model_dir,
-        timeout_seconds=settings.convert_seconds,
-        weights_url=settings.weights_url,
+        timeout_seconds=settings.model.convert_seconds,
+        weights_url=settings.model.weights_url,
     )
 
 
-def image_fetcher(settings: Settings) -> ImageFetcher:
-    """Return what fetches images within the limits of the settings."""
+def image_fetcher(images: ImageSettings) -> ImageFetcher:
+    """Return a fetcher that stays within the limits of the settings."""
     return ImageFetcher(
         FetchLimits(
-            max_bytes=settings.image_max_bytes,
-            connect_seconds=settings.image_connect_seconds,
-            read_seconds=settings.image_read_seconds,
-            total_seconds=settings.image_total_seconds,
-            max_redirects=settings.image_max_redirects,
+            max_bytes=images.max_bytes,
+            connect_seconds=images.connect_seconds,
+            read_seconds=images.read_seconds,
+            total_seconds=images.total_seconds,
+            max_redirects=images.max_redirects,
         ),
-        allowed_hosts=settings.image_hosts,
-        allow_private=settings.allow_private_image_hosts,
+        allowed_hosts=images.hosts,
+        allow_private=images.allow_private_hosts,
     )

@@ -35,7 +35,7 @@ from torture.soak_record import Record
 from torture.soak_samples import BLOCKS, MB, Growth, Sample, children, growth, sample
 
 JUDGED = 0.5  # of the run: who lived longer is judged
-MOST_THREADS = Settings().threads + 12  # of a worker: requests, the watcher, the embedder's, NumPy's
+MOST_THREADS = Settings().workers.threads + 12  # of a worker: requests, the watcher, the embedder's, NumPy's
 STORE = "efficientnet-b0.hdf5"
 
 

@@ -12,6 +12,7 @@ import falcon
 
 from api.answers.representation import Representation
 from index.errors import IndexDamagedError
+from index.map.logo_map import FEWEST_LOGOS
 from index.map.map_file import MapFile, file_stamp
 from index.status import IndexStatus
 
@@ -69,5 +70,5 @@ def _read(generation: Path) -> IndexMap:
         logger.error("%s; the next `generate-index` draws another", error)  # noqa: TRY400 - it says it all
         return IndexMap(lack="Its map is damaged; the next `manage.py generate-index` draws another.")
     if file is None:
-        return IndexMap(lack="Its map is being drawn, or was not asked for.")
+        return IndexMap(lack=f"Its map is being drawn, or it has under {FEWEST_LOGOS} logos, or ANN_MAP_POINTS is 0.")
     return IndexMap(file.points, Representation.of_gzip(file.compressed, falcon.MEDIA_JSON))

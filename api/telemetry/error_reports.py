@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from api.telemetry.access_line import shown_query
 from runtime import request_id
-from settings import Settings
+from settings import ReportSettings
 from version import VERSION
 
 _DROPPED = ("cookies", "data", "env")
@@ -20,12 +20,12 @@ _KEPT_HEADERS = frozenset({"Accept", "Content-Length", "Content-Type", "Host", "
 _ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 
 
-def release(settings: Settings) -> str:
+def release(settings: ReportSettings) -> str:
     """Name what runs, as Sentry wants it: `robotoff-ann@2.0.0+4f2a9c1`."""
     return f"robotoff-ann@{VERSION}{f'+{settings.revision}' if settings.revision else ''}"
 
 
-def report_errors(settings: Settings) -> None:
+def report_errors(settings: ReportSettings) -> None:
     """Report errors from now on, if the settings say where."""
     if settings.sentry_dsn is None:
         return

@@ -214,9 +214,10 @@ def export_in_child_process(
     output_dir = output_dir.absolute()
     if importlib.util.find_spec("tensorflow") is None:
         raise ModelError(
-            f"the weights {weights} cannot be converted without TensorFlow: where all of requirements.txt is"
-            f" installed, run `{export_command(name, weights, Path('converted'))}`, then copy the two files it writes"
-            f" to {output_dir}"
+            f"the weights {weights} cannot be converted without TensorFlow: install it with"
+            " `make install`, or `pip install -r requirements.txt`; or run"
+            f" `{export_command(name, weights, Path('converted'))}` where it is installed, and copy the two files that"
+            f" it writes to {output_dir}"
         )
     arguments = [name, weights, str(output_dir)]
     if weights in PRETRAINED:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 POINTS = 20_000
 """Logos on a map: what a browser draws at 60 frames a second, and half a minute of work on two cores."""
 
+FEWEST_LOGOS = 50
+"""A smaller index has no map: its logos fit on one page, and starting the layout takes longer than building it."""
+
 COMPONENTS = 50
 """Principal components that the layout is made from; van der Maaten and Hinton took 30, most have taken 50 since."""
 

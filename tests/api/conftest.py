@@ -10,8 +10,8 @@ import falcon.testing
 import pytest
 
 from api.app import AnnApp, create_app
-from settings import Settings
 from tests.original_files import random_vectors, write_pair, write_store
+from tests.settings_with import settings_with
 
 LOGO_IDS = [3, 2**31 - 1, *range(1001, 1059)]
 INDEXED, STORED_ONLY = LOGO_IDS[:40], LOGO_IDS[40:]
@@ -37,7 +37,7 @@ def open_app(data_dir: Path) -> Iterator[Callable[..., AnnApp]]:
             "reload_seconds": 0.05,
             **changes,
         }
-        apps.append(create_app(Settings(**values)))
+        apps.append(create_app(settings_with(**values)))
         return apps[-1]
 
     yield open_one

@@ -68,7 +68,7 @@ def small(
         for photo in drawn:
             explored.add_photo(service, drawn_photos, photo)
         explored.store_odd_logos(data_dir, drawn_photos, drawn)
-        assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
+        assert manage(data_dir, "generate-index").returncode == 0
         explored.draw_map(data_dir, np.array(service.get("/stored").json()["stored"]))
         for name in ("other", explored.ODD_NAME):
             shutil.copytree(data_dir / "efficientnet-b0", data_dir / name, symlinks=True)

@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from demo.photos import Photo
+from index.map.logo_map import FEWEST_LOGOS
+from index.map.map_file import MAP_NAME
 from tests.browser import explored
 from tests.browser.explored import Explorer, tiles
 from tests.end_to_end.service import Service
@@ -75,6 +77,14 @@ def test_an_index_of_the_original_is_not_said_to_get_a_map(browser_page: Page, s
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open("/?index=pair")
         expect(page.locator(".notice")).to_contain_text("This index has no map")
         expect(page.locator("main")).not_to_contain_text("generate-index")
+
+
+def test_a_small_index_is_said_to_have_no_map(browser_page: Page, small: Service, tmp_path: Path) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    (tmp_path / "data" / "efficientnet-b0" / "current" / MAP_NAME).unlink()
+    with Service(tmp_path / "data") as service:
+        page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
+        expect(page.locator(".notice")).to_contain_text(f"of {FEWEST_LOGOS} logos or more; this index has 21.")
 
 
 def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:

@@ -121,7 +121,7 @@ def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoSe
     with Service(tmp_path / "data", workers=2, ANN_LOG_FORMAT="json") as service:
         assert service.add(photos.url("/1.jpg"), 1).json() == {"added": 1}
         send(service, b"GET / HTTP/9\r\n\r\n", 400)
-        built = manage(tmp_path / "data", "generate-index", "--no-map", ANN_LOG_FORMAT="json")
+        built = manage(tmp_path / "data", "generate-index", ANN_LOG_FORMAT="json")
         assert built.returncode == 0
         assert "published" in " ".join(json.loads(line)["message"] for line in built.stderr.splitlines())
         wait_until(lambda: service.log.count("logos from") == 2)

@@ -132,7 +132,7 @@ def test_adds_wait_for_another_process_and_queries_do_not(service: SpoiltService
         with service.lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             adds = [pool.submit(service.add_one) for _ in range(100)]
-            refused = 100 - 2 * Settings().add_concurrency
+            refused = 100 - 2 * Settings().workers.add_concurrency
             wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the others wait, with threads to spare
             service.assert_it_answers()
             assert "is being rewritten" not in service.log

@@ -40,7 +40,7 @@ KINDS = {
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with a store of many logos, most of them without their vectors."""
     settings = Settings(data_dir=tmp_path / "data")
-    model = locate_model(settings.model, settings.weights, settings.model_dir).description
+    model = locate_model(settings.model.name, settings.model.weights, settings.model_dir).description
     stamp = ModelStamp(model.name, model.weights_digest)
     prepare_store(settings.store_path, capacity=MANY + 1000, dim=model.dim, stamp=stamp)
     file = StoreFile(settings.store_path, writable=True)
@@ -74,7 +74,7 @@ def test_a_large_image_that_comes_slowly_is_searched_for(data_dir: Path) -> None
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     image = file.getvalue()
-    assert len(image) > 2 * Settings().max_body_bytes
+    assert len(image) > 2 * Settings().requests.max_body_bytes
     head = f"POST /api/v1/ann/from_image HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(image)}\r\n"
     with Service(data_dir) as service, socket.create_connection(("127.0.0.1", service.port), 20) as client:
         client.sendall(f"{head}Content-Type: image/png\r\n\r\n".encode())
@@ -100,7 +100,7 @@ def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
-        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0' takes a whole number from 1"),
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0': must be a whole number of at least 1"),
         ({"ANN_THREADS": "224"}, "1000 open files are allowed, 1024 are needed: raise `ulimit -n`"),
     ],
 )

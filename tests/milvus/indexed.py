@@ -22,6 +22,7 @@ from runtime.startup import prepare
 from settings import Settings
 from tests.milvus.server import MilvusServer
 from tests.original_files import random_vectors
+from tests.settings_with import settings_with
 
 LOGO_IDS = [3, 2**31 - 1, *range(1001, 1059)]
 INDEXED, STORED_ONLY = LOGO_IDS[:40], LOGO_IDS[40:]
@@ -43,7 +44,7 @@ def settings_of(server: MilvusServer, data_dir: Path, **changes: Any) -> Setting
         "allow_delete": True,
         "reload_seconds": 0.05,
     }
-    return Settings(**{**values, **changes})
+    return settings_with(**{**values, **changes})
 
 
 def variables_of(server: MilvusServer) -> dict[str, str]:

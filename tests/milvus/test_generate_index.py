@@ -14,21 +14,20 @@ from click.testing import CliRunner, Result
 
 import index.sample
 from api.app import create_app
-from commands import build_milvus
 from commands.shell import BUSY
 from embeddings.store.store import EmbeddingStore
 from index.files.build_lock import build_lock
 from index.map.map_file import MAP_NAME, read_map
-from index.milvus import collections, patience
+from index.milvus import collection_map, collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
-from settings import Settings
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
+from tests.settings_with import settings_with
 
 INDEX = "efficientnet-b0"
 ALIAS = "logos_efficientnet_b0"
@@ -44,6 +43,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(index.sample, "QUERIES", 5)
+    monkeypatch.setattr(collection_map, "FEWEST_LOGOS", 40)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
@@ -87,10 +87,9 @@ def test_maps_go_with_their_collections(
         assert run("generate-index").exit_code == 0
         kept.append(answering(milvus).removeprefix(f"{ALIAS}_"))
     assert maps(index_dir) == kept[1:]
-    for points, option in (("5", "--no-map"), ("0", "--map")):
-        monkeypatch.setenv("ANN_MAP_POINTS", points)
-        assert run("generate-index", option).exit_code == 0
-        assert answering(milvus).removeprefix(f"{ALIAS}_") not in maps(index_dir)
+    monkeypatch.setenv("ANN_MAP_POINTS", "0")
+    assert run("generate-index").exit_code == 0
+    assert answering(milvus).removeprefix(f"{ALIAS}_") not in maps(index_dir)
     monkeypatch.setenv("ANN_MAP_POINTS", "12")
     assert run("generate-index", "--keep", "1").exit_code == 0
     (stamp,) = maps(index_dir)
@@ -107,7 +106,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_milvus, "draw_map", fail)
+        patch.setattr(collection_map, "draw_map", fail)
         assert run("generate-index").exit_code == 0
     assert "has no map" in caplog.text
     assert answering(milvus_at(lite))
@@ -115,7 +114,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     (second,) = (store_path.parent / INDEX / MAPS).glob(f"*/{MAP_NAME}")
     second.write_bytes(b"damaged")
     assert run("generate-index").exit_code == 0
-    assert "passed over" in caplog.text
+    assert "skipping a damaged map" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -249,7 +248,7 @@ def test_the_explorer_is_told_of_the_collection_and_its_map(run: Run, lite: Lite
     ids, vectors = some_logos(60, MODEL_DIM)
     write_store(tmp_path / f"{INDEX}.hdf5", ids.tolist(), vectors)
     assert run("generate-index").exit_code == 0
-    app = create_app(Settings(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
+    app = create_app(settings_with(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
     try:
         client = falcon.testing.TestClient(app)
         status, drawn = (client.simulate_get(f"/api/v1/ann/{path}").json for path in ("status", "map"))

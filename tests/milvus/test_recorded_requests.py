@@ -20,6 +20,7 @@ from tests.milvus.server import MilvusServer
 from tests.openapi.test_recorded_requests import RECORDED
 from tests.original_files import random_vectors, write_pair
 from tests.photo_server import PhotoServer, photo
+from tests.settings_with import settings_with
 
 Client = falcon.testing.TestClient
 EXACT = 10**6  # nodes that Annoy inspects: all there are
@@ -96,7 +97,7 @@ def test_each_recorded_request_is_answered_as_annoy_answers_it(
     of_annoy, of_milvus = data_dirs
     vectors = random_vectors(len(STORED))
     indexed.note_as_indexed(of_milvus, indexed.index(milvus, INDEXED, vectors))
-    annoy_app = create_app(Settings(data_dir=of_annoy, search_k=EXACT, allow_private_image_hosts=True))
+    annoy_app = create_app(settings_with(data_dir=of_annoy, search_k=EXACT, allow_private_image_hosts=True))
     annoy, other = Client(annoy_app), Client(open_app(milvus, data_dir=of_milvus, allow_delete=False))
     photos.photos = dict.fromkeys(IMAGE_PATHS, photo(1)) | BROKEN
     unlike = []

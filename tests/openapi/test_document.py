@@ -22,9 +22,9 @@ from api.routes import schemas
 from api.routes.parameters import DEFAULT_COUNT
 from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.images.decode import FORMATS
-from settings import Settings
 from tests.openapi.examples import examples
 from tests.openapi.references import inlined
+from tests.settings_with import settings_with
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def open_app(tmp_path: Path) -> Iterator[Callable[..., AnnApp]]:
     apps = []
 
     def open_one(**changes: Any) -> AnnApp:
-        apps.append(create_app(Settings(data_dir=tmp_path, store_capacity=10, **changes)))
+        apps.append(create_app(settings_with(data_dir=tmp_path, store_capacity=10, **changes)))
         return apps[-1]
 
     yield open_one

@@ -4,6 +4,8 @@ import { write } from "./address.js";
 import { link, make, whole } from "./elements.js";
 import { INDEX_UNAVAILABLE, ServiceError, UNKNOWN_INDEX } from "./service.js";
 
+const FEWEST_ON_A_MAP = 50; // FEWEST_LOGOS of index/map/logo_map.py
+
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\
   -d '{"image_url": "https://example.org/photo.jpg",
@@ -51,6 +53,8 @@ export function problem(error, view, retry, random) {
 export function noMap(status) {
   const title = "This index has no map";
   if (status.generation === null) return notice(title, "It is made of the original’s files, which have none.");
+  if (status.logos_indexed < FEWEST_ON_A_MAP)
+    return notice(title, `Maps are drawn of ${FEWEST_ON_A_MAP} logos or more; this index has ${whole(status.logos_indexed)}.`);
   return notice(title, "The next generate-index draws one, unless ANN_MAP_POINTS is 0.", { command: "python manage.py generate-index" });
 }
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import AnnApp, create_app
-from settings import Settings
 from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
 from tests.original_files import write_pair, write_store
 from tests.photo_server import PhotoServer
 from tests.properties import examples
+from tests.settings_with import settings_with
 
 API = "/api/v1/ann"
 GETS = [API, f"{API}/3", f"{API}/batch", f"{API}/count", f"{API}/stored"]
@@ -45,7 +45,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnApp]:
     write_store(data_dir / "efficientnet-b0.hdf5", LOGO_IDS, VECTORS)
     write_pair(data_dir / "efficientnet-b0", INDEXED, VECTORS[:40])
     app = create_app(
-        Settings(
+        settings_with(
             data_dir=data_dir,
             store_capacity=10_000,
             allow_private_image_hosts=True,

@@ -174,9 +174,10 @@ def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ModelError) as caught:
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300)
     assert str(caught.value) == (
-        "the weights noisy-student cannot be converted without TensorFlow: where all of requirements.txt is installed,"
-        " run `python manage.py export-model --model efficientnet-b0 --weights noisy-student --output converted`,"
-        f" then copy the two files it writes to {tmp_path}"
+        "the weights noisy-student cannot be converted without TensorFlow: install it with"
+        " `make install`, or `pip install -r requirements.txt`; or run"
+        " `python manage.py export-model --model efficientnet-b0 --weights noisy-student --output converted`"
+        f" where it is installed, and copy the two files that it writes to {tmp_path}"
     )
 
 
