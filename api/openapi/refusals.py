@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.openapi.operation import JSON, Answer
-from api.server.refusal import SECONDS_UNTIL_RETRY
+from api.server.refusal import MOST_HEADERS, SECONDS_UNTIL_RETRY
 from settings import Settings
 
 ERROR = {
@@ -29,18 +29,18 @@ def refusals(settings: Settings) -> Mapping[int, Answer]:
         "Retry-After": {
             "description": "Seconds after which it may be tried again.",
             "required": True,
-            "schema": {"type": "integer", "const": SECONDS_UNTIL_RETRY},
+            "schema": {"type": "integer", "minimum": SECONDS_UNTIL_RETRY},
         }
     }
     told: Mapping[int, str] = {
         400: "The request, its image or one of its boxes cannot be used; nothing was stored.",
         404: "There is no such logo, or none of what was asked for.",
         408: f"The request did not come whole within {settings.receive_seconds:g} s.",
-        411: "The body came in chunks, its length untold.",
+        411: "The body has no Content-Length, but a transfer coding that is not read: only `chunked` is.",
         413: f"The body is over {settings.max_body_bytes} bytes ({settings.image_max_bytes} where an image is sent).",
         414: "The address is too long, over 8190 bytes with its method.",
-        415: "The body is not of the type that is taken.",
-        431: "The head of the request is too large.",
+        415: "The body is not of the type that is taken, or is compressed.",
+        431: f"The request has more than {MOST_HEADERS} headers, or too large ones.",
         500: "The stored vector of the logo is damaged, or the log says more.",
         503: "For now: too much is under way, the index cannot be served, or the store cannot be used. Try again.",
         507: "The store is full.",

@@ -54,6 +54,8 @@ class StatusResource:
             "keeps_provenance": self.store.keeps_provenance,
         }
 
+    on_head = on_get
+
     def _distances(self) -> dict[str, float] | None:
         """Return what distances mean, if the store's vectors are of the model that embeds."""
         scale = self.model.distances
@@ -82,6 +84,8 @@ class MapResource:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
 
+    on_head = on_get
+
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceResource:
@@ -98,6 +102,8 @@ class ProvenanceResource:
             for logo_id, origin in known.items()
         }
         resp.media = {"provenance": found, "count": len(found)}
+
+    on_head = on_get
 
 
 def routes(
