@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from version import VERSION
+
 T = TypeVar("T")
 
 PREFIX = "ANN_"
@@ -137,6 +139,12 @@ def _milvus_kind(text: str) -> str:
 
 def _word(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w{0,254}", text, re.ASCII):
+        raise ValueError
+    return text
+
+
+def _user_agent(text: str) -> str:
+    if not re.fullmatch(r"[!-~][ -~]{0,255}", text):
         raise ValueError
     return text
 
@@ -401,6 +409,13 @@ class Settings:
         _switch,
         "true or false",
         "Fetch images from private and loopback addresses too. For development only.",
+    )
+    user_agent: str = _setting(
+        "ANN_USER_AGENT",
+        f"robotoff-ann/{VERSION} (+https://github.com/openfoodfacts/robotoff-ann)",
+        _user_agent,
+        "text in ASCII",
+        "How images are asked for. Hosts such as Open Food Facts and Wikimedia want a page or an address of yours.",
     )
     image_max_bytes: int = _setting(
         "ANN_IMAGE_MAX_BYTES", 20 * 2**20, _whole(1), "bytes", "The largest image file that is fetched, or sent."

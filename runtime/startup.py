@@ -87,4 +87,5 @@ def image_fetcher(settings: Settings) -> ImageFetcher:
         ),
         allowed_hosts=settings.image_hosts,
         allow_private=settings.allow_private_image_hosts,
+        user_agent=settings.user_agent,
     )

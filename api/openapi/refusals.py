@@ -42,7 +42,8 @@ def refusals(settings: Settings) -> Mapping[int, Answer]:
         415: "The body is not of the type that is taken, or is compressed.",
         431: f"The request has more than {MOST_HEADERS} headers, or too large ones.",
         500: "The stored vector of the logo is damaged, or the log says more.",
-        503: "For now: too much is under way, the index cannot be served, or the store cannot be used. Try again.",
+        503: "For now: too much is under way, the image's host says to come back later, the index cannot be served, or "
+        "the store cannot be used. Try again.",
         507: "The store is full.",
     }
     return {status: _refusal(text, retry if status == 503 else {}) for status, text in told.items()}

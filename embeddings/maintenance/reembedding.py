@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
-from collections import Counter, deque
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import (
     BoundingBoxError,
-    HostUnreachableError,
     ImageError,
     StoreModelError,
     StoreUnavailableError,
 )
 from embeddings.images.decode import BoundingBox
 from embeddings.images.photo import Photo
+from embeddings.maintenance.polite_fetcher import PoliteFetcher
 from embeddings.maintenance.sole_file import begun_anew
 from embeddings.model.embedder import Embedder
 from embeddings.store.layout import storage_errors
@@ -38,8 +37,6 @@ from embeddings.store.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
 _AHEAD = 2  # images that wait to be embedded, for each that is being fetched
-
-log = logging.getLogger(__name__)
 
 Sources = Iterable[tuple[list[int], list[Provenance | None]]]
 """Blocks of logo ids, and where each logo comes from."""
@@ -69,8 +66,9 @@ class Limits:
     Attributes:
         fetches: images that are fetched at once.
         max_pixels: the largest image, or crop of it, that is taken.
-        give_up_after: times in a row that a host was not reached, after which nothing more is fetched from it in this
-            run. An image that it has not is no such time: the next run, too, would come no further than those.
+        give_up_after: times in a row that a host was not reached, or was busy throughout all tries, after which nothing
+            more is fetched from it in this run. An image that it has not is no such time: the next run, too, would come
+            no further than those.
     """
 
     fetches: int = 4
@@ -149,12 +147,15 @@ def reembed(
             f"{target.path} is not a store of {model.name} ({model.weights_digest}): name another file"
         )
     report = ReembeddingReport()
+    stopped = threading.Event()
+    fetcher = PoliteFetcher(fetch, give_up_after=limits.give_up_after, wait=stopped.wait)
     with _failure_log(failures) as note, ThreadPoolExecutor(limits.fetches, "fetch") as threads:
         try:
-            for image in _fetched(_images(sources, target, report, progress), threads, _Hosts(fetch, limits), limits):
+            for image in _fetched(_images(sources, target, report, progress), threads, fetcher, limits):
                 _embed(image, target, embedder, limits, report, note)
                 progress(len(image.logos))
         except BaseException:
+            stopped.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     return report
@@ -170,32 +171,6 @@ class _Image:
 
 
 Note = Callable[[_Image, list[int], ImageError], None]
-
-
-class _Hosts:
-    """Fetches images, but not for ever from a host that is gone."""
-
-    def __init__(self, fetch: Callable[[str], bytes], limits: Limits) -> None:
-        self._fetch = fetch
-        self._most = limits.give_up_after
-        self._failures: Counter[str] = Counter()
-
-    def fetch(self, url: str) -> bytes:
-        host = _host(url)
-        if self._failures[host] >= self._most:
-            raise HostUnreachableError(f"{host} was not reached {self._most} times in a row: given up for this run")
-        try:
-            data = self._fetch(url)
-        except HostUnreachableError:
-            self._failures[host] += 1
-            if self._failures[host] == self._most:
-                log.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
-            raise
-        except ImageError:
-            self._failures[host] = 0  # it did answer
-            raise
-        self._failures[host] = 0
-        return data
 
 
 def _images(
@@ -221,11 +196,13 @@ def _images(
         yield _Image(url, [(logo_id, box) for _, logo_id, box in logos])
 
 
-def _fetched(images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: Limits) -> Iterator[_Image]:
+def _fetched(
+    images: Iterator[_Image], threads: ThreadPoolExecutor, fetcher: PoliteFetcher, limits: Limits
+) -> Iterator[_Image]:
     """Yield images that are being fetched, in their order, while some of the next ones are."""
     under_way: deque[_Image] = deque()
     for image in images:
-        under_way.append(_Image(image.url, image.logos, threads.submit(hosts.fetch, image.url)))
+        under_way.append(_Image(image.url, image.logos, threads.submit(fetcher.fetch, image.url)))
         if len(under_way) > _AHEAD * limits.fetches:
             yield under_way.popleft()
     yield from under_way
@@ -275,10 +252,3 @@ def _failure_log(path: Path) -> Iterator[Note]:
         finally:
             if not file.tell():
                 path.unlink(missing_ok=True)
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
