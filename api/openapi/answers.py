@@ -115,6 +115,13 @@ COMPONENTS: Mapping[str, Schema] = {
                 "A photo, and where on it the logo is.",
                 image_url={"description": "As it was added.", "type": "string"},
                 bounding_box=BOUNDING_BOX,
+                orientation={
+                    "description": "Exif's orientation of the photo, by which browsers turn it; boxes are of the photo "
+                    "as it is stored. null: not known.",
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "maximum": 8,
+                },
             ),
         },
         count={**_NUMBER_OF_LOGOS, "description": "Of how many logos it is known."},

@@ -91,6 +91,7 @@ def explorer_operations(settings: Settings) -> list[Operation]:
                             "1003": {
                                 "image_url": "https://images.example.org/photo-002.jpg",
                                 "bounding_box": [0.4139, 0.2176, 0.5917, 0.6481],
+                                "orientation": 1,
                             }
                         },
                         "count": 1,

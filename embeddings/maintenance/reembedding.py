@@ -215,10 +215,12 @@ def _embed(
     assert image.data is not None
     waiting = deque(image.logos)
     embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
+    orientation = None
     try:
         photo = Photo(
             image.data.result(), preprocessing=embedder.description.preprocessing, max_pixels=limits.max_pixels
         )
+        orientation = photo.orientation
         while waiting:
             logo_id, box = waiting[0]
             try:
@@ -231,7 +233,9 @@ def _embed(
     report.failed += len(image.logos) - len(embedded)
     if embedded:
         ids, boxes, vectors = zip(*embedded, strict=True)
-        report.embedded += len(target.append(ids, np.stack(vectors), [Provenance(image.url, box) for box in boxes]))
+        report.embedded += len(
+            target.append(ids, np.stack(vectors), [Provenance(image.url, box, orientation) for box in boxes])
+        )
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def test_the_store_keeps_where_a_logo_comes_from(open_app: Any, photos: PhotoSer
     add(Client(app), photos.url("/1.jpg"), (900, BOX), (901, whole), (900, whole))
     add(Client(app), photos.url("/2.jpg?again"), (901, BOX))
     found = {
-        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6)),
-        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0)),
+        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6), 1),
+        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0), 1),
     }
     assert app.parts.store.provenance([900, 901, *LOGO_IDS]) == found
 
