@@ -3,7 +3,8 @@
 EmbeddingsError
 ├── ImageError                 the image or a box cannot be used; the caller can change that
 │   ├── ImageFetchError        the image could not be had from its address
-│   │   └── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
+│   │   ├── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
+│   │   └── HostBusyError          its host says to come back later
 │   ├── ImageDecodeError       what came is no image, or too large a one
 │   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
 ├── StoreError                 the store cannot do this now; the operator can change that
@@ -41,6 +42,18 @@ class ImageFetchError(ImageError):
 
 class HostUnreachableError(ImageFetchError):
     """Nobody answers at the image's host, or not in time."""
+
+
+class HostBusyError(ImageFetchError):
+    """The image's host does not answer now, and says so; the request is fine.
+
+    Attributes:
+        retry_after: seconds after which the host may be asked again; None if it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ImageDecodeError(ImageError):

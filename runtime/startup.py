@@ -87,4 +87,5 @@ def image_fetcher(images: ImageSettings) -> ImageFetcher:
         ),
         allowed_hosts=images.hosts,
         allow_private=images.allow_private_hosts,
+        user_agent=images.user_agent,
     )

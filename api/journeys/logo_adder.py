@@ -72,8 +72,9 @@ class LogoAdder:
         with self._limit.turn():
             with self._stages.measure(Stage.FETCH):
                 data = self._fetcher.fetch(image_url)
-            embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
-            origins = [Provenance(image_url, logo.bounding_box) for logo in new]
+            boxed = [(logo.id, logo.bounding_box) for logo in new]
+            embeddings, orientation = self._embedder.embed_oriented(data, boxed)
+            origins = [Provenance(image_url, logo.bounding_box, orientation) for logo in new]
             with self._stages.measure(Stage.APPEND):  # it may have to wait for another process
                 added = self._store.append(new_ids, embeddings, origins)
             if added and self._on_added is not None:

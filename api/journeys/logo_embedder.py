@@ -42,11 +42,25 @@ class LogoEmbedder:
             ImageError: the image or a box cannot be used.
             ModelError: the model cannot be used.
         """
-        crops = self._crops(data, logos)
-        with self._in_memory, self._stages.measure_fed(Stage.EMBED, Stage.DECODE, crops) as decoded:
-            return self._embedder.embed(decoded)
+        return self.embed_oriented(data, logos)[0]
 
-    def _crops(self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]) -> Iterator[Image.Image]:
+    def embed_oriented(
+        self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]]
+    ) -> tuple[NDArray[np.float32], int | None]:
+        """Return the vectors of logos, `(n, dim)`, and the orientation of their image (None if there are no logos).
+
+        Arguments and errors are those of `embed`.
+        """
+        photos: list[Photo] = []
+        crops = self._crops(data, logos, photos)
+        with self._in_memory, self._stages.measure_fed(Stage.EMBED, Stage.DECODE, crops) as decoded:
+            vectors = self._embedder.embed(decoded)
+        return vectors, photos[0].orientation if photos else None
+
+    def _crops(
+        self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]], photos: list[Photo]
+    ) -> Iterator[Image.Image]:
         photo = Photo(data, preprocessing=self._embedder.description.preprocessing, max_pixels=self._max_pixels)
+        photos.append(photo)
         for logo_id, box in logos:
             yield photo.crop(box, logo_id=logo_id)

@@ -52,6 +52,8 @@ class StatusResource:
             "keeps_provenance": self.store.keeps_provenance,
         }
 
+    on_head = on_get
+
     def _distances(self) -> dict[str, float] | None:
         """Return what distances mean, if the store's vectors are of the model that embeds."""
         scale = self.model.distances
@@ -79,3 +81,5 @@ class MapResource:
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
+
+    on_head = on_get

@@ -97,7 +97,13 @@ class ProvenanceResource:
         """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
         known = self.store.provenance(logo_ids_of(req, self.max_logos))
         found = {
-            str(logo_id): {"image_url": origin.image_url, "bounding_box": origin.bounding_box}
+            str(logo_id): {
+                "image_url": origin.image_url,
+                "bounding_box": origin.bounding_box,
+                "orientation": origin.orientation,
+            }
             for logo_id, origin in known.items()
         }
         resp.media = {"provenance": found, "count": len(found)}
+
+    on_head = on_get

@@ -89,6 +89,8 @@ class MetricsResource:
         resp.content_type = CONTENT_TYPE
         resp.data = self.metrics.render()
 
+    on_head = on_get  # as monitors ask that want no body
+
 
 def _result(check: Check, now: float) -> dict[str, Any]:
     return {

@@ -12,7 +12,9 @@ import pytest
 
 from embeddings.store.provenance import Provenance
 from tests.api.conftest import LOGO_IDS
+from tests.embeddings.hostile_server import HostileServer, reply
 from tests.photo_server import PhotoServer, photo, wait_until
+from version import VERSION
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]
@@ -49,8 +51,8 @@ def test_the_store_keeps_where_a_logo_comes_from(open_app: Any, photos: PhotoSer
     add(Client(app), photos.url("/1.jpg"), (900, BOX), (901, whole), (900, whole))
     add(Client(app), photos.url("/2.jpg?again"), (901, BOX))
     found = {
-        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6)),
-        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0)),
+        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6), 1),
+        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0), 1),
     }
     assert app.parts.store.provenance([900, 901, *LOGO_IDS]) == found
 
@@ -197,6 +199,40 @@ def test_slow_image_holds_up_nobody_and_too_many_are_told_to_wait(open_app: Any,
         photos.release.set()
         assert slow.result().json == {"added": 1}
     assert add(client, photos.url("/1.jpg"), (901, BOX)).json == {"added": 1}
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad", "503 Unavailable", "504 Gateway Time-out"])
+@pytest.mark.parametrize(("told", "seconds"), [(["Retry-After: 77"], "77"), (["Retry-After: 0"], "1"), ([], "10")])
+def test_an_image_whose_host_says_later_may_be_added_later(
+    open_app: Any, status: str, told: list[str], seconds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(open_app())
+    with HostileServer({"/1.jpg": reply(b"", *told, status=status)}) as server:
+        answer = add(client, server.url("/1.jpg"), (900, BOX))
+        assert (answer.status_code, answer.json["title"]) == (503, "image host busy")
+        assert answer.headers["retry-after"] == seconds
+        assert "ERROR" not in {record.levelname for record in caplog.records}
+        server.behaviours["/1.jpg"] = reply(photo(1))
+        assert add(client, server.url("/1.jpg"), (900, BOX)).json == {"added": 1}
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone", "500 Error"])
+def test_an_image_that_its_host_does_not_give_stays_400(open_app: Any, status: str) -> None:
+    client = Client(open_app())
+    with HostileServer({"/1.jpg": reply(b"", "Retry-After: 5", status=status)}) as server:
+        answer = add(client, server.url("/1.jpg"), (900, BOX))
+    assert (answer.status_code, answer.json["title"]) == (400, "invalid image")
+    assert "retry-after" not in answer.headers
+
+
+def test_images_are_asked_for_by_name_version_and_contact_or_as_the_operator_says(
+    open_app: Any, photos: PhotoServer
+) -> None:
+    add(Client(open_app()), photos.url("/1.jpg"), (900, BOX))
+    add(Client(open_app(user_agent="ours/1 (me@example.org)")), photos.url("/1.jpg"), (901, BOX))
+    default, ours = (headers["User-Agent"] for headers in photos.headers)
+    assert default == f"robotoff-ann/{VERSION} (+https://github.com/openfoodfacts/robotoff-ann)"
+    assert ours == "ours/1 (me@example.org)"
 
 
 def test_many_adds_at_once_store_each_logo_once(open_app: Any, photos: PhotoServer) -> None:
