@@ -6,6 +6,8 @@ Base64 is the form of OpenAI-style APIs. It is a quarter of the size of numbers 
 from __future__ import annotations
 
 import binascii
+import math
+import sys
 from array import array
 from collections.abc import Sequence
 
@@ -34,6 +36,11 @@ def decode_embeddings(logo_ids: Sequence[int], embeddings: Sequence[object], dim
     decoded = np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), dim)
     for row in np.flatnonzero(~np.isfinite(decoded).all(axis=1)).tolist():
         raise SentEmbeddingError(_not_finite(logo_ids[row], embeddings[row], decoded[row]))
+    # An array takes booleans for 0 and 1. To look at the types of all values would double the time.
+    for row in np.flatnonzero(((decoded == 0) | (decoded == 1)).any(axis=1)).tolist():
+        sent = embeddings[row]
+        if isinstance(sent, list) and bool in map(type, sent):
+            raise SentEmbeddingError(_not_a_number(logo_ids[row], sent))
     return decoded
 
 
@@ -55,15 +62,17 @@ def _of_numbers(logo_id: int, sent: object, dim: int) -> bytes:
     if len(sent) != dim:
         raise SentEmbeddingError(f"embedding of logo {logo_id}: {len(sent)} values; {dim} are expected")
     try:
-        values = np.frombuffer(array("d", sent))
-    except (TypeError, OverflowError):
-        values = None
-    # An array takes booleans for 0 and 1; to look at the types of all values would double the time.
-    if values is None or (((values == 0) | (values == 1)).any() and bool in map(type, sent)):
-        place, value = next((p, v) for p, v in enumerate(sent) if not _is_number(v))
-        raise SentEmbeddingError(f"embedding of logo {logo_id}: value {place} is {str(value)[:40]!r}, not a number")
-    with np.errstate(over="ignore"):
-        return values.astype("<f4").tobytes()
+        values = array("f", sent)
+    except (TypeError, OverflowError) as error:
+        raise SentEmbeddingError(_not_a_number(logo_id, sent)) from error
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()
+
+
+def _not_a_number(logo_id: int, sent: list[object]) -> str:
+    place, value = next((place, value) for place, value in enumerate(sent) if not _is_number(value))
+    return f"embedding of logo {logo_id}: value {place} is {str(value)[:40]!r}, not a number"
 
 
 def _is_number(value: object) -> bool:
@@ -72,7 +81,7 @@ def _is_number(value: object) -> bool:
 
 def _not_finite(logo_id: int, sent: object, decoded: NDArray[np.float32]) -> str:
     place = int(np.flatnonzero(~np.isfinite(decoded))[0])
-    if isinstance(sent, list) and np.isfinite(sent[place]):
+    if isinstance(sent, list) and math.isfinite(sent[place]):
         return f"embedding of logo {logo_id}: value {place} ({sent[place]}) is too large for float32"
     kind = "NaN" if np.isnan(decoded[place]) else "infinity"
     return f"embedding of logo {logo_id}: value {place} is {kind}; all must be finite"

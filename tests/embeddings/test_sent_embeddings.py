@@ -50,6 +50,7 @@ def test_no_embeddings_are_an_empty_array() -> None:
         ([0.5, float("nan"), 0, 0], "value 1 is NaN"),
         ([0.5, 0, float("-inf"), 0], "value 2 is infinity"),
         ([0.5, 0, 0, 1e39], r"value 3 \(1e\+39\) is too large for float32"),
+        ([0.5, 0, 0, 2**1023], "value 3 .*is too large for float32"),
         ([0.5, 0, 10**400, 1], "value 2 is '1000.*not a number"),
         ([0.5, "1.5", 0, 0], "value 1 is '1.5', not a number"),
         ([0.5, 1, True, 0], "value 2 is 'True', not a number"),
