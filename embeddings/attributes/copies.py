@@ -19,7 +19,12 @@ from embeddings.maintenance.new_file import keep
 from embeddings.store.layout import storage_errors, sync_directory, sync_file
 from embeddings.store.writer_lock import writer_lock
 
-_NAMED = 20  # faults that `faults_of` returns
+_NAMED = 20  # faults of a kind that are told
+_WRONG_COUNTS = """
+SELECT name, value, logos, (SELECT count(*) FROM attribute WHERE attribute.pair = pair.pair) AS counted
+FROM pair JOIN key USING (key) WHERE logos <> counted LIMIT ?
+"""
+_LOOSE = "SELECT logo FROM attribute WHERE pair NOT IN (SELECT pair FROM pair) LIMIT ?"
 
 log = logging.getLogger(__name__)
 
@@ -79,33 +84,29 @@ def restore_attributes(backup: Path, path: Path, *, wait_seconds: float = 10.0) 
 
 
 def faults_of(database: AttributeDatabase) -> list[str]:
-    """Read a whole file of attributes, and return what is wrong with it, `_NAMED` faults at most.
+    """Read a whole file of attributes, and return what is wrong with it, as far as `_NAMED` faults of a kind.
 
     Raises:
         DamagedAttributesError: it is so damaged that SQLite cannot even check it.
         StoreUnavailableError: it cannot be read.
     """
     with database.apart() as connection:
-        return [*_faults(connection)][:_NAMED]
+        return _faults_of(connection)
 
 
-def _faults(connection: sqlite3.Connection) -> Iterator[str]:
+def _faults_of(connection: sqlite3.Connection) -> list[str]:
     connection.execute("BEGIN")
-    for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})"):
-        if line != "ok":
-            yield line
-    yield from (
-        f"{logos} logos are counted with {name}:{value}, and {counted} have it"
-        for name, value, logos, counted in connection.execute(
-            "SELECT name, value, logos, (SELECT count(*) FROM attribute WHERE attribute.pair = pair.pair) AS counted"
-            " FROM pair JOIN key USING (key) WHERE logos <> counted"
-        )
-    )
-    yield from (
-        f"an attribute of logo {logo_id} has no value"
-        for (logo_id,) in connection.execute("SELECT logo FROM attribute WHERE pair NOT IN (SELECT pair FROM pair)")
-    )
-    connection.execute("ROLLBACK")
+    try:
+        damage = [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if line != "ok"]
+        return damage or [
+            *(
+                f"{logos} logos are counted with {name}:{value}, and {counted} have it"
+                for name, value, logos, counted in connection.execute(_WRONG_COUNTS, [_NAMED])
+            ),
+            *(f"an attribute of logo {logo_id} has no value" for (logo_id,) in connection.execute(_LOOSE, [_NAMED])),
+        ]
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _mark_as_changed(connection: sqlite3.Connection) -> None:
@@ -118,9 +119,8 @@ def _mark_as_changed(connection: sqlite3.Connection) -> None:
 def _make_sole_file(copy: sqlite3.Connection, path: Path) -> None:
     """Make a copy durable as one file, without a log beside it; BackupError if it does not read back."""
     copy.execute("PRAGMA journal_mode = DELETE").fetchone()
-    faults = [*_faults(copy)]
-    if faults:
-        raise BackupError(f"{path} does not read back: {'; '.join(faults[:_NAMED])}")
+    if faults := _faults_of(copy):
+        raise BackupError(f"{path} does not read back: {'; '.join(faults)}")
     sync_file(path)
 
 

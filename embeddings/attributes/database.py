@@ -80,7 +80,7 @@ class AttributeDatabase:
         self._wait_seconds = wait_seconds
         self._turn = threading.Lock()  # of this process's writers: SQLite has others wait in no order
         self._local = threading.local()
-        self._opened: WeakSet[_Connection] = WeakSet()
+        self._opened: WeakSet[_OfThread] = WeakSet()
         self._closed = False
         with self._errors("open"), closing(self._connect(create=True)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -133,38 +133,31 @@ class AttributeDatabase:
     def close(self) -> None:
         """Close the connections of all threads; none may be using one."""
         self._closed = True
-        for connection in [*self._opened]:
-            connection.close()
+        for of_thread in [*self._opened]:
+            of_thread.close()
 
     def _connection(self) -> sqlite3.Connection:
         """Return this thread's connection to the file that has the name now."""
         if self._closed:
             raise StoreUnavailableError(f"{self.path} has been closed")
-        connection: _Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            try:
-                status = os.stat(self.path)  # noqa: PTH116 - each query asks, and Path.stat takes twice as long
-            except FileNotFoundError as error:
-                raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service") from error
-            if (status.st_dev, status.st_ino) == connection.file:
-                return connection
-            connection.close()
-        self._local.connection = connection = self._connect()
-        self._opened.add(connection)
-        return connection
+        known: _OfThread | None = getattr(self._local, "known", None)
+        if known is not None:
+            if known.file == _identity(self.path):
+                return known.connection
+            known.close()
+        self._local.known = known = _OfThread(self._connect(), _identity(self.path))
+        self._opened.add(known)
+        return known.connection
 
-    def _connect(self, *, create: bool = False) -> _Connection:
+    def _connect(self, *, create: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
             timeout=self._wait_seconds,
             isolation_level=None,  # transactions begin and end where this module says so
             check_same_thread=False,  # `close` is called by another thread
-            factory=_Connection,
         )
         try:
-            status = self.path.stat()
-            connection.file = status.st_dev, status.st_ino
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cell_size_check = ON")
@@ -185,10 +178,23 @@ class AttributeDatabase:
             raise database_error(f"{doing} {self.path}", self.path, error) from error
 
 
-class _Connection(sqlite3.Connection):
-    """A connection that knows which file it is to: its device and inode."""
+class _OfThread:
+    """The connection of one thread, closed when the thread ends.
 
-    file: tuple[int, int]
+    Args:
+        connection: to the file.
+        file: its device and inode.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, file: tuple[int, int]) -> None:
+        self.connection = connection
+        self.file = file
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __del__(self) -> None:  # a connection refers to itself: only the garbage collector would close it
+        self.close()
 
 
 def database_error(doing: str, path: Path, error: sqlite3.Error) -> StoreError:
@@ -233,6 +239,15 @@ def _lay_out(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return device and inode of a file; StoreUnavailableError if it is gone."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - each query asks, and Path.stat takes twice as long
+    except FileNotFoundError as error:
+        raise StoreUnavailableError(f"{path} is gone: put it back, or restart the service") from error
+    return status.st_dev, status.st_ino
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Filters on attributes, as they are written in a request: `where=server_type:off,type:brand,value:en:organic`.
+r"""Filters on attributes, as they are written in a request: `where=server_type:off,type:brand,value:en:organic`.
 
-Conditions are separated by commas, and all of them must hold. A condition is a key and the value that a logo must have;
-the key ends at the first colon, so a value may contain others. A comma or a backslash in a value is written with a
-backslash before it: `where=value:Ben \\& Jerry` is an error, `where=value:salt\\, pepper` is one condition.
+Conditions are separated by commas, and all of them must hold. A condition is a key and the value that a logo must
+have; the key ends at the first colon, so a value may contain others. A comma or a backslash in a value is written with
+a backslash before it: `value:salt\, pepper` is one condition.
 """
 
 from __future__ import annotations

@@ -101,4 +101,5 @@ def _intersection(few: NDArray[np.int64], many: NDArray[np.int64]) -> NDArray[np
     if not len(many):
         return many[:0].copy()
     places = np.minimum(many.searchsorted(few), len(many) - 1)
-    return few[many[places] == few]
+    both: NDArray[np.int64] = few[many[places] == few]
+    return both
