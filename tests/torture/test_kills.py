@@ -166,7 +166,7 @@ def put_off(operation: str) -> None:
 
 
 def forget_what_was_deleted() -> None:
-    patch(DeletionLog, "write", lambda log, ids: None)
+    patch(DeletionLog, "write", lambda log, ids, **replaced: None)
 
 
 def make_the_store_in_its_place() -> None:
