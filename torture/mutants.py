@@ -148,6 +148,8 @@ RECORDED = {
     "append provenance after the ids": Mutant("append", _provenance_last),
     "answer for others without a sync": Mutant("take_turns", lambda: mock.patch.object(KnownRows, "make_durable")),
     "delete without a sync": Mutant("delete", _no_sync_after("deletion")),
+    "delete replaced rows before the new ids are synced": Mutant("revise", _no_sync_after("ids")),
+    "replace without a sync before the ids": Mutant("revise", _no_sync_after("content")),
     "link a new store before it is synced": Mutant("create", lambda: _no_fsync_of(stat.S_ISREG)),
     "never sync a directory, and make a store": Mutant("create", lambda: _no_fsync_of(stat.S_ISDIR)),
     "never sync a directory, and rewrite a store": Mutant("rewrite", lambda: _no_fsync_of(stat.S_ISDIR)),

@@ -88,6 +88,12 @@ class Writer:
         store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
         self.say("appended", ids)
 
+    def replace(self, store: EmbeddingStore, ids: Sequence[int], version: int) -> None:
+        """Store a version of logos, in the place of earlier ones, and say so."""
+        self.say("replacing", [version, *ids])
+        store.append(ids, vectors_of(ids, DIM, version), provenance_of(ids, version), replace=True)
+        self.say("replaced", [version, *ids])
+
     def delete(self, store: EmbeddingStore, ids: Sequence[int]) -> None:
         """Delete, and say so."""
         self.say("deleting", ids)

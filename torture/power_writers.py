@@ -73,6 +73,21 @@ def delete(writer: Writer) -> None:
         writer.append(store, writer.new(3))
 
 
+def revise(writer: Writer) -> None:
+    """A service replaces logos, and stores some with them; others are killed at that."""
+    with writer.make() as store:
+        writer.append(store, writer.new(40, least=20))
+        writer.say("begin")
+        for version in range(1, writer.batches + 1):
+            stored = store.ids().tolist()
+            ids = [*writer.chance.sample(stored, writer.chance.randint(1, min(len(stored), 12))), *writer.new(2)]
+            if version % 3 == 2:
+                with EmbeddingStore(writer.path) as doomed, killed_before_sync(writer.chance.choice((2, 3))):
+                    writer.replace(doomed, ids, version)
+            else:
+                writer.replace(store, ids, version)
+
+
 def rewrite(writer: Writer) -> None:
     """A store is compacted and grown while a service goes on."""
     with writer.make() as store:
@@ -190,7 +205,7 @@ def repair(writer: Writer) -> None:
 
 
 WRITERS = (
-    *(create, append, take_turns, delete, rewrite, start_with_original, migrate_original),
+    *(create, append, take_turns, delete, revise, rewrite, start_with_original, migrate_original),
     *(back_up, restore, replace, repair),
 )
 
