@@ -29,6 +29,13 @@ from embeddings.store.layout import storage_errors, sync_directory
 
 _APPLICATION_ID = 0x726C_6174  # of our files, in the header of SQLite: "rlat"
 _VERSION = 1
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "cell_size_check = ON",
+    "trusted_schema = OFF",
+    "journal_size_limit = 67108864",
+)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _ADVICE = (
     "restore it from a backup, or move it away to begin without attributes; the vectors are in another file, and whole"
@@ -158,11 +165,8 @@ class AttributeDatabase:
             check_same_thread=False,  # `close` is called by another thread
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cell_size_check = ON")
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute(f"PRAGMA journal_size_limit = {1 << 26}")
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
             connection.close()
             raise
