@@ -155,6 +155,9 @@ RECORDED = {
     "answer for others without a sync": Mutant("take_turns", lambda: mock.patch.object(KnownRows, "make_durable")),
     "delete without a sync": Mutant("delete", _no_sync_after("deletion")),
     "delete replaced rows before the new ids are synced": Mutant("revise", _no_sync_after("ids")),
+    "finish replacing for another without a sync": Mutant(
+        "revise", lambda: mock.patch.object(KnownRows, "make_durable")
+    ),
     "replace without a sync before the ids": Mutant("revise", _no_sync_after("content")),
     "set attributes without a sync": Mutant("set_attributes", lambda: _attributes_with("synchronous = NORMAL")),
     "link a new store before it is synced": Mutant("create", lambda: _no_fsync_of(stat.S_ISREG)),

@@ -84,7 +84,8 @@ def revise(writer: Writer) -> None:
             stored = store.ids().tolist()
             ids = [*writer.chance.sample(stored, writer.chance.randint(1, min(len(stored), 12))), *writer.new(2)]
             if version % 3 == 2:
-                with EmbeddingStore(writer.path) as doomed, killed_before_sync(writer.chance.choice((2, 3))):
+                before_sync = 2 + version % 2  # of the new ids, or of the old rows that go
+                with EmbeddingStore(writer.path) as doomed, killed_before_sync(before_sync):
                     writer.replace(doomed, ids, version)
             else:
                 writer.replace(store, ids, version)

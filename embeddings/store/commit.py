@@ -29,9 +29,10 @@ def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
 def finish_replacements(known: KnownRows, deletions: DeletionLog) -> None:
     """Negate the rows whose logo a later row holds: else it would come back with the next deletion.
 
-    The later rows are on the disk. The log grows after their ids can be seen, and before the earlier rows go: who finds
-    that it grew finds the later rows, too.
+    The later rows are synced first: who wrote them may have been killed before that. The log grows after their ids can
+    be seen, and before the earlier rows go: who finds that it grew finds the later rows, too.
     """
+    known.make_durable()
     rows = sorted(known.superseded)
     slots = {row: ids for row in rows if (ids := known.file.ids(row, row + 1))[0] > 0}
     deletions.write([], replaced=[int(ids[0]) for ids in slots.values()])

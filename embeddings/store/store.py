@@ -24,9 +24,9 @@ never frees the rows: a slot that is not zero is never given to another logo.
 
 Replacing appends the logo once more, and then deletes its earlier row
     After step 6 the logo is in two rows, and the later whole one holds: for every reader, and after a crash, when the
-    next writer goes on here. Note the ids in the file of deletions, sync it, negate the earlier slots, sync. So at
-    every instant either the old vector is there or the new one, with the provenance that came with it. A backup whose
-    last run was stopped (`backup.py`) may hold a logo twice for the same reason.
+    next writer syncs once more and goes on here. Note the ids in the file of deletions, sync it, negate the earlier
+    slots, sync. So at every instant either the old vector is there or the new one, with the provenance that came with
+    it. A backup whose last run was stopped (`backup.py`) may hold a logo twice for the same reason.
 
 After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
 the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
