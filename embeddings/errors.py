@@ -7,13 +7,19 @@ EmbeddingsError
 │   │   └── HostBusyError          its host says to come back later
 │   ├── ImageDecodeError       what came is no image, or too large a one
 │   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
+├── SentEmbeddingError         an embedding in a request cannot be used (names the logo)
+├── AttributeValueError        an attribute of a request cannot be stored (names the logo)
+├── FilterError                a filter of a request cannot be parsed
 ├── StoreError                 the store cannot do this now; the operator can change that
 │   ├── StoreLayoutError       the file is no store that this version reads
 │   ├── StoreModelError        its vectors were made by another model
 │   ├── StoreFullError         no row is left
 │   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
 │   ├── DamagedRowError        a row disagrees with its checksum
+│   ├── DamagedAttributesError the database of attributes is damaged
 │   └── BackupError            a file is no backup of the store, or does not read back
+├── CollectionError            a collection cannot be created, read or dropped
+│   └── UnknownCollectionError     no collection has the name asked for
 ├── ParquetError               a Parquet file cannot be used
 ├── ExhaustedError             this process has no descriptor or memory left; another time it may
 └── ModelError                 weights are missing, damaged or not converted
@@ -64,6 +70,18 @@ class BoundingBoxError(ImageError):
     """A bounding box selects no usable part of its image."""
 
 
+class SentEmbeddingError(EmbeddingsError):
+    """An embedding in a request cannot be used; the message names its logo."""
+
+
+class AttributeValueError(EmbeddingsError):
+    """An attribute in a request cannot be stored; the message names its logo."""
+
+
+class FilterError(EmbeddingsError):
+    """A filter on attributes cannot be parsed."""
+
+
 class StoreError(EmbeddingsError):
     """The store cannot do what was asked."""
 
@@ -88,8 +106,20 @@ class DamagedRowError(StoreError):
     """A stored row disagrees with its checksum."""
 
 
+class DamagedAttributesError(StoreError):
+    """The database of attributes is damaged, or is not one that this version reads."""
+
+
 class BackupError(StoreError):
     """A file is no backup of this store, or a damaged one."""
+
+
+class CollectionError(EmbeddingsError):
+    """A collection cannot be created, read or dropped."""
+
+
+class UnknownCollectionError(CollectionError):
+    """No collection has the name asked for."""
 
 
 class ParquetError(EmbeddingsError):

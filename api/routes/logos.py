@@ -15,7 +15,6 @@ from api.routes.search import LogoNeighboursResource, unknown_logo
 from api.server.lazy_answer import lazily
 from embeddings.store.seen_rows import BLOCK
 from embeddings.store.store import EmbeddingStore
-from embeddings.store.stored_ids import StoredIds
 
 EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
 
@@ -76,11 +75,10 @@ class StoredResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the ids in the order they were stored."""
-        seen = self.store.seen()
-        if seen.end <= BLOCK:
-            resp.media = {"stored": seen.ids()}
+        if self.store.seen().end <= BLOCK:
+            resp.media = {"stored": self.store.ids()}
             return
-        ids = StoredIds(seen)
+        ids = self.store.stored_ids()
         resp.content_type = falcon.MEDIA_JSON
         pieces = lazily(stored_answer.pieces(ids), req.env, held_bytes=ids.nbytes)
         resp.set_stream(pieces, stored_answer.length(ids))
