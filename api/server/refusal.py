@@ -12,6 +12,7 @@ from runtime.request_id import HEADER
 
 SECONDS_UNTIL_RETRY = 1  # of what cannot be answered for now
 _MAX_DESCRIPTION = 200  # characters: it may quote what came
+_INSTEAD = "To search for many logos, send their ids in a POST to /api/v1/ann/batch."
 _MAX_QUOTED = 40  # characters of what came that an error keeps
 
 
@@ -37,6 +38,8 @@ class Refusal:
     def of_exception(cls, status: int, error: Exception) -> Refusal:
         """Say what gunicorn's parser found wrong."""
         known = HTTPStatus(status)
+        if known == HTTPStatus.REQUEST_URI_TOO_LONG:
+            return cls(known, known.phrase.lower(), f"{error}. {_INSTEAD}")
         says = known < HTTPStatus.INTERNAL_SERVER_ERROR or known == HTTPStatus.NOT_IMPLEMENTED
         return cls(known, known.phrase.lower(), str(error)[:_MAX_DESCRIPTION] if says else "The log says more.")
 
