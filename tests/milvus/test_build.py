@@ -676,6 +676,15 @@ def test_a_build_of_all_logos_takes_the_left_one_of_some_for_no_more_than_it_is(
     assert "are sent again" not in caplog.text
 
 
+def test_equal_vectors_under_other_ids_are_no_misses(lite: LiteServer, tmp_path: Path, index_dir: Path) -> None:
+    ids, vectors = some_logos(240, seed=4)
+    logos = ids, vectors[np.arange(240) % 20]
+    with new_store(tmp_path / "copies.hdf5", logos) as store:
+        recall = build(milvus_at(lite), store, index_dir).record.recall
+    assert recall is not None
+    assert (recall.at_10, recall.at_100) == (1.0, 1.0)
+
+
 def test_recall_of_some_logos_is_measured_without_reading_the_others(
     lite: LiteServer, store: EmbeddingStore, index_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
