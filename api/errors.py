@@ -66,10 +66,19 @@ def register(app: falcon.App[Any, Any]) -> None:
         app.add_error_handler(error, _expected)
 
 
+def wording_of(error: Exception) -> dict[str, str]:
+    """Return the title and the description of an error of the rooms, as a client reads them."""
+    return {"title": _mapped(error)[1] or str(error), "description": str(error)}
+
+
+def _mapped(error: Exception) -> tuple[Callable[..., falcon.HTTPError], str | None]:
+    return next((answer, title) for kind, answer, title in MAPPING if isinstance(error, kind))
+
+
 def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:
-    answer, title = next((answer, title) for error, answer, title in MAPPING if isinstance(ex, error))
+    answer, _ = _mapped(ex)
     headers = {"Retry-After": str(_seconds_until_retry(ex))} if answer is falcon.HTTPServiceUnavailable else None
-    http_error = answer(title=title or str(ex), description=str(ex), headers=headers)
+    http_error = answer(**wording_of(ex), headers=headers)
     if isinstance(ex, HostBusyError):
         logger.warning("%s %s: %s", req.method, req.path, ex)
     elif http_error.status_code >= 500:

@@ -48,6 +48,7 @@ class ReadyResource:
         resp.status = falcon.HTTP_OK if is_ready else falcon.HTTP_SERVICE_UNAVAILABLE
         resp.media = {
             "status": "ready" if is_ready else "not ready",
+            "index_state": self.health.index_state(),
             "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
         }
 

@@ -85,6 +85,7 @@ REFUSED: list[tuple[int, str, str, Callable[[TouredService], Answer]]] = [
     (400, "get", "/batch", get("/batch?logo_ids=a")),
     (404, "get", "/{logo_id}", get("/7")),
     (404, "get", "/map", get("/map")),
+    (405, "post", "/batch", post("/batch", "logo_ids=2&count=1", "application/x-www-form-urlencoded")),
     (408, "get", "/count", raw(b"GET /api/v1/ann/count HTTP/1.1\r\nHost: a\r\n")),
     (411, "post", "/add", raw(b"POST /api/v1/ann/add HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")),
     (413, "post", "/add", post("/add", b" " * 3001)),

@@ -72,6 +72,50 @@ def test_stored_logos_are_skipped_and_nothing_is_fetched(client: Client, photos:
     assert add(client, photos.url("/1.jpg"), (3, BOX), (900, BOX)).json == {"added": 1}
 
 
+def add_partially(client: Client, url: str, *logos: tuple[Any, Any]) -> falcon.testing.Result:
+    body = {"image_url": url, "logos": [{"id": logo_id, "bounding_box": box} for logo_id, box in logos]}
+    return client.simulate_post("/api/v1/ann/add?partial=true", json=body)
+
+
+def test_good_boxes_are_stored_beside_bad_ones_where_that_is_asked_for(open_app: Any, photos: PhotoServer) -> None:
+    app = open_app()
+    client = Client(app)
+    inverted, outside = [0.6, 0.1, 0.1, 0.6], [1.1, 1.1, 1.2, 1.2]
+    logos = (900, inverted), (901, BOX), (902, outside), (3, inverted), (903, [0, 0, 1, 1]), (901, inverted)
+    answer = add_partially(client, photos.url("/1.jpg"), *logos)
+    assert answer.status_code == 200
+    assert answer.json["added"] == 2
+    assert [row["id"] for row in answer.json["rejected"]] == [900, 902]
+    for row, refused in zip(answer.json["rejected"], ((900, inverted), (902, outside)), strict=True):
+        alone = add(client, photos.url("/1.jpg"), refused)
+        assert alone.status_code == 400
+        assert row == {"id": refused[0], **alone.json}
+    assert client.simulate_get("/api/v1/ann/stored").json["stored"] == [*LOGO_IDS, 901, 903]
+    assert app.parts.store.provenance([901])[901].bounding_box == tuple(BOX)
+    add(client, photos.url("/1.jpg"), (904, BOX))
+    assert np.array_equal(app.parts.store.get(901), app.parts.store.get(904))
+
+
+def test_a_partial_addition_is_told_when_nothing_can_be_stored(client: Client, photos: PhotoServer) -> None:
+    inverted, outside = [0.6, 0.1, 0.1, 0.6], [1.1, 1.1, 1.2, 1.2]
+    answer = add_partially(client, "http://127.0.0.1:1/", (900, inverted))
+    assert (answer.json["added"], [row["id"] for row in answer.json["rejected"]]) == (0, [900])
+    answer = add_partially(client, photos.url("/1.jpg"), (901, outside))
+    assert (answer.json["added"], [row["id"] for row in answer.json["rejected"]]) == (0, [901])
+    assert add_partially(client, "no address at all", (3, BOX)).json == {"added": 0, "rejected": []}
+    assert add_partially(client, photos.url("/missing.jpg"), (902, BOX)).json["title"] == "invalid image"
+    assert add_partially(client, photos.url("/1.jpg"), (903, [0, 1])).json["title"] == "invalid request"
+    assert count(client) == len(LOGO_IDS)
+
+
+def test_partial_takes_true_or_false(client: Client, photos: PhotoServer) -> None:
+    body = {"image_url": photos.url("/1.jpg"), "logos": [{"id": 900, "bounding_box": BOX}]}
+    answer = client.simulate_post("/api/v1/ann/add?partial=yes", json=body)
+    assert answer.status_code == 400
+    assert "partial" in answer.json["description"]
+    assert client.simulate_post("/api/v1/ann/add?partial=false", json=body).json == {"added": 1}
+
+
 def test_id_named_twice_is_stored_once_with_its_first_box(open_app: Any, photos: PhotoServer) -> None:
     app = open_app()
     client = Client(app)
