@@ -104,7 +104,7 @@ def test_queries_are_answered_by_workers_that_cannot_count(tmp_path: Path) -> No
         shutil.rmtree(lock.parent)
         lock.parent.write_bytes(b"")  # no directory can be made there
         os.kill(service.worker_pid, signal.SIGKILL)
-        wait_until(lambda: "is not in /metrics" in service.log)
+        wait_until(lambda: "/metrics lacks the counts" in service.log)
         assert service.get("/count").json() == {"count": 0}
         assert told(service)["GET", f"{A}/count", 200] == 1
         lock.parent.unlink()
