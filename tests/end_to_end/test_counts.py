@@ -100,21 +100,21 @@ def test_counts_are_those_of_the_clients(tmp_path: Path, photos: PhotoServer) ->
 def test_queries_are_answered_by_workers_that_cannot_count(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         descriptors = Path(f"/proc/{service.process.pid}/fd").iterdir()
-        [lock] = [found for fd in descriptors if "robotoff-ann-metrics-" in str(found := fd.readlink())]
-        shutil.rmtree(lock.parent)
-        lock.parent.write_bytes(b"")  # no directory can be made there
+        [directory] = [found for fd in descriptors if "robotoff-ann-metrics-" in str(found := fd.readlink())]
+        shutil.rmtree(directory)
+        directory.write_bytes(b"")  # prevents a new directory
         os.kill(service.worker_pid, signal.SIGKILL)
         wait_until(lambda: "/metrics lacks the counts" in service.log)
         assert service.get("/count").json() == {"count": 0}
         assert told(service)["GET", f"{A}/count", 200] == 1
-        lock.parent.unlink()
+        directory.unlink()
         os.kill(service.worker_pid, signal.SIGKILL)
         wait_until(lambda: service.log.count("Booting worker") == 3)
         assert service.get("/count").json() == {"count": 0}
         assert told(service)["GET", f"{A}/count", 200] == 1
-        assert lock.parent.is_dir()
+        assert directory.is_dir()
         assert service.terminate() == 0
-        assert not lock.parent.exists()
+        assert not directory.exists()
 
 
 def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoServer) -> None:
