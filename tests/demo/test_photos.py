@@ -99,7 +99,7 @@ def test_hidden_logo_is_an_error_instead_of_a_wrong_box() -> None:
 
 
 def share_of_colour(picture: Image.Image, colour: Colour) -> float:
-    """Return the share of pixels that have about the hue of a colour and are not pale; for black, the share of dark ones."""
+    """Return the share of pixels that have about the hue of a colour and are not pale; for black, of dark ones."""
     hue, saturation, value = (255 * part for part in colorsys.rgb_to_hsv(*(part / 255 for part in colour)))
     hues, saturations, values = picture.convert("HSV").split()
     if value < 40:  # black has no hue
