@@ -1,4 +1,4 @@
-"""Refuses request bodies that are too large, or of a length not told, before they are read."""
+"""Refuse request bodies that are too large, or have no `Content-Length`, before they are read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from api.server.body_sizes import BodySizes
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Falcon middleware that holds `Content-Length` to the limit of the request's path."""
+    """Falcon middleware that compares `Content-Length` with the limit of the path."""
 
     sizes: BodySizes
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Let the request through, or answer 411 or 413.
+        """Pass the request on, or refuse it with 411 or 413.
 
         Raises:
-            falcon.HTTPLengthRequired: a chunked body.
-            falcon.HTTPContentTooLarge: a body over the limit.
+            falcon.HTTPLengthRequired: the body is chunked.
+            falcon.HTTPContentTooLarge: the body is over the limit.
         """
         if req.content_length is None:
             if req.get_header("Transfer-Encoding"):

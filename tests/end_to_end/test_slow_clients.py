@@ -90,7 +90,7 @@ def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", ANN_RECEIVE_SECONDS="0.3", ANN_MAX_CONNECTIONS="64", ANN_MAX_BODY_BYTES="98")
     with service, contextlib.ExitStack() as crowd:
         clients = [crowd.enter_context(socket.create_connection(("127.0.0.1", service.port), 20)) for _ in range(100)]
-        wait_until(lambda: "64 connections are open, as many as can be held" in service.log)
+        wait_until(lambda: "64 connections are open, as many as allowed" in service.log)
         clients[-1].sendall(HEAD.encode())
         assert b"within 0.3 s" in clients[-1].recv(1000)
         clients[-2].sendall(BODY.encode())

@@ -289,7 +289,7 @@ def test_answer_in_pieces_that_is_not_read_is_given_up(strict: Server) -> None:
     with strict.connect(window=2**16) as client:
         client.sendall(get("/lazy"))
         name = "{}:{}".format(*client.getsockname())
-        wait_until(lambda: f"closed on {name}, who did not take all of an answer" in strict.log)
+        wait_until(lambda: f"closed the connection of {name}, which did not read its answer" in strict.log)
         assert len(read_all(client)) < PIECES * PIECE
 
 
@@ -452,14 +452,14 @@ def test_request_that_takes_too_long_is_told_so(strict: Server, sent: bytes, dri
                 client.sendall(drip)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
-    assert json.loads(body) == {"title": "request too slow", "description": "It did not come whole within 0.3 s."}
+    assert json.loads(body) == {"title": "request too slow", "description": "The request did not arrive within 0.3 s."}
 
 
 def test_answer_that_is_not_read_is_given_up(strict: Server) -> None:
     with strict.connect(window=2**16) as client:
         client.sendall(get("/big"))
         name = "{}:{}".format(*client.getsockname())
-        wait_until(lambda: f"closed on {name}, who did not take all of an answer" in strict.log)
+        wait_until(lambda: f"closed the connection of {name}, which did not read its answer" in strict.log)
         assert len(read_all(client)) < BIG
 
 
@@ -468,7 +468,7 @@ def test_new_connections_find_room_among_idle_ones(strict: Server) -> None:
         idle = [held.enter_context(strict.connect()) for _ in range(100)]
         assert strict.answers()
         assert idle[0].recv(1) == b""
-        assert "40 connections are open, as many as can be held: closing old ones" in strict.log
+        assert "40 connections are open, as many as allowed: closing old ones" in strict.log
         idle[-1].sendall(get("/threads"))
         assert read_answer(idle[-1]).isdigit()
 
