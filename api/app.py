@@ -85,7 +85,7 @@ class AnnApp(falcon.App[falcon.Request, falcon.Response]):
         return None if found is None else found[3]
 
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Handle a request."""
         return self.observer.observe(env, start_response, super().__call__)
 
 

@@ -57,7 +57,7 @@ def compact(settings: Settings) -> None:
 @click.argument("capacity", type=click.IntRange(1, 2**40))
 @click.pass_obj
 def grow(settings: Settings, capacity: int) -> None:
-    """Give the store room for CAPACITY logos in all. Services keep running."""
+    """Rewrite the store with room for CAPACITY logos in all. Services keep running."""
     with open_store(settings) as store:
         if capacity <= store.capacity:
             raise StoreError(f"{settings.store_path} already has room for {store.capacity} logos: name a larger number")
