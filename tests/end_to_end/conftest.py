@@ -1,4 +1,4 @@
-"""A running service whose disk, files and clock the tests spoil and mend again."""
+"""Fixtures: a running service whose disk, files and clock the tests break and repair."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> InjectedFaults:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, faults: InjectedFaults) -> Iterator[SpoiltService]:
-    """One service for a module: each test leaves it whole again, which is half of what is tested."""
+    """Run one service for a module. Each test must leave it working, which is half of what is tested."""
     folder = tmp_path_factory.mktemp("spoilt")
     with PhotoServer() as photos, SpoiltService(folder / "data", photos, faults) as service:
         service.prepare()

@@ -1,4 +1,4 @@
-"""What the service does when files vanish or change, descriptors run out, the clock jumps, or it is told to stop."""
+"""The service when files disappear or change, descriptors run out, the clock jumps, or it is shut down."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAYS = 86_400
 
 @contextmanager
 def moved_away(path: Path) -> Iterator[Path]:
-    """Take a file from its place for a while."""
+    """Move a file away for the length of the block."""
     aside = path.with_name("aside")
     path.rename(aside)
     try:
@@ -41,14 +41,14 @@ def moved_away(path: Path) -> Iterator[Path]:
         aside.replace(path)
 
 
-def test_store_that_vanishes_is_read_on_and_taken_back(service: SpoiltService) -> None:
+def test_store_that_disappears_is_still_read_and_used_again_when_it_returns(service: SpoiltService) -> None:
     with moved_away(service.store):
         service.assert_adds_are_refused(503, "is gone: put it back, or restart the service")
         service.assert_it_answers()
     service.assert_it_is_whole()
 
 
-def test_other_store_of_the_model_is_served_in_its_place(service: SpoiltService) -> None:
+def test_store_that_is_replaced_by_another_of_the_model_is_served(service: SpoiltService) -> None:
     with moved_away(service.store) as aside:
         layout = inspect(aside)
         assert layout is not None
@@ -71,7 +71,9 @@ REPLACEMENTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS.keys())
-def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replace: Callable[[Path], object]) -> None:
+def test_store_that_is_replaced_by_another_file_is_refused(
+    service: SpoiltService, replace: Callable[[Path], object]
+) -> None:
     with moved_away(service.store):
         replace(service.store)
         for _ in range(4):
@@ -85,7 +87,7 @@ def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replac
     service.assert_it_is_whole()
 
 
-def test_store_that_is_cut_short_is_refused_until_it_is_restored(service: SpoiltService) -> None:
+def test_truncated_store_is_refused_until_it_is_restored(service: SpoiltService) -> None:
     backup = service.store.with_name("backup")
     shutil.copy(service.store, backup)
     with service.store.open("r+b") as file:
@@ -104,7 +106,7 @@ def test_lock_file_may_be_removed_between_adds(service: SpoiltService) -> None:
     service.assert_it_is_whole()
 
 
-def test_lock_file_removed_while_it_is_held_costs_no_acknowledged_logo(
+def test_lock_file_removed_while_it_is_held_loses_no_acknowledged_logo(
     service: SpoiltService, faults: InjectedFaults
 ) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool, faults.hanging("fdatasync"):
@@ -133,17 +135,19 @@ def test_adds_wait_for_another_process_and_queries_do_not(service: SpoiltService
             fcntl.flock(lock, fcntl.LOCK_EX)
             adds = [pool.submit(service.add_one) for _ in range(100)]
             refused = 100 - 2 * Settings().workers.add_concurrency
-            wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the others wait, with threads to spare
+            wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the other adds wait, and threads remain
             service.assert_it_answers()
             assert "is being rewritten" not in service.log
         assert {add.result().status_code for add in adds} == {200, 503}
     service.assert_it_is_whole()
 
 
-def test_used_up_descriptors_refuse_adds_let_new_clients_wait_and_are_survived(service: SpoiltService) -> None:
+def test_without_descriptors_adds_are_refused_and_new_clients_wait_until_there_are_some(service: SpoiltService) -> None:
     logged = len(service.log)
     with concurrent.futures.ThreadPoolExecutor() as pool, service.on_one_connection():
-        with service.limited(resource.RLIMIT_NOFILE, 3):  # the standard streams have these: no other can be had
+        with service.limited(
+            resource.RLIMIT_NOFILE, 3
+        ):  # the standard streams use these, so no other descriptor is free
             for _ in range(4):
                 refused = service.add_one()
                 assert (refused.status_code, refused.json()["title"]) == (503, "too busy"), refused.text
@@ -163,7 +167,7 @@ def test_clock_may_jump(service: SpoiltService, faults: InjectedFaults, days: in
         service.assert_it_is_whole()
 
 
-def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService) -> None:
+def test_acknowledged_adds_survive_a_shutdown_between_them(service: SpoiltService) -> None:
     def add_until_refused() -> None:
         with pytest.raises(requests.ConnectionError):
             while service.add_one().status_code in (200, 503):  # 503: too many at once
@@ -180,7 +184,7 @@ def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService)
     service.assert_it_is_whole()
 
 
-def test_service_starts_where_shared_memory_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_starts_without_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = "mount -t tmpfs -o ro none /dev/shm"
     unshared = ["unshare", "--mount", "sh", "-c", mount]
     if os.geteuid() != 0 or subprocess.run(unshared, capture_output=True, check=False).returncode:

@@ -588,7 +588,7 @@ def test_signs_of_life_are_given_now_and_then() -> None:
 def test_protocols_that_the_loop_does_not_know_stop_the_start(setting: str, value: str) -> None:
     config = Config()
     config.set(setting, value)
-    with pytest.raises(SystemExit, match="proxy before it"):
+    with pytest.raises(SystemExit, match="use a proxy for TLS"):
         BufferingWorker.check_config(config, SimpleNamespace(warning=print))
 
 
