@@ -56,7 +56,7 @@ class InjectedFaults:
         (self._folder / f"{call}.hung").unlink(missing_ok=True)
 
     @contextmanager
-    def clock_off(self, seconds: int) -> Iterator[None]:
+    def shifted_clock(self, seconds: int) -> Iterator[None]:
         """Move the clock forwards or backwards."""
         with self._switch("clock", str(seconds)):
             yield

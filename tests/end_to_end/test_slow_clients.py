@@ -18,8 +18,8 @@ from embeddings.store.id_table import WINDOW
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store_file import StoreFile
 from settings import Settings
+from tests.end_to_end.faulty_service import start_that_fails
 from tests.end_to_end.service import Service
-from tests.end_to_end.spoilt_service import start_in_vain
 from tests.photo_server import PhotoServer, wait_until
 
 CROWD = 50  # of each kind: more than threads, fewer than the descriptors that any machine allows
@@ -107,11 +107,11 @@ def test_settings_set_the_limits(tmp_path: Path) -> None:
 def test_unusable_configuration_stops_the_start_with_one_line(
     tmp_path: Path, variables: dict[str, str], line: str
 ) -> None:
-    assert start_in_vain("ulimit -n 1000", tmp_path, **variables) == [f"robotoff-ann: {line}"]
+    assert start_that_fails("ulimit -n 1000", tmp_path, **variables) == [f"robotoff-ann: {line}"]
 
 
 def test_few_descriptors_mean_fewer_connections_and_a_warning(tmp_path: Path) -> None:
-    lines = start_in_vain("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # logged before the start fails
+    lines = start_that_fails("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # logged before the start fails
     assert any("each worker can hold 872 connections, not the 4096 of ANN_MAX_CONNECTIONS" in line for line in lines)
 
 

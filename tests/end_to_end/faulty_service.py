@@ -21,7 +21,7 @@ from tests.photo_server import PhotoServer, wait_until
 INDEXED, ONLY_STORED = range(1, 7), range(7, 10)
 
 
-class SpoiltService(Service):
+class FaultyService(Service):
     """A service of two workers with injected faults. It records the ids that it acknowledged.
 
     Attributes:
@@ -75,7 +75,7 @@ class SpoiltService(Service):
             assert (answer.status_code, set(answer.json())) == (status, {"title", "description"}), answer.text
         assert self.log[logged:].count(why) >= 4
 
-    def assert_it_answers(self) -> None:
+    def assert_queries_succeed(self) -> None:
         """Check queries for indexed and for not yet indexed logos, and the count."""
         for _ in range(3):
             assert self.get("/1?count=2").json()["results"][0] == {"distance": 0.0, "logo_id": 1}
@@ -83,12 +83,12 @@ class SpoiltService(Service):
             assert self.get("/batch?logo_ids=1,8&count=1").json()["count"] == 2
             assert self.get("/count").json()["count"] >= len(self.acknowledged)
 
-    def assert_it_is_whole(self) -> None:
+    def assert_intact(self) -> None:
         """Check that adds and queries work, and that no acknowledged logo is missing or damaged."""
         for _ in range(4):
             answer = self.add_one()
             assert answer.status_code == 200, answer.text
-        self.assert_it_answers()
+        self.assert_queries_succeed()
         stored = self.get("/stored").json()["stored"]
         assert len(stored) == len(set(stored))
         assert self.acknowledged <= set(stored)
@@ -119,7 +119,7 @@ class SpoiltService(Service):
         assert self.worker_pids() == [*before], "a worker died of it"
 
 
-def start_in_vain(prelude: str, data_dir: Path, **variables: str) -> list[str]:
+def start_that_fails(prelude: str, data_dir: Path, **variables: str) -> list[str]:
     """Run a shell command, start a service that must fail, and return the lines that it printed."""
     stopped = subprocess.run(
         ["sh", "-c", f'{prelude} && exec "$0" -m gunicorn --config gunicorn_conf.py', sys.executable],
