@@ -1,6 +1,6 @@
 """The state of the service when Prometheus scrapes it: logos, rows, indexes, readiness.
 
-The worker that is scraped reads the state anew, so the values are right with any number of workers. A value that cannot
+The worker that is scraped reads the state itself, so the values are right with any number of workers. A value that cannot
 be read is left out.
 """
 
