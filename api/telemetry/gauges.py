@@ -1,7 +1,7 @@
 """The state of the service when Prometheus scrapes it: logos, rows, indexes, readiness.
 
-The worker that is scraped reads the state itself, so the values are right with any number of workers. A value that cannot
-be read is left out.
+The worker that is scraped reads the state itself, so the values are right with any number of workers. A value that
+cannot be read is left out.
 """
 
 from __future__ import annotations

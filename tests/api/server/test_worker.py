@@ -186,7 +186,7 @@ def read_answer(client: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With the limits that nothing here should meet."""
+    """A server with limits that no test should reach."""
     with Server(tmp_path_factory.mktemp("patient"), "receive_seconds=60, send_seconds=60") as server:
         yield server
 
