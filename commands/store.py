@@ -68,7 +68,7 @@ def grow(settings: Settings, capacity: int) -> None:
 @click.option(
     "--capacity",
     type=click.IntRange(1, 2**40),
-    help="Number of logos with room. [default: as before; from the original's layout, at least ANN_STORE_CAPACITY]",
+    help="Rows of the new store. [default: as before; from the original's layout, at least ANN_STORE_CAPACITY]",
 )
 @click.pass_obj
 def migrate_store(settings: Settings, capacity: int | None) -> None:
