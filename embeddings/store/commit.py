@@ -1,4 +1,4 @@
-"""The last step of every change: id slots, which make rows exist or go, and a sync."""
+"""The last step of every change: write id slots, which add or remove rows, and sync."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from embeddings.store.store_file import StoreFile
 
 
 def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
-    """Write id slots, by their first row, and sync; take them back if that fails, in a way that never frees a row."""
+    """Write id slots, by their first row, and sync. If the sync fails, negate them, so that no row becomes free."""
     for row, ids in slots.items():
         file.write_ids(row, ids)
     try:
@@ -26,7 +26,7 @@ def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
 
 
 def finish_deletions(known: KnownRows) -> None:
-    """Negate the rows whose logo a later row holds: else it would come back with the next deletion."""
+    """Negate rows whose logo a later row holds; otherwise deleting the logo would bring the earlier row back."""
     slots = {row: known.file.ids(row, row + 1) for row in known.superseded}
     commit(known.file, {row: -ids for row, ids in slots.items() if ids[0] > 0})
     known.superseded.clear()

@@ -122,7 +122,7 @@ def test_a_file_that_is_no_network_is_refused(folder: Path) -> None:
     (folder / "broken.json").write_text(record.to_json())
     ran = measure(folder, "--model", model)
     assert ran.exit_code == 1
-    assert "no LiteRT model" in ran.stderr
+    assert "not a LiteRT model" in ran.stderr
 
 
 def test_sheets_show_queries_and_what_is_nearest(folder: Path) -> None:

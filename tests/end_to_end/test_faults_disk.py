@@ -71,7 +71,7 @@ def test_disk_that_cannot_be_read_leaves_the_indexed_logos(service: SpoiltServic
 def test_failed_sync_refuses_adds_until_the_restart(service: SpoiltService, faults: InjectedFaults) -> None:
     before = service.get("/stored").json()
     with faults.failing("fdatasync", errno.EIO):
-        service.assert_adds_are_refused(503, "see to its disk, then restart")
+        service.assert_adds_are_refused(503, "check its disk, then restart")
         service.assert_it_answers()
     assert service.get("/stored").json() == before
     refused = [service.add_one() for _ in range(8)]

@@ -188,7 +188,7 @@ def test_weights_that_cannot_be_loaded_are_not_ready(
     assert status == 503
     assert (
         checks["model"]["detail"]
-        == "the weights weights.tflite are damaged: their digest is not the one of their description"
+        == "the weights weights.tflite are damaged: their digest is not the one in their description"
     )
     weights.unlink()
     assert "weights.tflite cannot be read" in readiness(client)[1]["model"]["detail"]

@@ -163,7 +163,7 @@ def test_other_weights_than_the_released_ones_are_not_converted(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with (
         HostileServer({f"/{PRETRAINED['noisy-student'].file_name}": reply(b"others")}) as server,
-        pytest.raises(ModelError, match=r"it is another file, of md5 .* instead of a5b48ae7547fc990c7e4f3951230290d"),
+        pytest.raises(ModelError, match=r"it is another file: its md5 is .*, not a5b48ae7547fc990c7e4f3951230290d"),
     ):
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300, weights_url=server.url(""))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -208,8 +208,8 @@ def test_a_child_that_dies_without_a_word_is_an_error(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("efficientnet-lite0", "bundled", "the bundled weights are converted already"),
-        (NAME, "bundled", "are of efficientnet-lite0, not of efficientnet-b0"),
+        ("efficientnet-lite0", "bundled", "the bundled weights are already converted"),
+        (NAME, "bundled", "belong to efficientnet-lite0, not to efficientnet-b0"),
         (NAME, "gone.h5", "neither one of imagenet"),
         ("efficientnet-b9", "seeded", "unknown model 'efficientnet-b9'"),
     ],
@@ -226,7 +226,7 @@ def test_what_cannot_be_converted_is_refused_without_a_child(
     [
         (
             "bundled",
-            "the weights bundled are of efficientnet-lite0, not of efficientnet-b0: set ANN_MODEL=efficientnet-lite0,"
+            "the weights bundled belong to efficientnet-lite0, not to efficientnet-b0: set ANN_MODEL=efficientnet-lite0,"
             " or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the path of a Keras weights file",
         ),
         (

@@ -140,12 +140,12 @@ def test_weights_converted_into_the_package_are_found_too(tmp_path: Path, monkey
 def test_the_bundled_weights_are_not_taken_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "efficientnet-lite0-bundled")
     monkeypatch.setattr(model, "PACKAGE_DIR", tmp_path / "package")
-    with pytest.raises(ModelError, match="install this version of the service anew"):
+    with pytest.raises(ModelError, match="reinstall this version of the service"):
         locate_model("efficientnet-lite0", "bundled", tmp_path)
 
 
 def test_weights_of_another_model_name_the_model_to_set(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="are of efficientnet-b0, not of efficientnet-lite0: set ANN_MODEL="):
+    with pytest.raises(ModelError, match="belong to efficientnet-b0, not to efficientnet-lite0: set ANN_MODEL="):
         locate_model("efficientnet-lite0", "imagenet", tmp_path)
 
 
@@ -171,7 +171,7 @@ def test_a_changed_weights_file_is_another_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["missing.h5", "imagnet", ".", "", "a\0b"])
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, weights: str) -> None:
-    with pytest.raises(ModelError, match="neither one of imagenet, noisy-student, seeded nor a file"):
+    with pytest.raises(ModelError, match="neither one of imagenet, noisy-student, seeded nor a readable file"):
         locate_model(NAME, weights, tmp_path)
 
 

@@ -186,7 +186,7 @@ def test_missing_weights_are_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model_is_an_error_even_when_its_digest_is_right(tmp_path: Path, content: bytes) -> None:
     converted = copy_of_bundled(tmp_path, content)
     described = replace(converted.description, file_sha256=hashlib.sha256(content).hexdigest())
-    with pytest.raises(ModelError, match="no LiteRT model"):
+    with pytest.raises(ModelError, match="not a LiteRT model"):
         Embedder(ConvertedModel(converted.path, described)).load()
 
 

@@ -126,7 +126,7 @@ def test_a_wrong_file_that_is_already_there_is_replaced(
     path = tmp_path / IMAGENET.file_name
     path.write_bytes(wrong)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert f"{path} is not the file that was released under its name: downloading it again" in caplog.text
+    assert f"{path} does not match the digest of the released file: downloading it again" in caplog.text
 
 
 def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
@@ -148,7 +148,7 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
     server.behaviours = {}
     assert refusal(server, tmp_path) == (
         f"the imagenet weights were not downloaded from {server.url(PATH)}: its server answered with status 404,"
-        f" not 200. Try again; or fetch {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
+        f" not 200. Try again; or download {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
         " or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path of a Keras weights file"
     )
 
@@ -156,8 +156,8 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        (reply(CONTENT.upper()), f"it is another file, of sha256 {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
-        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "it is another file, of sha256"),
+        (reply(CONTENT.upper()), f"it is another file: its sha256 is {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
+        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "it is another file: its sha256 is"),
         (reply(CONTENT[:-1], "Content-Length: 400000"), "IncompleteRead(399999 bytes read, 1 more expected)"),
         (raw(chunked([CONTENT])[:-1000]), "IncompleteRead"),
         (raw(b"no HTTP\r\n\r\n"), "no HTTP"),
@@ -218,13 +218,13 @@ def test_a_disk_without_room_is_told(server: HostileServer, tmp_path: Path) -> N
         message = refusal(server, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert message.startswith(f"the imagenet weights cannot be kept at {tmp_path / IMAGENET.file_name}: ")
+    assert message.startswith(f"the imagenet weights cannot be stored at {tmp_path / IMAGENET.file_name}: ")
     assert "File too large" in message
-    assert message.endswith("Make room there, or let this user write there")
+    assert message.endswith("Free space there, or let this user write there")
 
 
 def test_a_directory_that_cannot_be_made_is_told(server: HostileServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"cannot be kept at .*Not a directory"):
+    with pytest.raises(ModelError, match=r"cannot be stored at .*Not a directory"):
         fetch(server, tmp_path / "file" / "downloads")
     assert server.requests == []

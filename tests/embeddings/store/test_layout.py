@@ -192,7 +192,7 @@ def test_a_store_that_lost_more_than_its_header_does_not_pass_for_an_original(tm
             hdf5.attrs["model_digest"] = "digest"
         else:
             hdf5.create_dataset("crc32", (10,), "u4")
-    with pytest.raises(StoreLayoutError, match="a part of its description is gone"):
+    with pytest.raises(StoreLayoutError, match="a part of its description is missing"):
         inspect(tmp_path / "s.hdf5")
 
 
@@ -220,21 +220,21 @@ def test_other_hdf5_files_are_no_store(
         for name, dataset in (("external_id", ids), ("embedding", embeddings)):
             if dataset:
                 hdf5.create_dataset(name, *dataset)
-    with pytest.raises(StoreLayoutError, match="no store"):
+    with pytest.raises(StoreLayoutError, match="not a store"):
         inspect(tmp_path / "s.hdf5")
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(200)])
 def test_other_files_are_no_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.hdf5").write_bytes(content)
-    with pytest.raises(StoreLayoutError, match="damaged or no store"):
+    with pytest.raises(StoreLayoutError, match="damaged or not a store"):
         inspect(tmp_path / "s.hdf5")
 
 
 def test_a_directory_or_a_pipe_is_no_store(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(StoreLayoutError, match="no regular file"):
+        with pytest.raises(StoreLayoutError, match="not a regular file"):
             inspect(path)
 
 
