@@ -273,7 +273,7 @@ def test_a_rewrite_gives_way_to_a_restore(tmp_path: Path) -> None:
     def restore(rows: int) -> None:
         restore_store(backup, store.path, replace=True)
 
-    with pytest.raises(StoreUnavailableError, match="another file replaced .* meanwhile"):
+    with pytest.raises(StoreUnavailableError, match=r"another file replaced .* meanwhile"):
         rewrite_store(store.path, progress=restore)
     assert Expectation({1, 2}).losses(store.path) == []
 

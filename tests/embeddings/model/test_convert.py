@@ -226,8 +226,9 @@ def test_what_cannot_be_converted_is_refused_without_a_child(
     [
         (
             "bundled",
-            "the weights bundled belong to efficientnet-lite0, not to efficientnet-b0: set ANN_MODEL=efficientnet-lite0,"
-            " or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the path of a Keras weights file",
+            "the weights bundled belong to efficientnet-lite0, not to efficientnet-b0: set"
+            " ANN_MODEL=efficientnet-lite0, or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the"
+            " path of a Keras weights file",
         ),
         (
             "imagenet",

@@ -109,7 +109,7 @@ def test_vectors_without_distances_are_left_out(tmp_path: Path, caplog: pytest.L
         ({"blocks": []}, "nothing to index"),
         ({"blocks": [(np.array([], np.int64), np.empty((0, 8), np.float32))]}, "nothing to index"),
         ({"blocks": [(np.array([1]), np.full((1, 8), np.nan, np.float32))]}, "nothing to index"),
-        ({"blocks": [some_logos(5), some_logos(5)]}, "is there twice"),
+        ({"blocks": [some_logos(5), some_logos(5)]}, "occurs twice"),
         ({"blocks": [(np.array([0]), np.zeros((1, 8), np.float32))]}, "ids are positive"),
         ({"blocks": [(np.array([1]), np.zeros((1, 7), np.float32))]}, "do not match"),
         ({"blocks": [(np.array([1, 2]), np.zeros((1, 8), np.float32))]}, "do not match"),
@@ -118,7 +118,7 @@ def test_vectors_without_distances_are_left_out(tmp_path: Path, caplog: pytest.L
         ({"jobs": -2}, "at least 1"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
-        ({"rows": 2**50}, "GB left"),
+        ({"rows": 2**50}, "GB free"),
     ],
 )
 def test_what_cannot_be_built_is_refused(tmp_path: Path, options: dict[str, Any], reason: str) -> None:

@@ -170,7 +170,7 @@ def test_a_negative_number_of_descendants_is_refused_even_if_the_sums_are_right(
     nodes.tofile(tmp_path / "index.bin")
     (tmp_path / "index.txt").write_text("".join(f"{logo_id}\n" for logo_id in range(1, 11)))
 
-    with pytest.raises(IndexDamagedError, match="what is no logo"):
+    with pytest.raises(IndexDamagedError, match="something other than logos"):
         AnnoySearchIndex.load(tmp_path, dim=4)
 
 

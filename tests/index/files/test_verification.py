@@ -76,7 +76,7 @@ def test_weights_that_agree_or_are_unknown_are_taken(tmp_path: Path, built: str,
 def test_vectors_of_other_weights_are_refused(tmp_path: Path) -> None:
     build(tmp_path, some_logos(10), weights_digest="a")
 
-    with pytest.raises(IndexDamagedError, match="generate the index anew"):
+    with pytest.raises(IndexDamagedError, match="generate the index again"):
         verify_files(tmp_path, dim=8, weights_digest="b")
 
 
