@@ -254,7 +254,7 @@ class Impatient(Holding):
         (STAGES["back up"], back_up_ids_before_content, "damaged"),
         (STAGES["back up"], back_up_deletions_first, "lost"),
         (STAGES["restore"], unlink_before_renaming, "cannot open|is gone"),
-        (STAGES["repair"], overwrite_without_a_copy, "not put aside"),
+        (STAGES["repair"], overwrite_without_a_copy, "not quarantined"),
     ],
 )
 def test_a_worse_store_is_found_out(

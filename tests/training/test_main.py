@@ -47,7 +47,7 @@ def test_a_package_that_cannot_be_had_ends_it_with_the_reason(tmp_path: Path) ->
     with HostileServer() as registry:
         ran = without_tensorflow("--folder", tmp_path / "data", "--table", table, "--registry", registry.url(""))
     assert ran.returncode == 1
-    assert f"Error: {package.url(registry.url(''))} was not fetched (404 Client Error" in ran.stderr
+    assert f"Error: {package.url(registry.url(''))} was not downloaded (404 Client Error" in ran.stderr
     assert "name a mirror (--registry)" in ran.stderr
 
 
@@ -93,7 +93,7 @@ def test_the_log_tells_what_it_costs_to_draw_all_grounds(tmp_path: Path, caplog:
         assert caplog.messages == []
         assert CliRunner().invoke(main, arguments).exit_code == 1
     (line,) = caplog.messages
-    assert "costs about 0.01 to 0.06 of macro-recall@4, see docs/model-card.md" in line
+    assert "macro-recall@4 is about 0.01 to 0.06 lower, see docs/model-card.md" in line
 
 
 def test_a_quick_run_goes_from_a_registry_to_what_the_service_loads(quick_run: QuickRun) -> None:
@@ -134,7 +134,7 @@ def test_another_recipe_under_the_same_name_ends_it_with_the_reason(quick_run: Q
 def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> None:
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--quick", "--run", "short", "--minutes", "0"])
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout.endswith("Stopped; the same command goes on.\n")
+    assert ran.stdout.endswith("Stopped; run the same command again to resume.\n")
     assert (quick_run.folder.parent / "short" / "seed-1" / "checkpoint.npz").exists()
 
 
@@ -143,4 +143,4 @@ def test_one_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ran = CliRunner().invoke(main, ["--folder", str(tmp_path)])
     assert ran.exit_code == 1
-    assert f"another run is at work in {tmp_path}" in ran.stderr
+    assert f"another run uses {tmp_path}" in ran.stderr

@@ -102,7 +102,7 @@ def test_the_checkpoint_of_other_grounds_is_refused(quick_run: QuickRun, folders
 @pytest.mark.parametrize("damaged", [b"", b"PK no archive", b"text"])
 def test_a_damaged_checkpoint_is_refused(folders: Folders, tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(damaged)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.npz cannot be read .*: remove it to begin anew"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz cannot be read .*: remove it to start again"):
         Run(QUICK, folders, tmp_path, workers=1)
 
 
