@@ -1,4 +1,4 @@
-"""What all engines are measured on in one run: vectors, queries among them, and their true neighbours, in files."""
+"""The input of all engines in one run, in files: vectors, queries among them, and their true neighbours."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.logos import DIM, draw_logos
 from benchmarks.rivals.engine import FloatArray, Items, blocks
 
 LARGEST_COUNT = 100
-SPARE = 2  # so many times the neighbours are measured again in float64
+SPARE = 2  # candidates measured again in float64, for each neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class VectorFiles:
     """A folder with `vectors.npy`, `(n, dim)` float32, and rows of it: `queries.npy`, and `truth.npy`, nearest first.
 
-    A query is one of the vectors, as the service's own is one of its logos, and the first of its neighbours.
+    A query is one of the vectors, like the service's queries by id, and is the first of its own neighbours.
     """
 
     folder: Path
@@ -31,7 +31,7 @@ class VectorFiles:
 
     @property
     def queries(self) -> Items:
-        """The rows that are asked for, `(q,)`."""
+        """The rows of the queries, `(q,)`."""
         rows: Items = np.load(self.folder / "queries.npy")
         return rows
 
@@ -54,7 +54,7 @@ class VectorFiles:
 
     @classmethod
     def copy(cls, folder: Path, vectors: FloatArray, queries: int, seed: int) -> VectorFiles:
-        """Take vectors that are there."""
+        """Copy existing vectors into a folder."""
         np.save(folder / "vectors.npy", vectors)
         return cls(folder)._with_queries(queries, seed)
 
@@ -67,9 +67,9 @@ class VectorFiles:
 
 
 def nearest(vectors: FloatArray, queries: FloatArray, count: int) -> Items:
-    """The rows `(q, count)` of the true nearest vectors of each query, nearest first.
+    """Return the rows `(q, count)` of the true nearest vectors of each query, nearest first.
 
-    One pass ranks by float32 products; `SPARE` times as many as wanted are then measured by difference in float64.
+    One pass ranks by float32 products; the best `SPARE * count` are then measured by difference in float64.
     """
     kept = min(SPARE * count, len(vectors))
     rows, distances = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)

@@ -199,7 +199,7 @@ def test_baselines_are_of_colours_and_of_coarse_shapes() -> None:
 def test_a_line_that_is_no_logo_is_named(folder: Path, content: str) -> None:
     with (folder / "logos.jsonl").open("a") as file:
         file.write(content)
-    refused(folder, "logos.jsonl, line 7 is no object of logo_id, photo, brand and a bounding_box of four numbers")
+    refused(folder, "logos.jsonl, line 7 is not an object of logo_id, photo, brand and a bounding_box of four numbers")
 
 
 def test_a_folder_without_logos_is_refused(folder: Path) -> None:

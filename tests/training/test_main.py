@@ -127,7 +127,7 @@ def test_a_quick_run_describes_its_weights_and_their_distances(quick_run: QuickR
 def test_another_recipe_under_the_same_name_ends_it_with_the_reason(quick_run: QuickRun) -> None:
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--run", quick_run.folder.name])
     assert ran.exit_code == 1
-    assert "is of another recipe: name another --run, or remove it" in ran.stderr
+    assert "has another recipe: name another --run, or remove it" in ran.stderr
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -87,15 +87,13 @@ def test_a_complete_run_has_nothing_left_to_train(quick_run: QuickRun, folders: 
 
 
 def test_the_checkpoint_of_another_recipe_is_refused(quick_run: QuickRun, folders: Folders) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"checkpoint\.npz is of another recipe: name another --run, or remove it"
-    ):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz has another recipe: name another --run, or remove it"):
         Run(replace(QUICK, seed=2), folders, quick_run.first_run, workers=1)
 
 
 def test_the_checkpoint_of_other_grounds_is_refused(quick_run: QuickRun, folders: Folders, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "shelf.png")
-    with pytest.raises(CheckpointError, match=r"checkpoint\.npz is of other grounds: give the same --grounds"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz has other grounds: give the same --grounds"):
         Run(QUICK, replace(folders, grounds=tmp_path), quick_run.first_run, workers=1)
 
 
