@@ -41,7 +41,7 @@ def test_help_needs_no_tensorflow() -> None:
 
 
 @pytest.mark.usefixtures("without_proxy")
-def test_a_package_that_cannot_be_had_ends_it_with_the_reason(tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_downloaded_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     (package, _), *_ = made_up_packages()
     table = write_table(tmp_path / "table.json", [package])
     with HostileServer() as registry:
@@ -131,14 +131,14 @@ def test_another_recipe_under_the_same_name_ends_it_with_the_reason(quick_run: Q
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> None:
+def test_a_run_that_is_out_of_time_says_how_to_resume(quick_run: QuickRun) -> None:
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--quick", "--run", "short", "--minutes", "0"])
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.endswith("Stopped; run the same command again to resume.\n")
     assert (quick_run.folder.parent / "short" / "seed-1" / "checkpoint.npz").exists()
 
 
-def test_one_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+def test_only_one_run_at_a_time_may_use_a_folder(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ran = CliRunner().invoke(main, ["--folder", str(tmp_path)])

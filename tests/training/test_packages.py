@@ -1,4 +1,4 @@
-"""Packages that are downloaded, from a real registry on loopback that serves them well or badly."""
+"""Downloaded packages, from a real registry on loopback that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def registry(without_proxy: None) -> Iterator[HostileServer]:
 
 
 def refusal(registry: HostileServer, folder: Path) -> str:
-    """Return why the download fails, once it is sure that it left nothing behind."""
+    """Return why the download fails, after checking that it left nothing behind."""
     with pytest.raises(PackageError) as caught:
         download((LOGOS,), folder, registry.url(""))
     assert list(folder.iterdir()) == []
@@ -77,7 +77,7 @@ def test_a_damaged_package_is_fetched_anew(registry: HostileServer, tmp_path: Pa
     ],
     ids=["cut below its length", "cut", "another file", "empty", "not found", "busy", "no answer"],
 )
-def test_what_a_registry_does_wrong_is_told_and_nothing_is_kept(
+def test_registry_errors_are_reported_and_nothing_is_kept(
     registry: HostileServer, tmp_path: Path, behaviour: Behaviour, reason: str
 ) -> None:
     registry.behaviours = {PATH: behaviour}
@@ -158,7 +158,7 @@ def test_a_package_without_a_licence_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["no JSON", '{"name": 1}', '[{"name": "a"}]'])
-def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "table.json").write_text(text)
     with pytest.raises(PackageError, match=r"table\.json is not a list of packages"):
         read_table(tmp_path / "table.json")

@@ -64,7 +64,7 @@ def test_the_log_tells_of_the_training(quick_run: QuickRun) -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(folders: Folders, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_without_a_difference(folders: Folders, tmp_path: Path) -> None:
     assert Run(SHORT, folders, tmp_path / "whole", workers=1).train(checkpoint_seconds=1e9)
 
     assert not Run(SHORT, folders, tmp_path / "parts", workers=1).train(1e9, stop_after_seconds=0)

@@ -1,4 +1,4 @@
-"""Weights that are downloaded, from a real server on loopback that serves them well or badly."""
+"""Downloaded weights, from a real server on loopback that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATH = f"/mirror/{IMAGENET.file_name}"
 
 @pytest.fixture(autouse=True)
 def released(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take CONTENT for what was released, and reach loopback without a proxy."""
+    """Treat CONTENT as the released file, and connect to loopback without a proxy."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for word, file in PRETRAINED.items():
         digest = hashlib.new(file.algorithm, CONTENT).hexdigest()
@@ -38,7 +38,7 @@ def server() -> Iterator[HostileServer]:
 
 
 def redirected(location: str) -> Behaviour:
-    """Send the client elsewhere, and say that this connection ends: requests would use it again."""
+    """Redirect the client, and announce that this connection ends: requests would use it again."""
     return reply(b"", f"Location: {location}", "Connection: close", status="302 Found")
 
 
@@ -47,7 +47,7 @@ def fetch(server: HostileServer, cache_dir: Path, **limits: Any) -> Path:
 
 
 def refusal(server: HostileServer, cache_dir: Path, **limits: Any) -> str:
-    """Return why the download fails, once it is sure that it left nothing behind."""
+    """Return why the download fails, after checking that it left nothing behind."""
     with pytest.raises(ModelError) as caught:
         fetch(server, cache_dir, **limits)
     assert list(cache_dir.iterdir()) == []
@@ -98,7 +98,7 @@ def test_weights_are_downloaded_however_they_are_sent(
     assert fetch(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_the_proxy_of_the_environment_is_asked(
+def test_the_proxy_from_the_environment_is_used(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url(""))
@@ -139,7 +139,7 @@ def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
 
 
 @pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1/weights", "file:///etc/passwd", "data:,weights"])
-def test_a_redirect_leads_to_the_web_alone(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
+def test_redirects_are_followed_only_to_http_and_https(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
     server.behaviours = {PATH: redirected(elsewhere)}
     assert "imagenet weights were not downloaded" in refusal(server, tmp_path)
 
@@ -167,7 +167,7 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
     ],
     ids=["another file", "cut", "cut below its length", "cut in a chunk", "no HTTP", "nothing", "busy", "a circle"],
 )
-def test_what_a_server_does_wrong_is_told_and_nothing_is_kept(
+def test_server_errors_are_reported_and_nothing_is_kept(
     server: HostileServer, tmp_path: Path, behaviour: Behaviour, reason: str
 ) -> None:
     server.behaviours = {PATH: behaviour}
@@ -184,7 +184,7 @@ def test_a_file_larger_than_the_limit_is_refused(server: HostileServer, tmp_path
     assert "it is larger than 399,999 bytes" in refusal(server, tmp_path, max_bytes=len(CONTENT) - 1)
 
 
-def test_a_file_of_the_very_limit_is_taken(server: HostileServer, tmp_path: Path) -> None:
+def test_a_file_of_exactly_the_limit_is_accepted(server: HostileServer, tmp_path: Path) -> None:
     assert fetch(server, tmp_path, max_bytes=len(CONTENT)).exists()
 
 
