@@ -122,6 +122,9 @@ dev: ## Build the image and start the development stack
 	@echo "The service answers on $(BASE)/api/v1/ann/count"
 
 up: ## Start the stack in the background
+	@if [ -d ann_data ] && [ -z "$$ANN_DATA_MOUNT_POINT" ] && ! grep -qs '^ANN_DATA_MOUNT_POINT=' .env; then \
+	    echo "warning: ann_data/ is not used: set ANN_DATA_MOUNT_POINT=./ann_data in .env to run on it (docs/upgrading.md)" >&2; \
+	fi
 	$(COMPOSE) up --detach
 
 monitor: ## Start the stack with Prometheus, its alerts, and Grafana on http://127.0.0.1:3000

@@ -23,6 +23,7 @@ from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
 from api.server.gunicorn_log import GunicornLogger
 from api.server.listening import check_addresses
+from api.server.refusal import MOST_HEADER_BYTES, MOST_HEADERS
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs
 from settings import Settings, SettingsError, unknown_variables
@@ -92,8 +93,8 @@ timeout = 60  # seconds without a sign of life before a worker is replaced; long
 graceful_timeout = 30  # seconds that requests under way are given at shutdown; Robotoff waits no longer
 keepalive = 30  # seconds; Robotoff's and the browsers' next request comes on the same connection
 limit_request_line = 8190  # bytes, gunicorn's largest: some 700 ids in `logo_ids`
-limit_request_fields = 100  # of at most `limit_request_field_size`; a head of more than 64 KiB is refused before
-limit_request_field_size = 8190  # bytes: room for a browser's cookies of other services on the host
+limit_request_fields = MOST_HEADERS  # a head of more than 64 KiB is refused before
+limit_request_field_size = MOST_HEADER_BYTES
 control_socket_disable = True  # it would lie in the home directory, where two services collide
 worker_tmp_dir = _memory_directory()
 logger_class = GunicornLogger

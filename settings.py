@@ -54,6 +54,11 @@ __all__ = [
     "unknown_variables",
 ]
 
+_OF_DOCKER_COMPOSE = (
+    "ANN_DATA_MOUNT_POINT",
+    "ANN_EXPOSE",
+)  # in the original's .env, which containers get, too
+
 DEFAULT_COLLECTION = "efficientnet-b0"
 """The index and the store of requests that name none: the original's name for them, whatever the model is."""
 
@@ -152,4 +157,5 @@ def table() -> tuple[Field[Any], ...]:
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return a sentence for each variable that begins with `ANN_` and is no setting; most likely it is misspelt."""
-    return misspelt(environ, [row.metadata["variable"] for row in table()])
+    ours = {name: value for name, value in environ.items() if name not in _OF_DOCKER_COMPOSE}
+    return misspelt(ours, [row.metadata["variable"] for row in table()])

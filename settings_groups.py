@@ -20,10 +20,12 @@ from settings_values import (
     WEIGHTS,
     WORD,
     SettingsError,
+    matching,
     one_of,
     setting,
     whole,
 )
+from version import VERSION
 
 MILVUS_KINDS = ("auto", "FLAT", "IVF_FLAT", "HNSW", "SCANN", "DISKANN")
 
@@ -211,6 +213,13 @@ class ImageSettings:
         False,
         SWITCH,
         "Also download images from private and loopback addresses. For development only.",
+    )
+    user_agent: str = setting(
+        "ANN_USER_AGENT",
+        f"robotoff-ann/{VERSION} (+https://github.com/openfoodfacts/robotoff-ann)",
+        matching(r"[!-~][ -~]{0,255}", "text in ASCII, at most 256 characters"),
+        "How the service names itself to hosts of images. Open Food Facts and Wikimedia want a page or an address of"
+        " yours in it.",
     )
     max_bytes: int = setting(
         "ANN_IMAGE_MAX_BYTES", 20 * 2**20, whole(1, unit="bytes"), "Largest image file, downloaded or sent."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 from embeddings.errors import ModelError, StoreUnavailableError
 from embeddings.images.fetch import ImageFetcher
@@ -22,6 +23,9 @@ from settings import ImageSettings, Settings
 
 logger = logging.getLogger(__name__)
 
+ORIGINAL_DIRECTORIES = (Path("ann_data"), Path("/opt/ann/data"))
+"""Where the original kept its data: in its checkout, and in its container."""
+
 
 def prepare(settings: Settings) -> ConvertedModel:
     """Make the data directory, convert the weights if need be, create or migrate the store.
@@ -32,6 +36,7 @@ def prepare(settings: Settings) -> ConvertedModel:
         OSError: the data directory cannot be made.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    is_new = not settings.store_path.exists()
     model = configured_model(settings)
     stamp = ModelStamp(model.description.name, model.description.weights_digest)
     report = prepare_store(
@@ -41,6 +46,8 @@ def prepare(settings: Settings) -> ConvertedModel:
         stamp=stamp,
         progress=logged_progress("copying rows into the migrated store"),
     )
+    if is_new:
+        _warn_of_other_stores(settings)
     if report is not None and report.kept_as is not None:
         logger.warning(
             "migrated %s from the original's layout: %d logos, %d doubled ids (the last counts); the old file is %s",
@@ -52,6 +59,20 @@ def prepare(settings: Settings) -> ConvertedModel:
     if not os.access(settings.store_path, os.R_OK | os.W_OK):
         raise StoreUnavailableError(f"{settings.store_path} cannot be written: give this user the right to")
     return model
+
+
+def _warn_of_other_stores(settings: Settings) -> None:
+    """Name the stores that an operator may have meant, since this service has just begun with an empty one."""
+    directories = (settings.data_dir, settings.data_dir.absolute().parent / "ann_data", *ORIGINAL_DIRECTORIES)
+    found = {path.resolve() for directory in directories for path in directory.glob("*.hdf5")}
+    others = sorted(found - {settings.store_path.resolve()})
+    if others:
+        logger.warning(
+            "the store is empty, but there are others, which are not used: %s; stop the service and set ANN_DATA_DIR,"
+            " or put that store in place of %s",
+            ", ".join(map(str, others)),
+            settings.store_path,
+        )
 
 
 def configured_model(settings: Settings) -> ConvertedModel:
@@ -87,4 +108,5 @@ def image_fetcher(images: ImageSettings) -> ImageFetcher:
         ),
         allowed_hosts=images.hosts,
         allow_private=images.allow_private_hosts,
+        user_agent=images.user_agent,
     )

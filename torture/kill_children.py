@@ -29,8 +29,8 @@ _CALLS = {
     _SYNCING: ("fdatasync", "fsync"),
     _NAMING: ("link", "replace", "unlink", "mkdir"),
 }
-ASKS, ASKS_APPEND, ASKS_DELETE = 0, 1, 2  # reported before the operation
-ANSWERS = DONE, APPENDED, DELETED = 3, 4, 5  # reported after its acknowledgement
+ASKS, ASKS_APPEND, ASKS_DELETE, ASKS_REPLACE = range(4)  # reported before the operation
+ANSWERS = DONE, APPENDED, DELETED, REPLACED = range(4, 8)  # reported after its acknowledgement
 _RECORD = struct.Struct("<BBqi")
 _write = os.write
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.errors import without_folders
+from api.journeys.index_state import IndexState, index_state
 from embeddings.errors import EmbeddingsError, StoreUnavailableError
 from embeddings.model.embedder import Embedder
 from embeddings.store.seen_rows import SeenRows
@@ -62,6 +63,10 @@ class Health:
     def wellness(self) -> list[Check]:
         """Find out what an operator wants to know besides."""
         return [*self.readiness(), _check("adds", self._see_adds), _check("newest index", self._see_newest_index)]
+
+    def index_state(self) -> IndexState:
+        """Return the state of the default index."""
+        return index_state(self._catalog, None)
 
     def _see_store(self) -> str:
         seen = self._store.seen()

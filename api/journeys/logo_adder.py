@@ -1,7 +1,7 @@
 """The add journey: an image's address and the boxes of its logos, to rows of the store.
 
-All or nothing: a box that cannot be used refuses the request before anything is stored. Fetching waits
-for others, so many adds may do it at once; decoding and embedding hold an image in memory, so few may.
+A box that cannot be used refuses the request before anything is stored, unless the caller takes the good logos alone.
+Fetching waits for others, so many adds may do it at once; decoding and embedding hold an image in memory, so few may.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from api.journeys.logo_embedder import LogoEmbedder
+from api.journeys.logo_embedder import LogoEmbedder, Rejections
 from api.journeys.stages import UNOBSERVED, Stage, Stages
 from api.journeys.write_limit import WriteLimit
+from embeddings.errors import BoundingBoxError
 from embeddings.images.decode import BoundingBox, check_box
 from embeddings.images.fetch import ImageFetcher
 from embeddings.store.provenance import Provenance
@@ -52,10 +53,16 @@ class LogoAdder:
         self._stages = stages
         self._on_added = on_added
 
-    def add(self, image_url: str, logos: Sequence[Logo]) -> int:
-        """Store the logos that are not stored yet and answer how many these were.
+    def add(self, image_url: str, logos: Sequence[Logo], rejected: Rejections | None = None) -> int:
+        """Store the logos that are not stored yet and return their number.
 
-        Nothing is fetched when there are none. Of an id named twice, the first box counts.
+        Nothing is fetched if there are none. If an id is named twice, its first box counts.
+
+        Args:
+            image_url: the address of the image.
+            logos: the logos on it.
+            rejected: is given the logos whose boxes cannot be used, and the others are stored; `None` raises the first
+                error, and nothing is stored.
 
         Raises:
             ImageError: the image cannot be had or a box cannot be used; nothing was stored.
@@ -66,17 +73,34 @@ class LogoAdder:
         new_ids = self._store.missing([logo.id for logo in logos])
         if not new_ids:
             return 0
-        new = [Logo(logo_id, boxes[logo_id]) for logo_id in new_ids]
-        for logo in new:
-            check_box(logo.bounding_box, logo_id=logo.id)
+        new = _with_good_boxes([Logo(logo_id, boxes[logo_id]) for logo_id in new_ids], rejected)
+        if not new:
+            return 0
         with self._limit.turn():
             with self._stages.measure(Stage.FETCH):
                 data = self._fetcher.fetch(image_url)
-            embeddings = self._embedder.embed(data, [(logo.id, logo.bounding_box) for logo in new])
-            origins = [Provenance(image_url, logo.bounding_box) for logo in new]
+            boxed = [(logo.id, logo.bounding_box) for logo in new]
+            embeddings, orientation = self._embedder.embed_oriented(data, boxed, rejected)
+            new = [logo for logo in new if logo.id not in (rejected or ())]
+            origins = [Provenance(image_url, logo.bounding_box, orientation) for logo in new]
             with self._stages.measure(Stage.APPEND):  # it may have to wait for another process
-                added = self._store.append(new_ids, embeddings, origins)
+                added = self._store.append([logo.id for logo in new], embeddings, origins)
             if added and self._on_added is not None:
                 with self._stages.measure(Stage.SEND):
                     self._on_added(added)
             return len(added)
+
+
+def _with_good_boxes(logos: Sequence[Logo], rejected: Rejections | None) -> list[Logo]:
+    """Return the logos whose boxes can be used on some image: that spares fetching one for none of them."""
+    good = []
+    for logo in logos:
+        try:
+            check_box(logo.bounding_box, logo_id=logo.id)
+        except BoundingBoxError as error:
+            if rejected is None:
+                raise
+            rejected[logo.id] = error
+        else:
+            good.append(logo)
+    return good

@@ -10,6 +10,8 @@ import falcon
 from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
 from api.journeys.backlog import Backlog
+from api.journeys.index_state import index_state
+from api.routes.parameters import index_of
 from embeddings.model.description import ModelDescription
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
@@ -32,11 +34,12 @@ class StatusResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the status, also of an index that cannot be served."""
-        status = self.catalog.status_of(req.get_param("index"))
+        status = self.catalog.status_of(index_of(req, blank_is_default=True))
         stored = len(self.store)
         built_at, recall = status.built_at, status.recall
         resp.media = {
             "index": status.name,
+            "index_state": index_state(self.catalog, status.name),
             "generation": None if status.source in ("", ORIGINAL_PAIR) else status.source,
             "built_at": None if built_at is None else built_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "age_seconds": None if built_at is None else max(0.0, time.time() - built_at.timestamp()),
@@ -51,6 +54,8 @@ class StatusResource:
             "distances": self._distances(),
             "keeps_provenance": self.store.keeps_provenance,
         }
+
+    on_head = on_get
 
     def _distances(self) -> dict[str, float] | None:
         """Return what distances mean, if the store's vectors are of the model that embeds."""
@@ -75,7 +80,9 @@ class MapResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the map, 304 to whoever has it, or 404."""
-        found = self.maps.of(self.catalog.status_of(req.get_param("index")))
+        found = self.maps.of(self.catalog.status_of(index_of(req, blank_is_default=True)))
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
+
+    on_head = on_get

@@ -16,6 +16,36 @@ def count_of(req: falcon.Request) -> int:
     return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
 
 
+def index_of(req: falcon.Request, *, blank_is_default: bool = False) -> str | None:
+    """Return the name of the index to search; `None` is the default one.
+
+    Args:
+        req: the request.
+        blank_is_default: whether `index=` names the default index. The routes of the original take it for an unknown
+            index, as recorded.
+    """
+    name = req.get_param("index")
+    return None if blank_is_default and not name else name
+
+
+def excludes_self(req: falcon.Request) -> bool:
+    """Return whether a logo is to be left out of its own neighbours.
+
+    Raises:
+        falcon.HTTPBadRequest: `exclude_self` is neither `true` nor `false`.
+    """
+    return _switch(req, "exclude_self")
+
+
+def is_partial(req: falcon.Request) -> bool:
+    """Return whether the good logos of an addition are to be stored if others are rejected.
+
+    Raises:
+        falcon.HTTPBadRequest: `partial` is neither `true` nor `false`.
+    """
+    return _switch(req, "partial")
+
+
 def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
     """Answer the ids that `logo_ids` names, in order.
 
@@ -46,6 +76,13 @@ def bounding_box_of(req: falcon.Request) -> BoundingBox:
         text = "It takes four numbers, separated by commas: y_min,x_min,y_max,x_max, in fractions of height and width."
         raise falcon.HTTPInvalidParam(text, "bounding_box") from None
     return y_min, x_min, y_max, x_max
+
+
+def _switch(req: falcon.Request, name: str) -> bool:
+    text = req.get_param(name, default="false")
+    if text not in ("true", "false"):
+        raise falcon.HTTPInvalidParam("It takes true or false.", name)
+    return text == "true"
 
 
 def _values(req: falcon.Request, name: str, *, required: bool) -> list[str]:

@@ -48,6 +48,7 @@ class ReadyResource:
         resp.status = falcon.HTTP_OK if is_ready else falcon.HTTP_SERVICE_UNAVAILABLE
         resp.media = {
             "status": "ready" if is_ready else "not ready",
+            "index_state": self.health.index_state(),
             "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
         }
 
@@ -88,6 +89,8 @@ class MetricsResource:
         _never_kept(resp)
         resp.content_type = CONTENT_TYPE
         resp.data = self.metrics.render()
+
+    on_head = on_get  # as monitors ask that want no body
 
 
 def _result(check: Check, now: float) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
 from api.server.body_sizes import BodySizes
+from api.server.chunked_body import ChunkedBody
+from api.server.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _PART_BYTES = 2**17  # the most that is received before the loop turns to the ne
 _READ_BYTES = 2**13  # what is received of a head; what a client sends ahead of its turn stays with the kernel
 _HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # the parser refuses a bare line feed as soon as it sees one
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS_100 = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -190,6 +193,7 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
         received: what has come of the next request.
         counted_bytes: what the worker last counted of `held_bytes`.
         large_bytes: of the request, if its body is larger than usual.
+        came_in_chunks: whether the body of the request that the parser was given did.
     """
 
     def __init__(self, config: Any, sock: socket.socket, client: Any, server: Any, *, bodies: BodySizes) -> None:
@@ -198,9 +202,11 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self.initialized = self.data_ready = True  # nothing is left for a thread to prepare
         self.received = bytearray()
         self.counted_bytes = self.large_bytes = 0
+        self.came_in_chunks = False
         self._bodies = bodies
         self._searched = 0
-        self._wanted: int | None = None  # the bytes of the request, once its head has told
+        self._wanted: int | None = None  # the bytes of the request, once its head has told; without a body in chunks
+        self._chunks: ChunkedBody | None = None
 
     @property
     def peer(self) -> str:
@@ -215,21 +221,27 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     @property
     def held_bytes(self) -> int:
         """How much memory the client's request and answer take."""
-        return len(self.received) + int(self.sock.unsent_bytes)
+        return len(self.received) + len(self._chunks.body if self._chunks else b"") + int(self.sock.unsent_bytes)
 
     @property
     def has_head(self) -> bool:
         """Whether the end of the request's head has come."""
         return self._wanted is not None
 
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the rest of the request is not waited for, if it is not."""
+        return None if self._chunks is None else self._chunks.refusal
+
     def begin_request(self) -> None:
         """Begin with what came after the last request."""
         self.received = bytearray(self.parser.unreader.take_buffered())
-        self._searched, self._wanted, self.large_bytes = 0, None, 0
+        self._searched, self._wanted, self.large_bytes, self._chunks = 0, None, 0, None
 
     def read(self) -> bool:
         """Take in some of what has come; return False if the client has closed."""
-        data = self.sock.receive(max(_READ_BYTES, (self._wanted or 0) - len(self.received)))
+        size = _PART_BYTES if self._chunks else max(_READ_BYTES, (self._wanted or 0) - len(self.received))
+        data = self.sock.receive(size)
         self.received += data or b""
         return bool(data != b"")
 
@@ -240,17 +252,37 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
             self._searched = len(self.received)
             if end is None:
                 return False
-            head = bytes(self.received[: end.end() - 2])
-            length = _LENGTH.search(head)
-            body = int(length[1]) if length else 0
-            first_line = head.partition(b"\r\n")[0]
-            self._wanted = end.end() + (body if body <= self._bodies.of_request(first_line) else 0)
-            self.large_bytes = self._wanted if self._wanted > end.end() + self._bodies.usual else 0
-            if len(self.received) < self._wanted and _EXPECTS_100.search(head) and first_line.endswith(b" HTTP/1.1"):
-                self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return len(self.received) >= self._wanted
+            self._read_head(end.end())
+        if self._chunks is None:
+            return len(self.received) >= (self._wanted or 0)
+        return self._has_chunks(self._chunks, self._wanted or 0)
 
     def give_to_parser(self) -> None:
         """Let gunicorn's parser have what has come."""
+        self.came_in_chunks = self._chunks is not None
+        if self._chunks is not None:
+            self.received[self._wanted : self._wanted] = self._chunks.as_one_chunk
+            self._chunks = None
         self.parser.unreader.unread(bytes(self.received))
         self.received = bytearray()
+
+    def _read_head(self, end: int) -> None:
+        head = bytes(self.received[: end - 2])
+        length = _LENGTH.search(head)
+        body = int(length[1]) if length else 0
+        first_line = head.partition(b"\r\n")[0]
+        is_1_1 = first_line.endswith(b" HTTP/1.1")
+        most = self._bodies.of_request(first_line)
+        self._wanted = end + (body if body <= most else 0)
+        self.large_bytes = self._wanted if self._wanted > end + self._bodies.usual else 0
+        if is_1_1 and not length and _CHUNKED.search(head):
+            self._chunks = ChunkedBody(most)
+        lacks_body = len(self.received) < self._wanted or (self._chunks and len(self.received) == self._wanted)
+        if lacks_body and is_1_1 and _EXPECTS_100.search(head):
+            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _has_chunks(self, chunks: ChunkedBody, head_bytes: int) -> bool:
+        chunks.take(self.received, head_bytes)
+        size = head_bytes + len(chunks.body)
+        self.large_bytes = size if size > head_bytes + self._bodies.usual else 0
+        return chunks.is_whole or chunks.refusal is not None

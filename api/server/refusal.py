@@ -7,11 +7,15 @@ from http import HTTPStatus
 from typing import Protocol
 
 import orjson
+from gunicorn.http.errors import ConfigurationProblem, LimitRequestHeaders
 
 from runtime.request_id import HEADER
 
 SECONDS_UNTIL_RETRY = 1  # of what cannot be answered for now
+MOST_HEADERS = 100
+MOST_HEADER_BYTES = 8190  # of each: room for a browser's cookies of other services on the host
 _MAX_DESCRIPTION = 200  # characters: it may quote what came
+_INSTEAD = "To search for many logos, send their ids in a POST to /api/v1/ann/batch."
 _MAX_QUOTED = 40  # characters of what came that an error keeps
 
 
@@ -36,7 +40,15 @@ class Refusal:
     @classmethod
     def of_exception(cls, status: int, error: Exception) -> Refusal:
         """Say what gunicorn's parser found wrong."""
+        if isinstance(error, ConfigurationProblem):
+            text = "The path does not begin with SCRIPT_NAME, below which the service is told to be."
+            return cls(HTTPStatus.NOT_FOUND, "not found", text)
+        if isinstance(error, LimitRequestHeaders):
+            text = f"A request may have {MOST_HEADERS} headers, each of {MOST_HEADER_BYTES} bytes."
+            return cls(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many or too large headers", text)
         known = HTTPStatus(status)
+        if known == HTTPStatus.REQUEST_URI_TOO_LONG:
+            return cls(known, known.phrase.lower(), f"{error}. {_INSTEAD}")
         says = known < HTTPStatus.INTERNAL_SERVER_ERROR or known == HTTPStatus.NOT_IMPLEMENTED
         return cls(known, known.phrase.lower(), str(error)[:_MAX_DESCRIPTION] if says else "The log says more.")
 

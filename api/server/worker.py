@@ -26,6 +26,7 @@ from typing import Any
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
+from api.server.chunked_body import count_body
 from api.server.client_limits import ClientLimits
 from api.server.connection import ClientConnection, ClientSocket
 from api.server.refusal import Observer, Page, Refusal, quote_little
@@ -114,8 +115,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         """Answer a request, in a thread."""
         req._expected_100_continue = False  # the loop has seen to it
         reader = req.body.reader
-        if not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
-            req.force_close()  # what the app refuses unread, in chunks or too long, has not all been received
+        if conn.came_in_chunks:
+            count_body(req)
+        elif not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
+            req.force_close()  # what the app refuses unread, oddly coded or too long, has not all been received
         conn.sock.begin_answer()
         try:
             return super().handle_request(req, conn)
@@ -206,6 +209,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             yield self._leave(queue, next(iter(queue)))
 
     def _hand_over(self, conn: ClientConnection) -> None:
+        if conn.refusal is not None:
+            self._refuse(conn, conn.refusal)
+            return
         if conn.large_bytes:
             if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
                 self._refuse(conn, _TOO_LARGE_FOR_NOW)

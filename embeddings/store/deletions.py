@@ -4,8 +4,9 @@ An index holds a deleted logo until the next build. The file informs every proce
 compaction, when the store has forgotten them. It lists only *candidates*: an id is written here, and synced, before the
 store deletes its row, and the line stays when the logo is added again. The store has the last word.
 
-The file also grows, if only by an empty line, before rows are removed for any other reason: `live_count.py` counts rows
-again only after the file has changed.
+The file also grows before rows are removed for any other reason: by an empty line or, for logos whose vectors are
+replaced, by lines `=id`. So while it does not change, code that counts rows (`live_count.py`) or lists them knows that
+none was removed. A replaced logo is not a candidate; only `since` names it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from durable import sync_directory
 from embeddings.errors import storage_errors
 
+_REPLACED = "="  # before the id of a logo whose vector is replaced
 _MAX_DIGITS = 19  # of an id; a longer line is not ours, and int() refuses thousands of digits
 
 logger = logging.getLogger(__name__)
@@ -42,8 +44,8 @@ class DeletionLog:
         self._read_to = (0, 0)  # the file's inode, and how many of its bytes were read
         self._ids: set[int] = set()
 
-    def write(self, logo_ids: Iterable[int]) -> None:
-        """Append ids durably.
+    def write(self, logo_ids: Iterable[int], *, replaced: Iterable[int] = ()) -> None:
+        """Append the ids of deleted and replaced logos durably.
 
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written.
@@ -52,7 +54,8 @@ class DeletionLog:
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 # A line that a crash cut short must not merge with ours.
-                _write_all(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
+                lines = [*map(str, logo_ids), *(f"{_REPLACED}{logo_id}" for logo_id in replaced)]
+                _write_all(fd, "\n".join(["", *lines, ""]).encode())
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
@@ -99,7 +102,7 @@ class DeletionLog:
     def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
         """Return the file's inode, its size, and the ids written after `place`; all ids if that is in another file.
 
-        Without a readable file, there are no ids.
+        They include replaced logos. Without a readable file, there are no ids.
         """
         try:
             with self._path.open("rb") as file:
@@ -108,7 +111,8 @@ class DeletionLog:
                 known = place[1] if inode == place[0] and place[1] <= status.st_size else 0
                 file.seek(known)
                 lines, newline, _ = file.read().rpartition(b"\n")
-                return inode, known + len(lines) + len(newline), _ids_in(lines)
+                ids = _ids_in(lines.replace(_REPLACED.encode(), b""))
+                return inode, known + len(lines) + len(newline), ids
         except FileNotFoundError:
             return 0, 0, set()
         except OSError as error:

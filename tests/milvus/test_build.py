@@ -277,9 +277,13 @@ def test_a_logo_that_is_there_twice_all_the_same_is_there_once_in_the_end(
 ) -> None:
     """pymilvus itself inserts a message again if the connection broke before the answer."""
     client = interrupted(standalone)
-    client.happenings["insert", 3] = lambda: send_vectors(
-        client, names(client)[0], LOGOS[0][:20], LOGOS[1][:20], method="insert"
-    )
+
+    def insert_again() -> None:
+        half_filled = collections.describe(client, names(client)[0])
+        assert half_filled is not None
+        send_vectors(client, half_filled, LOGOS[0][:20], LOGOS[1][:20], method="insert")
+
+    client.happenings["insert", 3] = insert_again
     assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 
@@ -670,6 +674,15 @@ def test_a_build_of_all_logos_takes_the_left_one_of_some_for_no_more_than_it_is(
     executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=10), of_some))
     assert_whole(client, store, index_dir, build(client, store, index_dir))
     assert "sending" not in caplog.text
+
+
+def test_equal_vectors_under_other_ids_are_no_misses(lite: LiteServer, tmp_path: Path, index_dir: Path) -> None:
+    ids, vectors = some_logos(240, seed=4)
+    logos = ids, vectors[np.arange(240) % 20]
+    with new_store(tmp_path / "copies.hdf5", logos) as store:
+        recall = build(milvus_at(lite), store, index_dir).record.recall
+    assert recall is not None
+    assert (recall.at_10, recall.at_100) == (1.0, 1.0)
 
 
 def test_recall_of_some_logos_is_measured_without_reading_the_others(

@@ -2,6 +2,7 @@
 
 import { toScreen } from "./camera.js";
 import { provenanceOf } from "./pictures.js";
+import { drawStored, storedSize } from "./stored_pixels.js";
 
 const CROWD = 300; // logos in view, beyond which they stay points
 const MOST = 40; // pictures
@@ -32,7 +33,7 @@ export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, 
   }
 }
 
-const pictures = new Map(); // id -> {photo, box}, or null while it comes
+const pictures = new Map(); // id -> its provenance, or null while it comes
 
 function pictureOf(id, changed) {
   if (!pictures.has(id)) {
@@ -47,7 +48,7 @@ function pictureOf(id, changed) {
   }
   const seen = pictures.get(id);
   const photo = seen && photoAt(seen.url, changed);
-  return photo && { photo, box: seen.box };
+  return photo && { ...seen, photo };
 }
 
 function photoAt(url, changed) {
@@ -65,8 +66,9 @@ function photoAt(url, changed) {
   return photos.get(url);
 }
 
-function paint(context, { photo, box: [top, left, bottom, right] }, x, y, frame) {
-  const [wide, high] = [(right - left) * photo.naturalWidth, (bottom - top) * photo.naturalHeight];
+function paint(context, { photo, orientation, box: [top, left, bottom, right] }, x, y, frame) {
+  const [photoWidth, photoHeight] = storedSize(photo, orientation);
+  const [wide, high] = [(right - left) * photoWidth, (bottom - top) * photoHeight];
   const shrunk = SIDE / Math.max(wide, high);
   const [width, height] = [wide * shrunk, high * shrunk];
   const place = [x - width / 2, y - height / 2, width, height];
@@ -77,6 +79,7 @@ function paint(context, { photo, box: [top, left, bottom, right] }, x, y, frame)
   context.strokeStyle = frame;
   context.stroke();
   context.clip();
-  context.drawImage(photo, left * photo.naturalWidth, top * photo.naturalHeight, wide, high, ...place);
+  const [all, tall] = [photoWidth * shrunk, photoHeight * shrunk];
+  drawStored(context, photo, orientation, [place[0] - left * all, place[1] - top * tall, all, tall]);
   context.restore();
 }

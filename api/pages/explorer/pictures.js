@@ -3,6 +3,7 @@
 
 import { make } from "./elements.js";
 import * as service from "./service.js";
+import { layOut, orientationIn, storedSize } from "./stored_pixels.js";
 
 const AT_ONCE = 200; // ids in one request: an address stays under 4 KB
 
@@ -31,7 +32,7 @@ async function fetchSome(some) {
   try {
     const found = await service.provenance(some.map(([id]) => id));
     for (const [id, those] of some) {
-      known.set(id, believed(found.get(id)));
+      known.set(id, await believed(found.get(id)));
       for (const { resolve } of those) resolve(known.get(id));
     }
   } catch (error) {
@@ -44,14 +45,15 @@ async function fetchSome(some) {
   }
 }
 
-function believed(told) {
+async function believed(told) {
   if (!told) return null;
   const box = told.bounding_box;
   const sane = Array.isArray(box) && box.length === 4 && box.every((x) => Number.isFinite(x) && Math.abs(x) < 100);
   if (!sane || box[2] <= box[0] || box[3] <= box[1]) return null;
   try {
     const url = new URL(told.image_url);
-    return ["http:", "https:"].includes(url.protocol) ? { url: url.href, host: url.host, box } : null;
+    if (!["http:", "https:"].includes(url.protocol)) return null;
+    return { url: url.href, host: url.host, box, orientation: await orientationIn(url.href, told.orientation) };
   } catch {
     return null;
   }
@@ -71,18 +73,17 @@ export function cropOf(id, { ratio = 1, eager = false } = {}) {
   return frame;
 }
 
-function show(frame, id, { url, box: [top, left, bottom, right] }, ratio, eager, failed) {
+function show(frame, id, { url, box, orientation }, ratio, eager, failed) {
+  const [top, left, bottom, right] = box;
   const image = photo(url, `Logo ${id}`, eager);
   const hole = make("span", { className: "hole" }, image);
   image.addEventListener("load", () => {
-    const width = (right - left) * image.naturalWidth;
-    const height = (bottom - top) * image.naturalHeight;
+    const [photoWidth, photoHeight] = storedSize(image, orientation);
+    const width = (right - left) * photoWidth;
+    const height = (bottom - top) * photoHeight;
     hole.style.aspectRatio = `${width} / ${height}`;
     hole.style[width / height > ratio ? "width" : "height"] = "100%";
-    image.style.width = `${100 / (right - left)}%`;
-    image.style.height = `${100 / (bottom - top)}%`;
-    image.style.left = `${(-100 * left) / (right - left)}%`;
-    image.style.top = `${(-100 * top) / (bottom - top)}%`;
+    layOut(image, orientation, box);
     hole.classList.add("fitted");
     hole.classList.toggle("beyond", Math.min(top, left) < 0 || Math.max(bottom, right) > 1); // the service saw black there
     frame.classList.remove("loading");
@@ -103,7 +104,14 @@ export function wholePhotoOf(id, seen) {
   });
   const image = photo(seen.url, `The photo that logo ${id} was seen on`, true);
   const sheet = make("div", { className: "sheet" }, image);
-  image.addEventListener("load", () => sheet.append(mark));
+  image.addEventListener("load", () => {
+    const [width, height] = storedSize(image, seen.orientation);
+    sheet.style.setProperty("--shape", width / height);
+    sheet.style.setProperty("--width", `${width}px`);
+    sheet.classList.add("laid-out");
+    layOut(image, seen.orientation, [0, 0, 1, 1]);
+    sheet.append(mark);
+  });
   image.addEventListener("error", () => sheet.replaceChildren(make("p", {}, "The photo cannot be shown.")));
   const source = make(
     "figcaption",

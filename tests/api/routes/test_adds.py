@@ -12,7 +12,9 @@ import pytest
 
 from embeddings.store.provenance import Provenance
 from tests.api.conftest import LOGO_IDS
+from tests.embeddings.hostile_server import HostileServer, reply
 from tests.photo_server import PhotoServer, photo, wait_until
+from version import VERSION
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]
@@ -49,8 +51,8 @@ def test_the_store_keeps_where_a_logo_comes_from(open_app: Any, photos: PhotoSer
     add(Client(app), photos.url("/1.jpg"), (900, BOX), (901, whole), (900, whole))
     add(Client(app), photos.url("/2.jpg?again"), (901, BOX))
     found = {
-        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6)),
-        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0)),
+        900: Provenance(photos.url("/1.jpg"), (0.1, 0.1, 0.6, 0.6), 1),
+        901: Provenance(photos.url("/1.jpg"), (0.0, 0.0, 1.0, 1.0), 1),
     }
     assert app.parts.store.provenance([900, 901, *LOGO_IDS]) == found
 
@@ -68,6 +70,50 @@ def test_stored_logos_are_skipped_and_nothing_is_fetched(client: Client, photos:
     assert add(client, "no address at all").json == {"added": 0}
     assert photos.requests == 0
     assert add(client, photos.url("/1.jpg"), (3, BOX), (900, BOX)).json == {"added": 1}
+
+
+def add_partially(client: Client, url: str, *logos: tuple[Any, Any]) -> falcon.testing.Result:
+    body = {"image_url": url, "logos": [{"id": logo_id, "bounding_box": box} for logo_id, box in logos]}
+    return client.simulate_post("/api/v1/ann/add?partial=true", json=body)
+
+
+def test_good_boxes_are_stored_beside_bad_ones_where_that_is_asked_for(open_app: Any, photos: PhotoServer) -> None:
+    app = open_app()
+    client = Client(app)
+    inverted, outside = [0.6, 0.1, 0.1, 0.6], [1.1, 1.1, 1.2, 1.2]
+    logos = (900, inverted), (901, BOX), (902, outside), (3, inverted), (903, [0, 0, 1, 1]), (901, inverted)
+    answer = add_partially(client, photos.url("/1.jpg"), *logos)
+    assert answer.status_code == 200
+    assert answer.json["added"] == 2
+    assert [row["id"] for row in answer.json["rejected"]] == [900, 902]
+    for row, refused in zip(answer.json["rejected"], ((900, inverted), (902, outside)), strict=True):
+        alone = add(client, photos.url("/1.jpg"), refused)
+        assert alone.status_code == 400
+        assert row == {"id": refused[0], **alone.json}
+    assert client.simulate_get("/api/v1/ann/stored").json["stored"] == [*LOGO_IDS, 901, 903]
+    assert app.parts.store.provenance([901])[901].bounding_box == tuple(BOX)
+    add(client, photos.url("/1.jpg"), (904, BOX))
+    assert np.array_equal(app.parts.store.get(901), app.parts.store.get(904))
+
+
+def test_a_partial_addition_is_told_when_nothing_can_be_stored(client: Client, photos: PhotoServer) -> None:
+    inverted, outside = [0.6, 0.1, 0.1, 0.6], [1.1, 1.1, 1.2, 1.2]
+    answer = add_partially(client, "http://127.0.0.1:1/", (900, inverted))
+    assert (answer.json["added"], [row["id"] for row in answer.json["rejected"]]) == (0, [900])
+    answer = add_partially(client, photos.url("/1.jpg"), (901, outside))
+    assert (answer.json["added"], [row["id"] for row in answer.json["rejected"]]) == (0, [901])
+    assert add_partially(client, "no address at all", (3, BOX)).json == {"added": 0, "rejected": []}
+    assert add_partially(client, photos.url("/missing.jpg"), (902, BOX)).json["title"] == "invalid image"
+    assert add_partially(client, photos.url("/1.jpg"), (903, [0, 1])).json["title"] == "invalid request"
+    assert count(client) == len(LOGO_IDS)
+
+
+def test_partial_takes_true_or_false(client: Client, photos: PhotoServer) -> None:
+    body = {"image_url": photos.url("/1.jpg"), "logos": [{"id": 900, "bounding_box": BOX}]}
+    answer = client.simulate_post("/api/v1/ann/add?partial=yes", json=body)
+    assert answer.status_code == 400
+    assert "partial" in answer.json["description"]
+    assert client.simulate_post("/api/v1/ann/add?partial=false", json=body).json == {"added": 1}
 
 
 def test_id_named_twice_is_stored_once_with_its_first_box(open_app: Any, photos: PhotoServer) -> None:
@@ -197,6 +243,40 @@ def test_slow_image_holds_up_nobody_and_too_many_are_told_to_wait(open_app: Any,
         photos.release.set()
         assert slow.result().json == {"added": 1}
     assert add(client, photos.url("/1.jpg"), (901, BOX)).json == {"added": 1}
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad", "503 Unavailable", "504 Gateway Time-out"])
+@pytest.mark.parametrize(("told", "seconds"), [(["Retry-After: 77"], "77"), (["Retry-After: 0"], "1"), ([], "10")])
+def test_an_image_whose_host_says_later_may_be_added_later(
+    open_app: Any, status: str, told: list[str], seconds: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(open_app())
+    with HostileServer({"/1.jpg": reply(b"", *told, status=status)}) as server:
+        answer = add(client, server.url("/1.jpg"), (900, BOX))
+        assert (answer.status_code, answer.json["title"]) == (503, "image host busy")
+        assert answer.headers["retry-after"] == seconds
+        assert "ERROR" not in {record.levelname for record in caplog.records}
+        server.behaviours["/1.jpg"] = reply(photo(1))
+        assert add(client, server.url("/1.jpg"), (900, BOX)).json == {"added": 1}
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone", "500 Error"])
+def test_an_image_that_its_host_does_not_give_stays_400(open_app: Any, status: str) -> None:
+    client = Client(open_app())
+    with HostileServer({"/1.jpg": reply(b"", "Retry-After: 5", status=status)}) as server:
+        answer = add(client, server.url("/1.jpg"), (900, BOX))
+    assert (answer.status_code, answer.json["title"]) == (400, "invalid image")
+    assert "retry-after" not in answer.headers
+
+
+def test_images_are_asked_for_by_name_version_and_contact_or_as_the_operator_says(
+    open_app: Any, photos: PhotoServer
+) -> None:
+    add(Client(open_app()), photos.url("/1.jpg"), (900, BOX))
+    add(Client(open_app(user_agent="ours/1 (me@example.org)")), photos.url("/1.jpg"), (901, BOX))
+    default, ours = (headers["User-Agent"] for headers in photos.headers)
+    assert default == f"robotoff-ann/{VERSION} (+https://github.com/openfoodfacts/robotoff-ann)"
+    assert ours == "ours/1 (me@example.org)"
 
 
 def test_many_adds_at_once_store_each_logo_once(open_app: Any, photos: PhotoServer) -> None:

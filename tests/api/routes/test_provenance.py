@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import pytest
+from PIL import ExifTags, Image
 
 from embeddings.store.provenance import Provenance
 from tests.api.conftest import VECTORS
@@ -32,8 +34,8 @@ def test_an_added_logo_is_seen_where_it_was_added_from(app: Any, photos: PhotoSe
     assert client.simulate_post("/api/v1/ann/add", json=body).json == {"added": 2}
     assert ask(client, f"logo_ids=7,{2**62}").json == {
         "provenance": {
-            "7": {"image_url": url, "bounding_box": [0, 0, 1, 1]},
-            str(2**62): {"image_url": url, "bounding_box": BOX},
+            "7": {"image_url": url, "bounding_box": [0, 0, 1, 1], "orientation": 1},
+            str(2**62): {"image_url": url, "bounding_box": BOX, "orientation": 1},
         },
         "count": 2,
     }
@@ -41,10 +43,25 @@ def test_an_added_logo_is_seen_where_it_was_added_from(app: Any, photos: PhotoSe
     assert list(ask(client, f"logo_ids=7%2C{2**62}").json["provenance"]) == [str(2**62)]
 
 
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_how_viewers_turn_the_photo_is_known_of_added_logos(app: Any, image_format: str, orientation: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.radial_gradient("L").convert("RGB").save(file, image_format, exif=exif)
+    client = Client(app)
+    with PhotoServer({"/turned": file.getvalue()}) as photos:
+        body = {"image_url": photos.url("/turned"), "logos": [{"id": 7, "bounding_box": BOX}]}
+        assert client.simulate_post("/api/v1/ann/add", json=body).json == {"added": 1}
+    assert ask(client, "logo_ids=7").json["provenance"]["7"]["orientation"] == orientation
+
+
 def test_what_is_not_known_is_left_out(app: Any) -> None:
     app.parts.store.append([1, 2], VECTORS[:2], [None, Provenance("https://example.org/ü.jpg", (0, 0, 1, 1))])
     answer = ask(Client(app), f"logo_ids=1,2,2,3,-1,0,{2**63},{2**80}").json
-    assert answer["provenance"] == {"2": {"image_url": "https://example.org/ü.jpg", "bounding_box": [0, 0, 1, 1]}}
+    assert answer["provenance"] == {
+        "2": {"image_url": "https://example.org/ü.jpg", "bounding_box": [0, 0, 1, 1], "orientation": None}
+    }
     assert answer["count"] == 1
 
 
