@@ -89,7 +89,7 @@ def test_what_an_import_refuses_is_one_line(run: Run, tmp_path: Path) -> None:
     assert answer.exit_code == 1
     assert "--any-model" in answer.output
     answer = run("import", "--any-model", tmp_path / "x.parquet")
-    assert answer.output.splitlines()[-1] == "Error: row 0: embedding has 2 values, 1280 are expected"
+    assert answer.output.splitlines()[-1] == "Error: row 0: embedding has 2 values instead of 1280"
 
 
 def test_re_embed_makes_a_store_of_the_model_of_the_settings(run: Run, tmp_path: Path, photos: PhotoServer) -> None:

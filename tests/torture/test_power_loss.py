@@ -1,4 +1,4 @@
-"""The power is cut while a store is written, short: `python -m torture power-loss` tries many more states."""
+"""Power cuts while a store is written, in short: `python -m torture power-loss` tries many more states."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_store_that_breaks_a_rule_is_seen_to_lose(recorder: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", [name for name, mutant in RECORDED.items() if mutant.why_harmless])
-def test_a_step_that_another_makes_up_for_may_be_left_out(recorder: Path, name: str) -> None:
+def test_a_step_that_another_compensates_may_be_omitted(recorder: Path, name: str) -> None:
     assert cut(recorder, RECORDED[name].writer, STATES, mutant=name).losses == []
 
 
