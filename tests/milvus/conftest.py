@@ -1,4 +1,4 @@
-"""An app that answers from a Milvus, on a data directory of its own."""
+"""A store to build a collection from, and an app that answers from a Milvus, on a data directory of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,34 @@ from typing import Any
 import falcon.testing
 import pytest
 
+import index.sample
 from api.app import AnnApp, create_app
+from embeddings.store.store import EmbeddingStore
+from index.milvus import patience
 from tests.milvus import indexed
+from tests.milvus.building import LOGOS
+from tests.milvus.samples import new_store
 from tests.milvus.server import MilvusServer
 
 Client = falcon.testing.TestClient
+
+
+@pytest.fixture
+def quick_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds look at Milvus twenty times a second, and measure recall with ten queries."""
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(index.sample, "QUERIES", 10)
+
+
+@pytest.fixture
+def index_dir(tmp_path: Path) -> Path:
+    return tmp_path / "logos-v1"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
+    with new_store(tmp_path / "s.hdf5", LOGOS) as opened:
+        yield opened
 
 
 @pytest.fixture
