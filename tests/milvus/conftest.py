@@ -15,7 +15,7 @@ from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
 from tests.milvus import indexed
 from tests.milvus.building import LOGOS
-from tests.milvus.samples import new_store
+from tests.milvus.samples import store_with
 from tests.milvus.server import MilvusServer
 
 Client = falcon.testing.TestClient
@@ -35,7 +35,7 @@ def index_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
-    with new_store(tmp_path / "s.hdf5", LOGOS) as opened:
+    with store_with(tmp_path / "s.hdf5", LOGOS) as opened:
         yield opened
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
-from embeddings.store.store_path import create_store
 from index.milvus import collections
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.client import ConnectionOptions, Milvus
@@ -21,6 +20,7 @@ from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
 from tests.index.samples import Logos, some_logos
 from tests.milvus.server import MilvusServer
+from tests.stores import new_store
 
 DIM = 8
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -52,10 +52,9 @@ def milvus_at(server: MilvusServer, *, rows_a_message: int = 1000, dim: int = DI
     return CountedMilvus(ConnectionOptions(server.uri, message_bytes=rows_a_message * (4 * dim + 16), **options))
 
 
-def new_store(path: Path, logos: Logos, *, capacity: int = 1000) -> EmbeddingStore:
+def store_with(path: Path, logos: Logos, *, capacity: int = 1000) -> EmbeddingStore:
     """A store that holds some logos."""
-    create_store(path, capacity=capacity, dim=logos[1].shape[1], stamp=STAMP)
-    store = EmbeddingStore(path)
+    store = new_store(path, capacity=capacity, dim=logos[1].shape[1], stamp=STAMP)
     store.append(*logos)
     return store
 

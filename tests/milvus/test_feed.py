@@ -30,8 +30,8 @@ from tests.milvus.samples import (
     held,
     milvus_at,
     new_collection,
-    new_store,
     some_vectors,
+    store_with,
     stored,
 )
 from tests.milvus.server import MilvusServer
@@ -92,7 +92,7 @@ Start = Callable[..., Service]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    new_store(tmp_path / "s.hdf5", LOGOS).close()
+    store_with(tmp_path / "s.hdf5", LOGOS).close()
     return tmp_path / "s.hdf5"
 
 

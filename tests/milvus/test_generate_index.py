@@ -24,7 +24,7 @@ from manage import cli
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
-from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
+from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, store_with
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
 from tests.settings_with import settings_with
@@ -50,7 +50,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
     path = tmp_path / f"{INDEX}.hdf5"
-    new_store(path, LOGOS).close()
+    store_with(path, LOGOS).close()
     return path
 
 
@@ -153,7 +153,7 @@ def test_a_build_that_is_not_to_wait_for_another_says_so(run: Run, store_path: P
 
 
 def test_an_empty_store_is_nothing_to_index_and_no_fault(run: Run, lite: LiteServer, tmp_path: Path) -> None:
-    new_store(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
+    store_with(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
     assert run("generate-index").exit_code == 0
     assert milvus_at(lite).call("list_collections", seconds=10) == []
 

@@ -13,7 +13,7 @@ from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import ConnectionOptions, Milvus
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
-from tests.milvus.samples import DIM, build, milvus_at, new_store
+from tests.milvus.samples import DIM, build, milvus_at, store_with
 from tests.photo_server import wait_until
 
 
@@ -34,7 +34,7 @@ def milvus(lite: LiteServer) -> LookedAt:
 
 @pytest.fixture
 def catalog(lite: LiteServer, milvus: LookedAt, tmp_path: Path) -> Iterator[MilvusCatalog]:
-    with new_store(tmp_path / "s.hdf5", some_logos(20)) as store:
+    with store_with(tmp_path / "s.hdf5", some_logos(20)) as store:
         build(milvus_at(lite), store, tmp_path / "index")
         catalog = MilvusCatalog(milvus, tmp_path, dim=DIM, default="index", vectors=store.vectors, reload_seconds=0.25)
         catalog.start()
