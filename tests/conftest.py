@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.milvus.fixtures import _lite, _standalone, lite, milvus, milvus_binaries, standalone  # noqa: F401
 from tests.photo_server import PhotoServer
 
 
