@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from index.exact import ExactIndex
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 CLIENTS = 4
 NEIGHBOURS = 10

@@ -6,8 +6,6 @@ import contextlib
 import http.server
 import io
 import threading
-import time
-from collections.abc import Callable
 from email.message import Message
 
 from PIL import Image, ImageDraw
@@ -69,16 +67,3 @@ class PhotoServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for something that another thread or process will make true.
-
-    Raises:
-        TimeoutError: it did not become true in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it did not come true")
-        time.sleep(0.02)

@@ -13,7 +13,8 @@ from demo.photos import Photo, make_photos
 from tests.browser import explored
 from tests.browser.explored import Explorer
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 FLAGS = [
     "--no-sandbox",  # root has none

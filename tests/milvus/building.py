@@ -20,6 +20,7 @@ from tests.milvus.samples import (
     stored,
 )
 from tests.milvus.server import MilvusServer
+from tests.waiting import PATIENCE
 
 LOGOS = some_logos(300)
 IDS = LOGOS[0].tolist()
@@ -32,11 +33,11 @@ def answering(milvus: CountedMilvus) -> str | None:
 
 
 def names(milvus: CountedMilvus) -> list[str]:
-    return sorted(milvus.call("list_collections", seconds=10))
+    return sorted(milvus.call("list_collections", seconds=PATIENCE))
 
 
 def loaded(milvus: CountedMilvus, name: str) -> str:
-    state: str = milvus.call("get_load_state", name, seconds=10)["state"].name
+    state: str = milvus.call("get_load_state", name, seconds=PATIENCE)["state"].name
     return state
 
 

@@ -19,6 +19,7 @@ import index.sample
 from api.app import AnnApp, create_app
 from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
+from index.milvus.client import Milvus
 from tests.milvus import indexed
 from tests.milvus.building import LOGOS
 from tests.milvus.lite import LiteServer
@@ -122,3 +123,17 @@ def serve(data_dir: Path, open_app: Callable[..., AnnApp]) -> Callable[..., Clie
         return Client(open_app(server, **changes))
 
     return serve_one
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods of pymilvus that were called, by the threads of requests alone if the app looks seldom."""
+    made: list[str] = []
+    call = Milvus.call
+
+    def watched(self: Milvus, method: str, *args: Any, **options: Any) -> Any:
+        made.append(method)
+        return call(self, method, *args, **options)
+
+    monkeypatch.setattr(Milvus, "call", watched)
+    return made

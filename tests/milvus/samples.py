@@ -21,6 +21,7 @@ from index.milvus.kinds import IndexKind
 from tests.index.samples import Logos, some_logos
 from tests.milvus.server import MilvusServer
 from tests.stores import new_store
+from tests.waiting import PATIENCE
 
 DIM = 8
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -68,8 +69,8 @@ def new_collection(
     collections.create(milvus, name, dim=logos[1].shape[1], record=record, params=params, shards=1)
     send_vectors(milvus, name, *logos)
     if sealed:
-        milvus.call("flush", name, seconds=30)
-    milvus.call("load_collection", name, seconds=30)
+        milvus.call("flush", name, seconds=PATIENCE)
+    milvus.call("load_collection", name, seconds=PATIENCE)
     record = replace(record, items=len(logos[0]), built_at="2026-11-29T03:00:00+00:00")
     collections.write_record(milvus, name, record)
     return Collection(name, logos[1].shape[1], record)
@@ -78,7 +79,7 @@ def new_collection(
 def build(milvus: Milvus, store: EmbeddingStore, index_dir: Path, **options: Any) -> Collection:
     """Build a collection from a store, and switch to it; options are those of `CollectionPlan`, and `only`."""
     only = options.pop("only", None)
-    plan = CollectionPlan(**{"kind": "FLAT", "grace_seconds": 0.0, "patience_seconds": 60.0, **options})
+    plan = CollectionPlan(**{"kind": "FLAT", "grace_seconds": 0.0, "patience_seconds": PATIENCE, **options})
     return CollectionBuild(milvus, store, index_dir, plan, only=only).run()
 
 
@@ -91,7 +92,7 @@ def held(milvus: Milvus, name: str) -> dict[int, list[float]]:
         limit=16_384,
         output_fields=["logo_id", "embedding"],
         consistency_level="Strong",
-        seconds=30,
+        seconds=PATIENCE,
     )
     assert len(rows) == len({row["logo_id"] for row in rows}), "a logo is there twice"
     return {row["logo_id"]: list(row["embedding"]) for row in rows}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
 from index.errors import BuildInProgressError, IndexBuildError
 from index.files.build_lock import build_lock
-from index.milvus import collections
+from index.milvus import collections, retirement
 from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.collections import Record
 from index.milvus.outbox import Outbox
@@ -34,6 +35,7 @@ from tests.milvus.samples import (
     stored,
 )
 from tests.milvus.server import MilvusServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 
@@ -84,31 +86,38 @@ def test_another_build_switches_to_it_and_keeps_the_last_one_but_not_in_memory(
 
 
 def test_services_have_time_to_see_the_switch_before_the_last_one_goes(
-    lite: LiteServer, store: EmbeddingStore, index_dir: Path
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = milvus_at(lite)
     first = build(client, store, index_dir)
-    slow = threading.Thread(target=build, args=(milvus_at(lite), store, index_dir), kwargs={"grace_seconds": 1.0})
-    slow.start()
-    while answering(client) == first.name:
-        time.sleep(0.02)
-    assert loaded(client, first.name) == "Loaded"
-    slow.join()
+    meanwhile: list[tuple[float, bool, str]] = []
+
+    def look(seconds: float) -> None:
+        meanwhile.append((seconds, answering(client) != first.name, loaded(client, first.name)))
+
+    monkeypatch.setattr(retirement, "time", SimpleNamespace(sleep=look))
+    build(client, store, index_dir, grace_seconds=7.0)
+    assert meanwhile == [(7.0, True, "Loaded")]
     assert loaded(client, first.name) == "NotLoad"
 
 
 def test_who_sends_new_logos_waits_for_the_switch_and_leaves_nothing_behind(
-    lite: LiteServer, store: EmbeddingStore, index_dir: Path
+    lite: LiteServer, store: EmbeddingStore, index_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = milvus_at(lite)
+    client, turn, waits = milvus_at(lite), Outbox.turn, threading.Event()
+
+    def noted_turn(outbox: Outbox, *, wait: bool) -> AbstractContextManager[bool]:
+        waits.set()
+        return turn(outbox, wait=wait)
+
     with Outbox(index_dir).turn(wait=True):
-        waiting = threading.Thread(target=build, args=(milvus_at(lite), store, index_dir))
-        waiting.start()
-        waiting.join(1.5)
-        assert waiting.is_alive()
+        monkeypatch.setattr(Outbox, "turn", noted_turn)
+        building = threading.Thread(target=build, args=(milvus_at(lite), store, index_dir))
+        building.start()
+        assert waits.wait(PATIENCE)
         assert answering(client) is None
         changed(store)  # after the build has sent what had changed by then
-    waiting.join()
+    building.join()
     name = answering(client)
     assert name is not None
     assert held(client, name) == stored(store)

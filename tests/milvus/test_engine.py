@@ -22,6 +22,7 @@ from tests.index.samples import Logos, some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection
 from tests.milvus.server import MilvusServer
+from tests.waiting import PATIENCE
 
 FLOAT32 = 2.0**-23
 
@@ -242,7 +243,7 @@ def test_a_logo_sent_twice_is_there_once_with_its_last_vector(milvus: MilvusServ
     moved = ids, vectors + np.linspace(0, 3, 30, dtype=np.float32)[:, np.newaxis]
 
     engine_rows = [{"logo_id": i, "embedding": vector} for i, vector in zip(ids.tolist(), moved[1], strict=True)]
-    client.call("upsert", collection.name, engine_rows, seconds=10)
+    client.call("upsert", collection.name, engine_rows, seconds=PATIENCE)
     index, exact = index_of(client, collection, moved), ExactIndex(*moved)
 
     assert not len(index.absent(ids, strong=True))  # from now on it is found
@@ -273,22 +274,20 @@ def test_an_empty_collection_has_no_random_logo_whatever_is_stored(lite: LiteSer
 
 
 class SlowMilvus(CountedMilvus):
-    """A connection on which each call takes a tenth of a second more."""
+    """A connection on which each call takes half a second more."""
 
     def call(self, method: str, *args: Any, seconds: float, **options: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.5)
         return super().call(method, *args, seconds=seconds, **options)
 
 
 def test_a_query_has_one_time_limit_for_all_its_round_trips(lite: LiteServer, monkeypatch: pytest.MonkeyPatch) -> None:
     logos = some_logos(100)
-    slow = SlowMilvus(ConnectionOptions(lite.uri, query_seconds=0.5))
+    slow = SlowMilvus(ConnectionOptions(lite.uri, query_seconds=2.5))
     index = new_index(slow, logos)
     monkeypatch.setattr(engine, "_VECTORS_A_QUERY", 4)
 
-    started = time.monotonic()
-    with pytest.raises(EngineUnreachableError, match=r"took longer than 0\.5 s|no answer in time|DEADLINE|Deadline"):
+    with pytest.raises(EngineUnreachableError, match=r"took longer than 2\.5 s|no answer in time|DEADLINE|Deadline"):
         index.prefetched(logos[0].tolist(), 5)  # 25 round trips
 
-    assert time.monotonic() - started < 1.5
     assert slow.calls["search"] < 6

@@ -35,7 +35,7 @@ from tests.milvus.samples import (
     stored,
 )
 from tests.milvus.server import MilvusServer
-from tests.photo_server import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 LOGOS = some_logos(50)
 IDS = LOGOS[0].tolist()
@@ -51,7 +51,7 @@ class Service:
     """
 
     def __init__(self, server: MilvusServer, path: Path, **options: Any) -> None:
-        self.milvus = milvus_at(server, **{"query_seconds": 3.0, "write_seconds": 3.0, **options})
+        self.milvus = milvus_at(server, **{"query_seconds": PATIENCE, "write_seconds": PATIENCE, **options})
         self.store = EmbeddingStore(path)
         self.outbox = Outbox(path.parent / "index")
         self.catalog = MilvusCatalog(
@@ -114,7 +114,7 @@ def new_alias(server: MilvusServer, logos: Logos = LOGOS, name: str = "logos_ind
     milvus = milvus_at(server)
     collection = new_collection(milvus, logos, name=name)
     known = collections.aliased(milvus, "logos_index")
-    milvus.call("alter_alias" if known else "create_alias", name, "logos_index", seconds=10)
+    milvus.call("alter_alias" if known else "create_alias", name, "logos_index", seconds=PATIENCE)
     milvus.close()
     return collection
 
@@ -183,7 +183,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
     lite: LiteServer, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     collection = new_alias(lite)
-    service = start(lite, connect_seconds=1.0, write_seconds=1.0)
+    service = start(lite)
     service.feed.catch_up()
     lite.kill()
 
@@ -205,7 +205,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
             return False
         return service.feed.count_unsent() == 0
 
-    wait_until(caught_up, 30)
+    wait_until(caught_up)
     assert in_step(service, collection)
 
 
@@ -273,7 +273,7 @@ def test_a_new_logo_is_waited_for_as_long_as_a_strong_read_takes_however_long_it
             time.sleep(0.2)
         elif options.get("consistency_level") == "Strong":
             seconds_of_reads.append(seconds)
-        return call(method, *args, seconds=seconds, **options)
+        return call(method, *args, seconds=PATIENCE, **options)
 
     monkeypatch.setattr(service.milvus, "call", call_slowly)
     service.add(NEW)
@@ -300,7 +300,7 @@ def test_a_memory_that_is_lost_or_of_another_collection_has_all_ids_compared(
     service.feed.catch_up()
     state = service.store.path.parent / "index" / STATE_NAME
     mark = state.read_text().partition('"mark": ')[2].removesuffix("}")
-    service.milvus.call("delete", collection.name, ids=[IDS[7]], seconds=10)
+    service.milvus.call("delete", collection.name, ids=[IDS[7]], seconds=PATIENCE)
     service.store.delete([IDS[8]])
     if content is None:
         state.unlink()
@@ -391,10 +391,10 @@ def test_one_process_at_a_time_catches_up(lite: LiteServer, start: Start) -> Non
     service.store.append(*NEW)
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    other = context.Process(target=hold_turn, args=(service.store.path.parent / "index", 60.0, ready))
+    other = context.Process(target=hold_turn, args=(service.store.path.parent / "index", PATIENCE, ready))
     other.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(PATIENCE)
         assert service.sent_again() == []
         assert service.outbox.read() is None
         with service.outbox.turn(wait=False) as ours:
@@ -419,7 +419,7 @@ def test_who_waits_for_the_turn_gets_it(tmp_path: Path) -> None:
         waiting.start()
         time.sleep(0.1)
         order.append("first")
-    waiting.join(5)
+    waiting.join(PATIENCE)
     assert order == ["first", "second"]
 
 
@@ -471,7 +471,7 @@ def test_an_older_server_that_was_put_back_is_given_what_it_lacks_once_the_memor
     collection = new_alias(lite)
     service = start(lite)
     service.feed.catch_up()
-    service.milvus.call("delete", collection.name, ids=IDS[:4], seconds=10)
+    service.milvus.call("delete", collection.name, ids=IDS[:4], seconds=PATIENCE)
     assert service.sent_again() == []
     service.outbox.forget()
     service.outbox.forget()  # nothing is forgotten twice

@@ -28,6 +28,7 @@ from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, store_with
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
 from tests.settings_with import settings_with
+from tests.waiting import PATIENCE
 
 INDEX = "efficientnet-b0"
 ALIAS = "logos_efficientnet_b0"
@@ -124,7 +125,7 @@ def test_what_is_for_annoy_is_refused(run: Run, store_path: Path, lite: LiteServ
     result = run("generate-index", *arguments)
     assert result.exit_code == 2
     assert "is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes" in result.output
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_pair_of_files_is_annoys_whatever_the_engine(run: Run, store_path: Path, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_build_that_is_not_to_wait_for_another_says_so(run: Run, store_path: P
 def test_an_empty_store_is_nothing_to_index_and_no_fault(run: Run, lite: LiteServer, tmp_path: Path) -> None:
     store_with(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
     assert run("generate-index").exit_code == 0
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_milvus_that_is_away_is_waited_for_only_so_long(
@@ -228,7 +229,7 @@ def test_stats_tells_of_the_collection(run: Run, lite: LiteServer, store_path: P
 def test_verify_counts_what_milvus_lacks_which_is_no_damage(run: Run, lite: LiteServer, store_path: Path) -> None:
     assert run("generate-index").exit_code == 0
     milvus = milvus_at(lite)
-    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=10)
+    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=PATIENCE)
     result = run("verify")
     assert result.exit_code == 0
     assert "40 logos checked" in result.output

@@ -26,6 +26,7 @@ from tests.milvus.samples import (
     stored,
 )
 from tests.milvus.standalone import StandaloneServer
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_builds")
 
@@ -91,7 +92,7 @@ def test_a_build_that_goes_on_misses_what_milvus_lost_although_as_many_were_dele
     client = milvus_at(lite, rows_a_message=ROWS)
     executing.execute(Doomed(client.connection, store.path, index_dir, Death("insert", call=10)))
     (left,) = names(client)
-    client.call("delete", left, ids=IDS[:5], seconds=10)
+    client.call("delete", left, ids=IDS[:5], seconds=PATIENCE)
     store.delete(IDS[50:60])
 
     assert_whole(client, store, index_dir, build(client, store, index_dir))

@@ -21,9 +21,9 @@ from embeddings.store.store_file import StoreFile
 from index.exact import ExactIndex
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import random_vectors, write_pair
-from tests.photo_server import wait_until
 from tests.properties import examples
 from tests.stores import new_store
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]

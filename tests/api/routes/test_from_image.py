@@ -13,7 +13,8 @@ import pytest
 from api.journeys.neighbour_search import NeighbourSearch
 from index.protocol import Neighbours
 from tests.api.conftest import LOGO_IDS
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]

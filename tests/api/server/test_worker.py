@@ -27,7 +27,7 @@ from api.server.worker import BufferingWorker
 from runtime import request_id
 from runtime.logs import RequestIdFilter
 from tests.end_to_end.service import ROOT, free_port
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 THREADS = 2
 BIG = 8 * 2**20  # bytes: more than the kernel keeps for a client that does not read

@@ -28,9 +28,9 @@ from embeddings.store.store import EmbeddingStore
 from embeddings.store.writer_lock import writer_lock
 from tests.embeddings.damage import damage_embedding
 from tests.embeddings.store.test_live_count import fails_at
-from tests.photo_server import wait_until
 from tests.properties import examples
 from tests.stores import DIM, new_store
+from tests.waiting import wait_until
 
 STORES = 3
 IDS = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
