@@ -17,6 +17,7 @@ from index.errors import DimensionError, IndexUnavailableError, UnknownIndexErro
 from index.files.generations import publish
 from index.loading import LoadedIndex, load_index
 from tests.index.samples import build, some_logos, without_privileges, write_pair
+from tests.waiting import wait_until
 
 QUERY = np.zeros(8, np.float32)
 
@@ -390,13 +391,6 @@ def test_files_that_change_while_they_are_read_are_left_to_the_next_look(
     assert 901 in catalog.get(None)
 
 
-def wait_for(catalog: IndexCatalog, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(catalog.get(None)) != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[IndexCatalog]:
     catalog = catalog_of(tmp_path, reload_seconds=0.01)
@@ -420,7 +414,7 @@ def test_the_watcher_takes_in_generations_while_queries_run(tmp_path: Path, watc
         client.start()
     for count in range(20, 320, 20):
         publish_logos(tmp_path / "logos", count)
-        wait_for(watched, count)
+        wait_until(lambda count=count: len(watched.get(None)) == count)
     done.set()
     for client in clients:
         client.join()
@@ -434,10 +428,9 @@ def test_the_watcher_survives_what_nobody_foresaw(
     with monkeypatch.context() as broken:
         broken.setattr("index.catalog.load_index", None)
         publish_logos(tmp_path / "logos", 20)
-        while "the next look is in 0.01 s" not in caplog.text:
-            time.sleep(0.01)
+        wait_until(lambda: "the next look is in 0.01 s" in caplog.text)
 
-    wait_for(watched, 20)
+    wait_until(lambda: len(watched.get(None)) == 20)
 
 
 def test_closing_stops_the_watcher(tmp_path: Path, watched: IndexCatalog) -> None:
