@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 from collections.abc import Iterator
 
 import pytest
 
+from index.map import tsne
 from tests.photo_server import PhotoServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_loaded_once() -> Iterator[None]:
+    """Share the default TLS context: loading the system's certificates would take 50 ms of each app and fetcher."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture
+def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw maps in a few steps, which leaves them tangled."""
+    monkeypatch.setattr(tsne, "_CONDENSING", 10)
+    monkeypatch.setattr(tsne, "STEPS", 20)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from runtime.startup import prepare
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -40,7 +41,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     return lambda *arguments: CliRunner().invoke(cli, arguments)
@@ -208,7 +209,7 @@ def test_two_builds_at_once_both_succeed(store_path: Path, tmp_path: Path) -> No
     command = [sys.executable, str(ROOT / "manage.py"), "generate-index", "--tree-count", "3"]
     environment = {"ANN_DATA_DIR": str(tmp_path), "PATH": ""}
     builds = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [build.wait(60) for build in builds] == [0, 0]
+    assert [build.wait(PATIENCE) for build in builds] == [0, 0]
     assert len(list_generations(tmp_path / INDEX)) == 2
 
 

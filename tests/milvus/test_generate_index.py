@@ -37,7 +37,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     settings = {"DATA_DIR": str(tmp_path), "ENGINE": "milvus", "MILVUS_URI": lite.uri, "RELOAD_SECONDS": "0.05"}
     for name, value in settings.items():
         monkeypatch.setenv(f"ANN_{name}", value)
