@@ -391,6 +391,10 @@ def test_files_that_change_while_they_are_read_are_left_to_the_next_look(
     assert 901 in catalog.get(None)
 
 
+def wait_for(catalog: IndexCatalog, count: int) -> None:
+    wait_until(lambda: len(catalog.get(None)) == count)
+
+
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[IndexCatalog]:
     catalog = catalog_of(tmp_path, reload_seconds=0.01)
@@ -414,7 +418,7 @@ def test_the_watcher_takes_in_generations_while_queries_run(tmp_path: Path, watc
         client.start()
     for count in range(20, 320, 20):
         publish_logos(tmp_path / "logos", count)
-        wait_until(lambda count=count: len(watched.get(None)) == count)
+        wait_for(watched, count)
     done.set()
     for client in clients:
         client.join()
@@ -430,7 +434,7 @@ def test_the_watcher_survives_what_nobody_foresaw(
         publish_logos(tmp_path / "logos", 20)
         wait_until(lambda: "the next look is in 0.01 s" in caplog.text)
 
-    wait_until(lambda: len(watched.get(None)) == 20)
+    wait_for(watched, 20)
 
 
 def test_closing_stops_the_watcher(tmp_path: Path, watched: IndexCatalog) -> None:

@@ -20,7 +20,7 @@ from api.app import AnnApp, create_app
 from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
 from index.milvus.client import Milvus
-from tests.milvus import indexed
+from tests.milvus import fed, indexed
 from tests.milvus.building import LOGOS
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import store_with
@@ -137,3 +137,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Milvus, "call", watched)
     return made
+
+
+@pytest.fixture
+def fed_path(tmp_path: Path) -> Path:
+    store_with(tmp_path / "s.hdf5", fed.LOGOS).close()
+    return tmp_path / "s.hdf5"
+
+
+@pytest.fixture
+def start(fed_path: Path) -> Iterator[fed.Start]:
+    services = []
+
+    def start_one(server: MilvusServer, **options: Any) -> fed.Service:
+        services.append(fed.Service(server, fed_path, **options))
+        return services[-1]
+
+    yield start_one
+    for service in services:
+        service.close()
