@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from commands.shell import BUSY
 from embeddings.errors import ModelError
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.model.description import locate_model
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index import build
@@ -332,12 +331,6 @@ def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) ->
     answer = run("export-model", "--weights", str(tmp_path / "none.h5"))
     assert answer.exit_code == 1
     assert "none.h5" in answer.output
-
-
-def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> None:
-    answer = run("export-model", "--model", "efficientnet-b0", "--weights", "seeded")
-    assert answer.exit_code == 0, answer.output
-    assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
 
 
 def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to_do(
