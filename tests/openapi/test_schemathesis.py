@@ -21,6 +21,7 @@ from tests.openapi.toured_service import TouredService
 from tests.photo_server import PhotoServer
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
 EXAMPLES = 20  # of each operation, besides those that schemathesis thinks out from the schemas
 TIMES = int(os.environ.get("PROPERTY_EXAMPLES", "1"))
 HERE = Path(__file__).parent

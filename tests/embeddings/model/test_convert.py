@@ -22,6 +22,7 @@ from embeddings.model.pretrained import PRETRAINED
 from manage import cli
 from tests.embeddings.hostile_server import HostileServer, reply
 
+pytestmark = pytest.mark.slow
 NAME = "efficientnet-b0"
 ROOT = Path(__file__).parents[3]
 BUNDLED = locate_model("efficientnet-lite0", "bundled", Path("nowhere"))
