@@ -89,7 +89,7 @@ def local_dimension(distances: FloatArray) -> FloatArray:
 
 
 def _percentiles(values: FloatArray) -> list[float]:
-    return [round(float(value), 1) for value in np.percentile(values, QUANTILES)]
+    return [round(float(value), 3) for value in np.percentile(values, QUANTILES)]
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class LogoSource:
         self._group_noise = self._draw_noise(groups.sum())
 
     def draw(self, rows: slice) -> FloatArray:
-        """Draw the vectors `(n, dim)` of some rows; which they are depends on how many were drawn before."""
+        """Draw the vectors `(n, dim)`, of length 1, of some rows; they depend on how many were drawn before."""
         statistics = self._statistics
         classes, groups = self.class_of[rows], self._group_of[rows]
         own, other = self._classes[:, classes]
@@ -91,6 +91,7 @@ class LogoSource:
         vectors: FloatArray = projected @ statistics.basis
         vectors += rest
         vectors += statistics.mean
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # as the network does last
         return vectors
 
     def _draw_residuals(self, count: int) -> NDArray[np.int64]:

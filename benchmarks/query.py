@@ -20,6 +20,7 @@ from annoy import AnnoyIndex
 
 from benchmarks.fixture import BARE, COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient, ask_in_turn, neighbours_request
+from benchmarks.rivals.vectors import count_found
 from benchmarks.table import Ratio, Row, interleaved
 from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
@@ -112,14 +113,22 @@ def _equal_effort(fixture: Fixture, port: int, annoy: AnnoyIndex, search_k: int)
     with EmbeddingStore(Settings(data_dir=indexed.data_dir).store_path, writable=False) as store:
         vectors = np.concatenate([block for _, block in store.snapshot().blocks()])[: len(logo_ids)]
     exact = ExactIndex(indexed.logo_ids, vectors)
-    truth = [set(exact.nearest_to_logo(logo_ids[item], COUNT).logo_ids) for item in items]
+    row_of = {logo_id: row for row, logo_id in enumerate(logo_ids)}
+    truth = [[row_of[i] for i in exact.nearest_to_logo(logo_ids[item], COUNT).logo_ids] for item in items]
+
+    def found_of(answers: Sequence[Sequence[int]]) -> int:
+        return sum(
+            count_found(vectors, vectors[item], answer, true)
+            for item, answer, true in zip(items, answers, truth, strict=True)
+        )
+
     with HttpClient(port) as client:
         answers = [json.loads(client.ask(neighbours_request(logo_ids[item], COUNT)))["results"] for item in items]
-    found = sum(len(true & {row["logo_id"] for row in rows}) for true, rows in zip(truth, answers, strict=True))
+    found = found_of([[row_of[row["logo_id"]] for row in rows] for rows in answers])
     everything = annoy.get_n_items() * annoy.get_n_trees()
     while search_k < everything:
         nearest = [annoy.get_nns_by_item(item, COUNT, search_k) for item in items]
-        if sum(len(true & {logo_ids[i] for i in row}) for true, row in zip(truth, nearest, strict=True)) >= found:
+        if found_of(nearest) >= found:
             break
         search_k = int(1.2 * search_k)
     return found / sum(map(len, truth)), search_k

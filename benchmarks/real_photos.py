@@ -25,6 +25,7 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
+from benchmarks.rivals.vectors import count_found
 from index.exact import ExactIndex
 from tests.end_to_end.service import Service, manage
 from tests.photo_server import PhotoServer
@@ -105,7 +106,7 @@ def _add_under_fire(
         clients = [pool.submit(adding.run_client, service, server) for _ in range(CLIENTS)]
         for kill in range(1, kills + 1):
             threshold = adding.total * kill // (kills + 1)
-            wait_until(functools.partial(adding.has_reached, threshold), 120)
+            wait_until(functools.partial(adding.has_reached, threshold))
             time.sleep(dice.random() * 0.05)
             service.kill()
             with adding.lock:
@@ -169,8 +170,9 @@ def _compare(service: Service, ids: NDArray[np.int64], vectors: NDArray[np.float
         hits = error = 0.0
         same = []
         for logo_id, rows in found.items():
-            oracle = set(expected[logo_id].logo_ids)
-            hits += len(oracle.intersection(row["logo_id"] for row in rows)) / len(oracle)
+            oracle = [row_of[near] for near in expected[logo_id].logo_ids]
+            answered = [row_of[row["logo_id"]] for row in rows]
+            hits += count_found(vectors, vectors[row_of[logo_id]], answered, oracle) / len(oracle)
             for row in rows:
                 true = float(
                     np.linalg.norm(vectors[row_of[row["logo_id"]]].astype(np.float64) - vectors[row_of[logo_id]])

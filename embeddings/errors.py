@@ -3,16 +3,23 @@
 EmbeddingsError
 ├── ImageError                 the image or a box cannot be used; the caller can change that
 │   ├── ImageFetchError        the image could not be had from its address
-│   │   └── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
+│   │   ├── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
+│   │   └── HostBusyError          its host says to come back later
 │   ├── ImageDecodeError       what came is no image, or too large a one
 │   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
+├── SentEmbeddingError         an embedding in a request cannot be used (names the logo)
+├── AttributeValueError        an attribute of a request cannot be stored (names the logo)
+├── FilterError                a filter of a request cannot be parsed
 ├── StoreError                 the store cannot do this now; the operator can change that
 │   ├── StoreLayoutError       the file is no store that this version reads
 │   ├── StoreModelError        its vectors were made by another model
 │   ├── StoreFullError         no row is left
 │   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
 │   ├── DamagedRowError        a row disagrees with its checksum
+│   ├── DamagedAttributesError the database of attributes is damaged
 │   └── BackupError            a file is no backup of the store, or does not read back
+├── CollectionError            a collection cannot be created, read or dropped
+│   └── UnknownCollectionError     no collection has the name asked for
 ├── ParquetError               a Parquet file cannot be used
 ├── ExhaustedError             this process has no descriptor or memory left; another time it may
 └── ModelError                 weights are missing, damaged or not converted
@@ -43,12 +50,36 @@ class HostUnreachableError(ImageFetchError):
     """Nobody answers at the image's host, or not in time."""
 
 
+class HostBusyError(ImageFetchError):
+    """The image's host does not answer now, and says so; the request is fine.
+
+    Attributes:
+        retry_after: seconds after which the host may be asked again; None if it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ImageDecodeError(ImageError):
     """What came from the address is no image, a broken one, or too large a one."""
 
 
 class BoundingBoxError(ImageError):
     """A bounding box selects no usable part of its image."""
+
+
+class SentEmbeddingError(EmbeddingsError):
+    """An embedding in a request cannot be used; the message names its logo."""
+
+
+class AttributeValueError(EmbeddingsError):
+    """An attribute in a request cannot be stored; the message names its logo."""
+
+
+class FilterError(EmbeddingsError):
+    """A filter on attributes cannot be parsed."""
 
 
 class StoreError(EmbeddingsError):
@@ -75,8 +106,20 @@ class DamagedRowError(StoreError):
     """A stored row disagrees with its checksum."""
 
 
+class DamagedAttributesError(StoreError):
+    """The database of attributes is damaged, or is not one that this version reads."""
+
+
 class BackupError(StoreError):
     """A file is no backup of this store, or a damaged one."""
+
+
+class CollectionError(EmbeddingsError):
+    """A collection cannot be created, read or dropped."""
+
+
+class UnknownCollectionError(CollectionError):
+    """No collection has the name asked for."""
 
 
 class ParquetError(EmbeddingsError):

@@ -29,8 +29,8 @@ _CALLS = {
     _SYNCING: ("fdatasync", "fsync"),
     _NAMING: ("link", "replace", "unlink", "mkdir"),
 }
-ASKS, ASKS_APPEND, ASKS_DELETE = 0, 1, 2  # told before it is done
-ANSWERS = DONE, APPENDED, DELETED = 3, 4, 5  # told once it is acknowledged
+ASKS, ASKS_APPEND, ASKS_DELETE, ASKS_REPLACE = range(4)  # told before it is done
+ANSWERS = DONE, APPENDED, DELETED, REPLACED = range(4, 8)  # told once it is acknowledged
 _RECORD = struct.Struct("<BBqi")
 _write = os.write
 

@@ -20,6 +20,7 @@ import click
 from torture.kill_children import MOMENTS, Moment
 from torture.kill_copies import BackingUp, Repairing, Restoring
 from torture.kill_holders import Holding
+from torture.kill_replacers import Replacing
 from torture.kill_rounds import kill_children
 from torture.kill_starts import Creating, Migrating
 from torture.kill_writers import Growing, Rewriting, Stage
@@ -27,7 +28,7 @@ from torture.report import HEADER, Finding
 
 STAGES: dict[str, type[Stage]] = {
     stage.name: stage
-    for stage in (Stage, Holding, Creating, Migrating, Growing, Rewriting, BackingUp, Restoring, Repairing)
+    for stage in (Stage, Replacing, Holding, Creating, Migrating, Growing, Rewriting, BackingUp, Restoring, Repairing)
 }
 _PART = 1000  # kills under one seed
 

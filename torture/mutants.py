@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.attributes import database
 from embeddings.store.id_table import KnownRows
 from embeddings.store.provenance import Records
 from embeddings.store.store_file import StoreFile
@@ -114,6 +115,11 @@ def _no_fsync_of(is_kind: Callable[[int], bool]) -> AbstractContextManager[Any]:
     return mock.patch("os.fsync", lambda fd: None if is_kind(os.fstat(fd).st_mode) else fsync(fd))
 
 
+def _attributes_with(pragma: str) -> AbstractContextManager[Any]:
+    """Open databases of attributes with another setting, too."""
+    return mock.patch.object(database, "_PRAGMAS", (*database._PRAGMAS, pragma))
+
+
 @contextmanager
 def _no_sync_of_directory_in(*modules: str) -> Iterator[None]:
     patches = [mock.patch(f"embeddings.maintenance.{module}.sync_directory") for module in modules]
@@ -148,6 +154,12 @@ RECORDED = {
     "append provenance after the ids": Mutant("append", _provenance_last),
     "answer for others without a sync": Mutant("take_turns", lambda: mock.patch.object(KnownRows, "make_durable")),
     "delete without a sync": Mutant("delete", _no_sync_after("deletion")),
+    "delete replaced rows before the new ids are synced": Mutant("revise", _no_sync_after("ids")),
+    "finish replacing for another without a sync": Mutant(
+        "revise", lambda: mock.patch.object(KnownRows, "make_durable")
+    ),
+    "replace without a sync before the ids": Mutant("revise", _no_sync_after("content")),
+    "set attributes without a sync": Mutant("set_attributes", lambda: _attributes_with("synchronous = NORMAL")),
     "link a new store before it is synced": Mutant("create", lambda: _no_fsync_of(stat.S_ISREG)),
     "never sync a directory, and make a store": Mutant("create", lambda: _no_fsync_of(stat.S_ISDIR)),
     "never sync a directory, and rewrite a store": Mutant("rewrite", lambda: _no_fsync_of(stat.S_ISDIR)),

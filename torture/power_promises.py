@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from embeddings.attributes.attribute_store import AttributeStore, attributes_path
+from embeddings.attributes.copies import faults_of
 from embeddings.errors import DamagedRowError
 from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
@@ -16,7 +18,7 @@ from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import inspect
 from torture.disk_model import SECTOR
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
-from torture.power_writer import DIM, backup_path, garbage, original_path, store_path
+from torture.power_writer import ATTRIBUTES, DIM, attribute_of, backup_path, garbage, original_path, store_path
 
 _NEW = [10**6, 10**6 + 1, 10**6 + 2]  # ids that no writer uses
 
@@ -33,6 +35,8 @@ class Promises:
         backing_up: what the backup under way must hold when it is acknowledged; None if none is, or was stopped.
         appending: ids of the batch under way.
         deleting: ids of the deletion under way.
+        replacing: whether logos are being replaced, or a process was killed at that and nobody has written since.
+        attributes: what each logo's attribute may be, `None` for no attribute.
         damaged: ids of rows that the writer has spoilt, until they are repaired.
         replaced: ids of the store whose place the backup is to take.
     """
@@ -44,6 +48,8 @@ class Promises:
     backing_up: Expectation | None = None
     appending: list[int] = field(default_factory=list)
     deleting: list[int] = field(default_factory=list)
+    replacing: bool = False
+    attributes: dict[int, set[str | None]] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     replaced: set[int] = field(default_factory=set)
 
@@ -68,6 +74,23 @@ class Promises:
             case "deleted":
                 self.deleting = []
                 self.of_store.deleted.update(ids)
+            case "replacing":
+                self.replacing = True
+                version, *ids = ids
+                for logo_id in ids:
+                    self.of_store.versions.setdefault(logo_id, {0}).add(version)
+            case "replaced":
+                self.replacing = False
+                version, *ids = ids
+                self.of_store.stored.update(ids)
+                self.of_store.versions.update({logo_id: {version} for logo_id in ids})
+            case "setting" | "dropping":
+                value, *ids = ids
+                for logo_id in ids:
+                    self.attributes.setdefault(logo_id, {None}).add(attribute_of(value))
+            case "set" | "dropped":
+                value, *ids = ids
+                self.attributes.update({logo_id: {attribute_of(value)} for logo_id in ids})
             case "damaged":
                 self.damaged.update(ids)
                 self.of_store.stored.difference_update(ids)
@@ -105,7 +128,7 @@ def store_losses(root: Path, promises: Promises) -> list[str]:
     if not promises.made:
         prepare_store(path, capacity=100, dim=DIM, stamp=STAMP)
     expected = promises.of_store
-    losses = expected.losses(path)
+    losses = expected.losses(path, unfinished=promises.replacing)
     with EmbeddingStore(path) as store:
         forgotten = expected.deleted - store.deleted_among(expected.deleted)
         losses += [f"forgot that these were deleted: {sorted(forgotten)}"] if forgotten else []
@@ -171,6 +194,22 @@ def losses_of_repaired(root: Path, promises: Promises) -> list[str]:
         repair_store(path, backup_path(root))
         promises.hear(b'["repaired"]')
     return losses + store_losses(root, promises)
+
+
+def losses_of_attributes(root: Path, promises: Promises) -> list[str]:
+    """Judge attributes, and set some more."""
+    with AttributeStore(attributes_path(store_path(root))) as store:
+        losses = faults_of(store.database)
+        for step in ("", ", after the next change"):
+            held = dict(store.items())
+            for logo_id, due in promises.attributes.items():
+                of_logo = held.pop(logo_id, {})
+                found = {of_logo.get(key) for key in ATTRIBUTES}
+                if len(found) > 1 or found - due:
+                    losses.append(f"logo {logo_id} has the attributes {of_logo}, not one of {due}{step}")
+            losses += [f"attributes that nobody set: {held}"] if {*held} - {*_NEW} else []
+            store.merge({logo_id: {"k": "x"} for logo_id in _NEW})
+    return losses
 
 
 def served_losses(root: Path, promises: Promises) -> list[str]:
@@ -246,6 +285,8 @@ SCENARIOS = (
     Scenario("while a store in use is backed up", "back_up", losses_of_backup),
     Scenario("while a store in use is compacted and grown", "rewrite", losses_of_rewritten, rots=True),
     Scenario("while logos are deleted and added again", "delete", losses_of_rewritten, rots=True),
+    Scenario("while logos are replaced", "revise", losses_of_rewritten),
+    Scenario("while attributes are set and dropped", "set_attributes", losses_of_attributes),
     Scenario("while two services append", "take_turns", store_losses, rots=True),
     Scenario("while a service appends", "append", store_losses, rots=True),
 )

@@ -21,6 +21,7 @@ from embeddings.store.store_file import StoreFile
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 ACKNOWLEDGEMENTS = "/acks"  # the file, from the root; what is written to it is not on the disk
+ATTRIBUTES = ("type", "value")  # which a writer sets together
 DIM = 160  # a row is 640 bytes: a sector may hold parts of two rows, and a row lies in two or three sectors
 
 
@@ -41,6 +42,11 @@ def backup_path(root: Path) -> Path:
 def original_path(root: Path) -> Path:
     """Return where a writer has a second copy of the file that it migrates."""
     return root / "copies" / "original.hdf5"
+
+
+def attribute_of(version: int) -> str | None:
+    """Return the value that a writer sets for a version of a logo's attributes; version 0 has none."""
+    return f"version {version}" if version else None
 
 
 def garbage(logo_id: int) -> bytes:
@@ -87,6 +93,12 @@ class Writer:
         self.say("appending", ids)
         store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
         self.say("appended", ids)
+
+    def replace(self, store: EmbeddingStore, ids: Sequence[int], version: int) -> None:
+        """Store a version of logos, in the place of earlier ones, and say so."""
+        self.say("replacing", [version, *ids])
+        store.append(ids, vectors_of(ids, DIM, version), provenance_of(ids, version), replace=True)
+        self.say("replaced", [version, *ids])
 
     def delete(self, store: EmbeddingStore, ids: Sequence[int]) -> None:
         """Delete, and say so."""

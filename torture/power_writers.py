@@ -14,13 +14,15 @@ from unittest import mock
 import h5py
 
 from durable import sync_directory
+from embeddings.attributes import database
+from embeddings.attributes.attribute_store import AttributeStore, attributes_path
 from embeddings.maintenance.backup import restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from torture.expectation import provenance_of, vectors_of
 from torture.mutants import RECORDED
-from torture.power_writer import DIM, Writer, garbage, killed_before_sync, original_path
+from torture.power_writer import ATTRIBUTES, DIM, Writer, attribute_of, garbage, killed_before_sync, original_path
 
 _BLOCK = 16  # rows: a backup and a rewrite copy so many at a time here, not thousands
 
@@ -71,6 +73,22 @@ def delete(writer: Writer) -> None:
         writer.delete(store, gone)
         rewrite_store(writer.path)
         writer.append(store, writer.new(3))
+
+
+def revise(writer: Writer) -> None:
+    """A service replaces logos, and stores some with them; others are killed at that."""
+    with writer.make() as store:
+        writer.append(store, writer.new(40, least=20))
+        writer.say("begin")
+        for version in range(1, writer.batches + 1):
+            stored = store.ids().tolist()
+            ids = [*writer.chance.sample(stored, writer.chance.randint(1, min(len(stored), 12))), *writer.new(2)]
+            if version % 3 == 2:
+                before_sync = 2 + version % 2  # of the new ids, or of the old rows that go
+                with EmbeddingStore(writer.path) as doomed, killed_before_sync(before_sync):
+                    writer.replace(doomed, ids, version)
+            else:
+                writer.replace(store, ids, version)
 
 
 def rewrite(writer: Writer) -> None:
@@ -189,9 +207,30 @@ def repair(writer: Writer) -> None:
         writer.append(store, writer.new())
 
 
+def set_attributes(writer: Writer) -> None:
+    """A service sets attributes and drops some, and is restarted in between."""
+    path = attributes_path(writer.path)
+    path.parent.mkdir()
+    writer.say("begin")
+    # What is mapped cannot be recorded. A sole connection needs no memory to share, and writes and syncs as others do.
+    with mock.patch.object(database, "_PRAGMAS", ("locking_mode = EXCLUSIVE", *database._PRAGMAS)):
+        for first in (1, writer.batches // 2):
+            with AttributeStore(path) as store:
+                for version in range(first, first + max(1, writer.batches // 2)):
+                    ids = writer.chance.sample(range(1, 60), writer.chance.randint(1, 20))
+                    if version % 4 == 3:
+                        writer.say("dropping", [0, *ids])
+                        store.drop(ids)
+                        writer.say("dropped", [0, *ids])
+                    else:
+                        writer.say("setting", [version, *ids])
+                        store.merge({logo_id: dict.fromkeys(ATTRIBUTES, attribute_of(version)) for logo_id in ids})
+                        writer.say("set", [version, *ids])
+
+
 WRITERS = (
-    *(create, append, take_turns, delete, rewrite, start_with_original, migrate_original),
-    *(back_up, restore, replace, repair),
+    *(create, append, take_turns, delete, revise, rewrite, start_with_original, migrate_original),
+    *(back_up, restore, replace, repair, set_attributes),
 )
 
 

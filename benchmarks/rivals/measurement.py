@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.rivals.engine import Engine
 from benchmarks.rivals.registry import ENGINES
-from benchmarks.rivals.vectors import VectorFiles
+from benchmarks.rivals.vectors import VectorFiles, count_found
 
 COUNTS = (10, 100)
 
@@ -108,7 +108,7 @@ def _ask(engine: Engine, files: VectorFiles, count: int, seconds: float) -> tupl
         answer = engine.query(vectors[number], count)
         times.append(time.perf_counter() - started)
         if len(times) <= len(vectors):
-            found += len(np.intersect1d(answer[:count], truth[number]))
+            found += count_found(files.vectors, vectors[number], answer[:count], truth[number])
     return found / truth.size, times
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.logos import DIM, draw_logos
 from benchmarks.rivals.engine import FloatArray, Items, blocks
 
+Rows = Sequence[int] | Items
+
 LARGEST_COUNT = 100
 SPARE = 2  # so many times the neighbours are measured again in float64
+_ROUNDING = 2.0**-20  # of squared distances
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +92,24 @@ def nearest(vectors: FloatArray, queries: FloatArray, count: int) -> Items:
         order = np.argsort(np.einsum("ij,ij->i", differences, differences), kind="stable")
         answer[:] = np.sort(found)[order[: len(answer)]]
     return ranked
+
+
+def count_found(vectors: FloatArray, query: FloatArray, answered: Rows, true: Rows) -> int:
+    """Count the answers that are as near as the true neighbours: rows of equal vectors are equally right.
+
+    Args:
+        vectors: (n, dim)
+        query: (dim,)
+        answered: rows that an engine returned; negative ones stand for none.
+        true: rows of the nearest, nearest first.
+    """
+    rows = np.unique(np.asarray(answered, np.int64))
+    farthest = _squares(vectors, query, true[-1:])[0]
+    near = _squares(vectors, query, rows[rows >= 0]) <= farthest * (1 + _ROUNDING)
+    return min(int(np.count_nonzero(near)), len(true))
+
+
+def _squares(vectors: FloatArray, query: FloatArray, rows: Rows) -> NDArray[np.float64]:
+    differences = vectors[np.asarray(rows, np.int64)].astype(np.float64) - query
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", differences, differences)
+    return squares

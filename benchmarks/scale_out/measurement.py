@@ -19,7 +19,7 @@ from pymilvus.exceptions import MilvusException
 
 from benchmarks.results import Record
 from benchmarks.rivals.engine import blocks
-from benchmarks.rivals.vectors import VectorFiles
+from benchmarks.rivals.vectors import VectorFiles, count_found
 from benchmarks.scale_out.index_types import COUNTS, IndexType
 from benchmarks.scale_out.server import Server
 
@@ -139,7 +139,7 @@ def _asked(client: MilvusClient, files: VectorFiles, server: Server, search: dic
     with server.spending() as spent:
         for _ in range(ROUNDS):
             answers, times = _ask(client, queries, search, count)
-            found = sum(len(np.intersect1d(*pair)) for pair in zip(answers, truth, strict=True))
+            found = sum(count_found(files.vectors, *of_one) for of_one in zip(queries, answers, truth, strict=True))
             p50.append(median(times))
             p95.append(quantiles(times, n=20)[18])
     cpu_ms = 1e3 * spent.cpu_seconds / (ROUNDS * len(queries))

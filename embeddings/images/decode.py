@@ -3,6 +3,7 @@
 The one thing to know: bytes and boxes come from strangers, so every size is compared with the caller's limit before
 memory is taken for it, and whatever a file or a box does to Pillow leaves here as an `ImageError`. Pillow's own,
 process-wide limit (`Image.MAX_IMAGE_PIXELS`) is neither relied on nor changed; TIFF, GIF and WebP are held to it too.
+Pillow sees no more of a file than its pixels need: `containers/bare_file.py` states what that is.
 
 A bounding box is `(y_min, x_min, y_max, x_max)`, in fractions of the height and width of the image as it is stored in
 its file: an orientation in its metadata is not applied. Of an animation, the first frame is the image.
@@ -10,23 +11,41 @@ its file: an orientation in its metadata is not applied. Of an animation, the fi
 
 from __future__ import annotations
 
+import hashlib
 import io
-import re
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from embeddings.errors import BoundingBoxError, ImageDecodeError
+from embeddings.images.containers.bare_file import BareFile
+from embeddings.images.containers.bmp import bare_bmp
+from embeddings.images.containers.gif import bare_gif
+from embeddings.images.containers.jpeg import bare_jpeg
+from embeddings.images.containers.png import bare_png
+from embeddings.images.containers.tiff import bare_tiff
+from embeddings.images.containers.webp import bare_webp, webp_size
+from embeddings.images.rgb import hide_transparent_colour, on_white, to_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_BARE: dict[str, Callable[[bytes], BareFile]] = {
+    "JPEG": bare_jpeg,
+    "PNG": bare_png,
+    "WEBP": bare_webp,
+    "GIF": bare_gif,
+    "BMP": bare_bmp,
+    "TIFF": bare_tiff,
+}
+FORMATS = tuple(_BARE)
 """The formats that are read.
 
 Each states its size before its pixels and is decoded by compiled code in this process. That leaves out PostScript (runs
@@ -42,25 +61,22 @@ _MAX_SCANS = 100
 A scan of a few bytes costs as much time as any other (see "Two Issues with the JPEG Standard", libjpeg-turbo.org).
 """
 
-_FULL_SCALES = {"I": (255.0, 65535.0), "F": (1.0, 255.0, 65535.0)}
-_SIXTEEN_BITS = (65535.0,)
+_BAND = 64  # rows
 
-_SLICE = 2**20
 
-_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image whose header was read.
 
-# The tag TileWidth (322) with one value, in either byte order, of TIFF or BigTIFF.
-_TILED_TIFF = re.compile(rb"\x42\x01.\x00\x01\x00\x00\x00|\x01\x42\x00.(?:\x00{4})?\x00\x00\x00\x01", re.DOTALL)
+    Attributes:
+        file: for `read_pixels`, once.
+        data: what of the file its pixels need, to open it anew.
+        orientation: Exif's, 1 to 8: how viewers turn the pixels. 1 if the file names none.
+    """
 
-_UNTURNED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
+    file: ImageFile
+    data: bytes
+    orientation: int
 
 
 def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -73,11 +89,17 @@ def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
     Raises:
         ImageDecodeError: no image, a damaged or truncated one, or one of more than `max_pixels` pixels.
     """
-    return read_pixels(open_image(data, max_pixels=max_pixels))
+    return read_pixels(open_image(data, max_pixels=max_pixels).file)
 
 
-def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
-    """Read the header of an image file, and refuse what `decode_rgb` refuses without decoding it."""
+def open_image(data: bytes, *, max_pixels: int) -> OpenedImage:
+    """Read the header of an image file, and refuse what `decode_rgb` refuses without decoding it.
+
+    A JPEG without an end marker is decoded, to learn whether it was cut among its pixels.
+
+    Raises:
+        ImageDecodeError: as for `decode_rgb`.
+    """
     with _decode_errors():
         return _open(data, max_pixels)
 
@@ -96,27 +118,13 @@ def read_pixels(image: ImageFile, *, shrink: int = 1) -> Image.Image:
     with _decode_errors(), image:
         if shrink > 1:
             image.draft(None, (image.width // shrink, image.height // shrink))
-        return to_rgb(_load_unturned(image))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any Pillow mode as an RGB image; one that is RGB already is returned as it is.
-
-    Modes of 8 bits or fewer become what Pillow's `convert("RGB")` makes of them: palettes are looked up, transparency
-    is dropped. Deeper ones are grey, and Pillow would clip them to white; here their full scale becomes 0 to 255. For
-    16-bit modes that scale is 65,535. For 32-bit integers and floats, whose files do not state one, it is the smallest
-    of 1 (floats only), 255 and 65,535 that holds every pixel; if none does, or one is negative, the darkest pixel
-    becomes black and the brightest white. In floats, infinities are beyond the extremes and NaN is black.
-    """
-    if image.mode == "RGB":
-        return image  # Pillow would copy it, 3 bytes a pixel
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(_to_eight_bits(np.asarray(image), _FULL_SCALES.get(image.mode, _SIXTEEN_BITS)))
-    elif image.mode in _STRAIGHT_ALPHA:
-        image = image.convert(_STRAIGHT_ALPHA[image.mode])
-    # Pillow warns when it drops transparency that a palette image declares.
-    image.info.pop("transparency", None)
-    return image.convert("RGB")
+        frame = image.tile[0][1] if image.format == "GIF" else None
+        data = image.fp.getvalue() if isinstance(image, PngImageFile) and isinstance(image.fp, io.BytesIO) else b""
+        image.load()
+        if isinstance(image, PngImageFile):
+            hide_transparent_colour(image, data)
+        rgb = to_rgb(image)
+        return rgb if frame is None else on_white(rgb, frame)
 
 
 def check_box(box: BoundingBox, *, logo_id: int | None) -> None:
@@ -193,7 +201,7 @@ def _decode_errors() -> Iterator[None]:
         raise ImageDecodeError(f"The image cannot be decoded: {error}") from error
 
 
-def _open(data: bytes, max_pixels: int) -> ImageFile:
+def _open(data: bytes, max_pixels: int) -> OpenedImage:
     """Open a file without decoding it, and without the limit that `Image.open` applies."""
     Image.init()
     for name in FORMATS:
@@ -204,16 +212,25 @@ def _open(data: bytes, max_pixels: int) -> ImageFile:
         raise ImageDecodeError(f"The data is no image of a format that is read: {', '.join(FORMATS)}.")
     if name == "WEBP":
         # Pillow's reader takes memory for the pixels when it is opened.
-        _check_size(*_webp_size(data), max_pixels)
-    if name == "TIFF" and _TILED_TIFF.search(data):
-        # libtiff takes memory for a whole tile, whatever the size of the image. The bytes are searched because libtiff
-        # and Pillow do not read every tag list alike.
-        raise ImageDecodeError("The image is a tiled TIFF: save it in strips, or in another format.")
-    image = factory(io.BytesIO(data), "")
+        _check_size(*webp_size(data), max_pixels)
+    bare = _BARE[name](data)
+    image = factory(io.BytesIO(bare.data), "")
     _check_size(*image.size, max_pixels)
-    if name == "JPEG" and data.count(b"\xff\xda") * image.width * image.height > _MAX_SCANS * max_pixels:
+    if bare.scans * image.width * image.height > _MAX_SCANS * max_pixels:
         raise ImageDecodeError("The image is a JPEG of far too many scans: save it again.")
-    return image
+    if bare.padded is not None and _digest(factory, bare.data) != _digest(factory, bare.padded):
+        raise ImageDecodeError("The image is a JPEG that is cut among its pixels.")
+    return OpenedImage(image, bare.data, bare.orientation)
+
+
+def _digest(factory: Callable[..., ImageFile], data: bytes) -> bytes:
+    """Decode an image and return a digest of its pixels, to compare two without holding both."""
+    digest = hashlib.sha256()
+    with factory(io.BytesIO(data), "") as image:
+        image.load()
+        for upper in range(0, image.height, _BAND):
+            digest.update(image.crop((0, upper, image.width, min(upper + _BAND, image.height))).tobytes())
+    return digest.digest()
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -221,43 +238,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageDecodeError(
             f"The image is too large: it has {width} x {height} pixels, and {max_pixels:,} pixels are read at most."
         )
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Read the width and height of a WebP canvas from the first chunk of its file (RFC 9649, sections 2.5 to 2.7)."""
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        return _little(data[24:27]) + 1, _little(data[27:30]) + 1
-    if chunk == b"VP8L":
-        bits = _little(data[21:25])
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _load_unturned(image: ImageFile) -> Image.Image:
-    """Decode the pixels; take back the turn that Pillow gives to TIFF, alone of all formats, while decoding."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation) if image.format == "TIFF" else None
-    image.load()
-    return image.transpose(_UNTURNED[orientation]) if orientation in _UNTURNED else image
-
-
-def _to_eight_bits(pixels: np.ndarray, scales: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Scale grey `(height, width)` pixels of any depth to 0 to 255, by the rule that `to_rgb` states."""
-    finite = pixels[np.isfinite(pixels)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0 and high <= scales[-1]:
-        low, high = 0.0, next(scale for scale in scales if high <= scale)
-    step = 255 / ((high - low) or 1.0)
-    grey = np.empty(pixels.shape, np.uint8)
-    # In slices, because 64-bit floats of the whole image would take eight times its memory.
-    for start in range(0, pixels.size, _SLICE):
-        levels = (pixels.flat[start : start + _SLICE].astype(np.float64) - low) * step
-        grey.flat[start : start + _SLICE] = np.rint(np.nan_to_num(levels, nan=0.0).clip(0, 255))
-    return grey
 
 
 def _to_pixel(fraction: float, length: int, reach: int) -> int:

@@ -12,23 +12,27 @@ body is read. Proxies, cookies, `.netrc` and the environment play no part.
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import errno
 import functools
+import math
 import re
 import socket
 import ssl
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import urllib3
 from urllib3.exceptions import DecodeError, LocationParseError, ProtocolError
 from urllib3.util import Url, parse_url
 
-from embeddings.errors import ExhaustedError, HostUnreachableError, ImageFetchError
+from embeddings.errors import ExhaustedError, HostBusyError, HostUnreachableError, ImageFetchError
 from embeddings.images.addresses import may_reach
 from embeddings.images.metered_http import (
     Budget,
+    BusyError,
     Connection,
     FetchLimits,
     RefusedError,
@@ -36,9 +40,6 @@ from embeddings.images.metered_http import (
     UnreachableError,
     too_large,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Resolve = Callable[[str, int], Iterable[tuple[Any, Any, Any, str, Sequence[Any]]]]
 """Called with a host name and a port; answers as `socket.getaddrinfo` does."""
@@ -51,6 +52,8 @@ _CHUNK_BYTES = 2**16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LATER = frozenset({429, 502, 503, 504})
+_LONGEST_WAIT = 86_400  # seconds
 
 # The first that fits counts: a certificate's error is both an OSError and a ValueError.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -112,6 +115,7 @@ class ImageFetcher:
 
         Raises:
             ExhaustedError: this process has no descriptor or memory left.
+            HostBusyError: its host says to come back later: 429, 502, 503 or 504.
             HostUnreachableError: nobody answers at its host, or not in time.
             ImageFetchError: whatever else goes wrong. The message names the address without its query, which may hold
                 secrets, and never an address that a name was resolved to.
@@ -126,8 +130,10 @@ class ImageFetcher:
             if isinstance(error, OSError) and error.errno in _EXHAUSTED:  # not the fault of the address
                 raise ExhaustedError(f"no image can be fetched now: {error.strerror}") from error
             redirected = f" (redirected to {_shown(hop)})" if hop != url else ""
-            kind = HostUnreachableError if _is_unreachable(error) else ImageFetchError
-            raise kind(f"Cannot fetch {_shown(url)}{redirected}: {_reason(error)}.") from error
+            message = f"Cannot fetch {_shown(url)}{redirected}: {_reason(error)}."
+            if isinstance(error, BusyError):
+                raise HostBusyError(message, error.retry_after) from error
+            raise (HostUnreachableError if _is_unreachable(error) else ImageFetchError)(message) from error
         else:
             return answer
 
@@ -149,6 +155,9 @@ class ImageFetcher:
                 if response.status in _REDIRECTS and location is not None:
                     # http.client reads headers as Latin-1, and servers write UTF-8 into this one.
                     return location.encode("latin-1").decode()
+                if response.status in _LATER:
+                    text = f"its server answered with status {response.status}: try again later"
+                    raise BusyError(text, _retry_after(response.headers.get("Retry-After", "")))
                 if response.status != 200:
                     raise RefusedError(f"its server answered with status {response.status}, not 200")
                 return _read_body(response, self._limits.max_bytes)
@@ -211,6 +220,17 @@ def _read_body(response: urllib3.HTTPResponse, max_bytes: int) -> bytes:
     if not body:
         raise RefusedError("it is empty")
     return bytes(body)
+
+
+def _retry_after(value: str) -> int | None:
+    """Return the seconds that a server asks to wait, told as such or as a date (RFC 9110, section 10.2.3)."""
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,10}", value):
+        return min(int(value), _LONGEST_WAIT)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        left = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        return math.ceil(min(max(left, 0), _LONGEST_WAIT))
+    return None
 
 
 def _normal_host(name: str) -> str:

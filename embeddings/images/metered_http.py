@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -19,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+_MOST_INTERIM_ANSWERS = 100
 _FRAMING_BYTES = 2**20  # headers and chunk sizes come on top of the image
 
 
@@ -47,6 +49,18 @@ class RefusedError(Exception):
 
 class UnreachableError(RefusedError):
     """A reason that lies with the host, and not with the image."""
+
+
+class BusyError(RefusedError):
+    """A reason that passes.
+
+    Attributes:
+        retry_after: seconds after which the host may be asked again, if it said so.
+    """
+
+    def __init__(self, reason: str, retry_after: int | None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class Budget:
@@ -101,6 +115,15 @@ def _metered_response(budget: Budget) -> type[http.client.HTTPResponse]:
         def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
             super().__init__(sock, *args, **kwargs)
             self.fp = io.BufferedReader(_MeteredReader(sock, self.fp.detach(), budget))
+
+        def _read_status(self) -> tuple[str, int, str]:
+            """Read over interim answers: any number may come before the final one (RFC 9110, section 15.2)."""
+            for _ in range(_MOST_INTERIM_ANSWERS + 1):
+                version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client passes over 100
+                if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:  # nobody asked for that one
+                    return version, status, reason
+                http.client.parse_headers(self.fp)
+            raise RefusedError(f"its server sent more than {_MOST_INTERIM_ANSWERS} interim answers")
 
     return MeteredResponse
 

@@ -41,13 +41,17 @@ class Photo:
     """
 
     def __init__(self, data: bytes, *, preprocessing: Preprocessing, max_pixels: int) -> None:
-        self._data = data
         self._preprocessing = preprocessing
         self._max_pixels = max_pixels
         self._opened = open_image(data, max_pixels=max_pixels)
-        self._size = self._opened.size
-        self._is_jpeg = self._opened.format in ("JPEG", "MPO")
+        self._size = self._opened.file.size
+        self._is_jpeg = self._opened.file.format == "JPEG"
         self._decoded: dict[int, Image.Image] = {}
+
+    @property
+    def orientation(self) -> int:
+        """How viewers turn the photo, 1 to 8, as Exif says it. Boxes and crops are of the pixels as they are stored."""
+        return self._opened.orientation
 
     def crop(self, box: BoundingBox, *, logo_id: int | None) -> Image.Image:
         """Cut out a logo: as `crop_logo` does, or, from a smaller decoding, at the size that the network sees.
@@ -77,6 +81,6 @@ class Photo:
     def _decode(self, shrink: int) -> Image.Image:
         if shrink not in self._decoded:
             # A file is decoded once: for another size it is opened anew.
-            image = open_image(self._data, max_pixels=self._max_pixels) if self._decoded else self._opened
-            self._decoded[shrink] = read_pixels(image, shrink=shrink)
+            again = open_image(self._opened.data, max_pixels=self._max_pixels) if self._decoded else self._opened
+            self._decoded[shrink] = read_pixels(again.file, shrink=shrink)
         return self._decoded[shrink]

@@ -4,8 +4,9 @@ Step by step, one rewrite at a time:
 
     1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
     2.  Copy the live rows into it, in their order, while writers go on, and sync it.
-    3.  Take the writer's lock. Copy the rows that came since, and negate those that were deleted since. Nobody is
-        writing any more, so a row that cannot be read or disagrees with its checksum now is damaged, and left out.
+    3.  Take the writer's lock. Finish replacing logos, if a process was killed at that. Copy the rows that came since,
+        and negate those that were deleted since. Nobody is writing any more, so a row that cannot be read or disagrees
+        with its checksum now is damaged, and left out.
     4.  Sync the new file. If rows were left out, give the old file a second name, and sync the directory.
     5.  Put the new file in the place of the old one with one rename, and sync the directory.
 
@@ -26,9 +27,11 @@ from durable import sync_directory
 from embeddings.errors import StoreError, StoreUnavailableError, storage_errors
 from embeddings.maintenance.replacement import keep, refuse_without_room, take_owner
 from embeddings.maintenance.rewrite_report import RewriteReport
+from embeddings.store.commit import finish_replacements
 from embeddings.store.damaged_rows import log_lost_provenance
+from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import lay_out
-from embeddings.store.id_table import WINDOW
+from embeddings.store.id_table import WINDOW, KnownRows
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
 
@@ -61,9 +64,14 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
             copy = _Copy(source, StoreFile(draft, writable=True))
             copy.catch_up(progress)
             copy.target.sync()
+            known = KnownRows(StoreFile(path, writable=True))
             with writer_lock(path) as check:
                 if not os.path.samestat(path.stat(), source.status):
                     raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
+                known.look(alone=True)
+                if known.superseded:
+                    check()
+                    finish_replacements(known, DeletionLog(path))
                 slots, damaged = copy.catch_up(progress)
                 copy.target.sync()
                 kept_as = keep(path, path, "damaged") if damaged else None

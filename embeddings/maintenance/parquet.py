@@ -4,6 +4,7 @@
     embedding     list of `dim` float32
     image_url     string         where the logo comes from; null where nobody knows
     bounding_box  list of 4 float64: y_min, x_min, y_max, x_max, in fractions of the image's height and width; or null
+    orientation   int8           Exif's, of the image, 1 to 8; null where nobody knows
 
 The file's metadata name the model that made the embeddings. A file that comes from elsewhere may lack them, hold its
 columns in any order and among others, and write lists and numbers of any width.
@@ -102,6 +103,7 @@ def export_logos(
                             pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), store.dim),
                             pa.array([None if row is None else row.image_url for row in rows], pa.string()),
                             pa.array(boxes, pa.list_(pa.float64(), _BOX)),
+                            pa.array([None if row is None else row.orientation for row in rows], pa.int8()),
                         ]
                         out.write_table(pa.Table.from_arrays(columns, schema=out.schema))
                         logos += len(ids)
@@ -180,6 +182,7 @@ def _schema(store: EmbeddingStore) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.float32(), store.dim), nullable=False),
             pa.field("image_url", pa.string()),
             pa.field("bounding_box", pa.list_(pa.float64(), _BOX)),
+            pa.field("orientation", pa.int8()),
         ],
         metadata={_MODEL: store.stamp.name.encode(), _DIGEST: store.stamp.digest.encode()},
     )
@@ -240,5 +243,5 @@ def _batches(file: Any, source: Path, needed: Sequence[str]) -> Iterator[pa.Reco
     names = set(file.schema_arrow.names)
     if missing := [name for name in needed if name not in names]:
         raise ParquetError(f"{source} has no column {', '.join(missing)}")
-    optional = [name for name in ("image_url", "bounding_box") if name in names and name not in needed]
+    optional = [name for name in ("image_url", "bounding_box", "orientation") if name in names and name not in needed]
     return file.iter_batches(batch_size=WINDOW, columns=[*needed, *optional])  # type: ignore[no-any-return]

@@ -60,6 +60,8 @@ def embeddings_of(batch: pa.RecordBatch, first_row: int, dim: int) -> NDArray[np
 def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | None]:
     """Return where each logo of a batch comes from; None where the address or the box is missing.
 
+    An orientation that is none of Exif's is not known.
+
     Raises:
         ParquetError: an address is no text, or a box has not four numbers.
     """
@@ -67,8 +69,10 @@ def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | No
         return [None] * batch.num_rows
     urls = batch.column("image_url").to_pylist()
     boxes = batch.column("bounding_box").to_pylist()
+    is_oriented = "orientation" in batch.schema.names
+    orientations = batch.column("orientation").to_pylist() if is_oriented else [None] * batch.num_rows
     found: list[Provenance | None] = []
-    for place, (url, box) in enumerate(zip(urls, boxes, strict=True)):
+    for place, (url, box, orientation) in enumerate(zip(urls, boxes, orientations, strict=True)):
         if not url or box is None:
             found.append(None)
             continue
@@ -78,7 +82,8 @@ def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | No
             raise ParquetError(f"row {first_row + place}: bounding_box takes four numbers, not {box!r:.80}") from None
         if not isinstance(url, str):
             raise ParquetError(f"row {first_row + place}: image_url takes text, not {url!r:.80}")
-        found.append(Provenance(url, (y_min, x_min, y_max, x_max)))
+        is_known = isinstance(orientation, int) and 1 <= orientation <= 8
+        found.append(Provenance(url, (y_min, x_min, y_max, x_max), orientation if is_known else None))
     return found
 
 

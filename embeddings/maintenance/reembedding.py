@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
-from collections import Counter, deque
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.errors import (
     BoundingBoxError,
-    HostUnreachableError,
     ImageError,
     StoreModelError,
     StoreUnavailableError,
@@ -32,14 +30,13 @@ from embeddings.errors import (
 from embeddings.images.decode import BoundingBox
 from embeddings.images.photo import Photo
 from embeddings.maintenance.exclusive_file import open_exclusive
+from embeddings.maintenance.polite_fetcher import PoliteFetcher
 from embeddings.model.embedder import Embedder
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
 _AHEAD = 2  # images that wait to be embedded, for each that is being fetched
-
-logger = logging.getLogger(__name__)
 
 Sources = Iterable[tuple[list[int], list[Provenance | None]]]
 """Blocks of logo ids, and where each logo comes from."""
@@ -69,8 +66,9 @@ class ReembeddingLimits:
     Attributes:
         fetches: images that are fetched at once.
         max_pixels: the largest image, or crop of it, that is taken.
-        give_up_after: times in a row that a host was not reached, after which nothing more is fetched from it in this
-            run. An image that it has not is no such time: the next run, too, would come no further than those.
+        give_up_after: times in a row that a host was not reached, or was busy throughout all tries, after which nothing
+            more is fetched from it in this run. An image that it has not is no such time: the next run, too, would come
+            no further than those.
     """
 
     fetches: int = 4
@@ -149,12 +147,15 @@ def reembed(
             f"{target.path} is not a store of {model.name} ({model.weights_digest}): name another file"
         )
     report = ReembeddingReport()
+    stopped = threading.Event()
+    fetcher = PoliteFetcher(fetch, give_up_after=limits.give_up_after, wait=stopped.wait)
     with _failure_log(failures) as note, ThreadPoolExecutor(limits.fetches, "fetch") as threads:
         try:
-            for image in _fetched(_images(sources, target, report, progress), threads, _Hosts(fetch, limits), limits):
+            for image in _fetched(_images(sources, target, report, progress), threads, fetcher, limits):
                 _embed(image, target, embedder, limits, report, note)
                 progress(len(image.logos))
         except BaseException:
+            stopped.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     return report
@@ -170,32 +171,6 @@ class _Image:
 
 
 Note = Callable[[_Image, list[int], ImageError], None]
-
-
-class _Hosts:
-    """Fetches images, but not for ever from a host that is gone."""
-
-    def __init__(self, fetch: Callable[[str], bytes], limits: ReembeddingLimits) -> None:
-        self._fetch = fetch
-        self._most = limits.give_up_after
-        self._failures: Counter[str] = Counter()
-
-    def fetch(self, url: str) -> bytes:
-        host = _host(url)
-        if self._failures[host] >= self._most:
-            raise HostUnreachableError(f"{host} was not reached {self._most} times in a row: given up for this run")
-        try:
-            data = self._fetch(url)
-        except HostUnreachableError:
-            self._failures[host] += 1
-            if self._failures[host] == self._most:
-                logger.warning("%s was not reached %d times in a row: leaving it out", host, self._most)
-            raise
-        except ImageError:
-            self._failures[host] = 0  # it did answer
-            raise
-        self._failures[host] = 0
-        return data
 
 
 def _images(
@@ -222,12 +197,12 @@ def _images(
 
 
 def _fetched(
-    images: Iterator[_Image], threads: ThreadPoolExecutor, hosts: _Hosts, limits: ReembeddingLimits
+    images: Iterator[_Image], threads: ThreadPoolExecutor, fetcher: PoliteFetcher, limits: ReembeddingLimits
 ) -> Iterator[_Image]:
     """Yield images that are being fetched, in their order, while some of the next ones are."""
     under_way: deque[_Image] = deque()
     for image in images:
-        under_way.append(_Image(image.url, image.logos, threads.submit(hosts.fetch, image.url)))
+        under_way.append(_Image(image.url, image.logos, threads.submit(fetcher.fetch, image.url)))
         if len(under_way) > _AHEAD * limits.fetches:
             yield under_way.popleft()
     yield from under_way
@@ -245,10 +220,12 @@ def _embed(
     assert image.data is not None
     waiting = deque(image.logos)
     embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
+    orientation = None
     try:
         photo = Photo(
             image.data.result(), preprocessing=embedder.description.preprocessing, max_pixels=limits.max_pixels
         )
+        orientation = photo.orientation
         while waiting:
             logo_id, box = waiting[0]
             try:
@@ -261,7 +238,9 @@ def _embed(
     report.failed += len(image.logos) - len(embedded)
     if embedded:
         ids, boxes, vectors = zip(*embedded, strict=True)
-        report.embedded += len(target.append(ids, np.stack(vectors), [Provenance(image.url, box) for box in boxes]))
+        report.embedded += len(
+            target.append(ids, np.stack(vectors), [Provenance(image.url, box, orientation) for box in boxes])
+        )
 
 
 @contextmanager
@@ -282,10 +261,3 @@ def _failure_log(path: Path) -> Iterator[Note]:
         finally:
             if not file.tell():
                 path.unlink(missing_ok=True)
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -4,8 +4,9 @@ An index holds a deleted logo until it is built again. The file tells every proc
 compaction, when the store has forgotten. It only names *candidates*: an id is written here, and synced, before the
 store forgets it, and stays when the logo is added again. The store has the last word.
 
-The file also grows, if only by an empty line, before rows go for any other reason: those who count rows
-(`live_count.py`) need not count again while it stays as it is.
+The file also grows before rows go for any other reason, by an empty line or, for logos whose vectors are replaced, by
+lines `=id`. So those who count rows (`live_count.py`), or list them, know that none went while it stays as it is. A
+replaced logo is no candidate; only `since` names it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from durable import sync_directory
 from embeddings.errors import storage_errors
 
+_REPLACED = "="  # before the id of a logo whose vector is replaced
 _MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
 
 logger = logging.getLogger(__name__)
@@ -42,8 +44,8 @@ class DeletionLog:
         self._read_to = (0, 0)  # the file's inode, and how many bytes of it are known
         self._ids: set[int] = set()
 
-    def write(self, logo_ids: Iterable[int]) -> None:
-        """Add ids, durably.
+    def write(self, logo_ids: Iterable[int], *, replaced: Iterable[int] = ()) -> None:
+        """Add ids of logos that are deleted or replaced, durably.
 
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written.
@@ -52,7 +54,8 @@ class DeletionLog:
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 # A line that a crash cut short must not run into ours.
-                _write_all(fd, ("\n" + "".join(f"{logo_id}\n" for logo_id in logo_ids)).encode())
+                lines = [*map(str, logo_ids), *(f"{_REPLACED}{logo_id}" for logo_id in replaced)]
+                _write_all(fd, "\n".join(["", *lines, ""]).encode())
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
@@ -99,6 +102,8 @@ class DeletionLog:
     def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
         """Return the file's inode, its size, and the ids written since a place in it; all, if that was in another file.
 
+        Those of replaced logos are among them.
+
         A file that is missing, or cannot be read, names none.
         """
         try:
@@ -108,7 +113,8 @@ class DeletionLog:
                 known = place[1] if inode == place[0] and place[1] <= status.st_size else 0
                 file.seek(known)
                 lines, newline, _ = file.read().rpartition(b"\n")
-                return inode, known + len(lines) + len(newline), _ids_in(lines)
+                ids = _ids_in(lines.replace(_REPLACED.encode(), b""))
+                return inode, known + len(lines) + len(newline), ids
         except FileNotFoundError:
             return 0, 0, set()
         except OSError as error:

@@ -87,8 +87,9 @@ class KnownRows:
         end: rows before this one are known, but for the pending ones.
         deleted: ids of rows that were deleted before this process saw them; some may have been added again.
         pending: rows to look at again: their slot was empty, or their checksum disagreed.
-        superseded: whole rows whose logo a later whole row holds, too. Only a backup that was killed as it was brought
-            up to date has such rows (`backup.py`); they count as deleted.
+        superseded: rows whose logo a later whole row holds, too; they count as deleted. Such rows are in a store while
+            logos are replaced, and until the next change if that was killed; and in a backup that was killed as it was
+            brought up to date (`backup.py`).
         synced: rows before this one are known to be on the disk.
     """
 
@@ -110,7 +111,10 @@ class KnownRows:
             rows = np.setdiff1d(rows, damaged)  # bits of their ids may have rotted
             self._table = IdTable(ids[rows], rows)
             self.superseded.update(row for row in whole if self._table.row_of(int(ids[row])) != row)
-        self.deleted = set((-ids[ids < 0]).tolist())
+        deleted = -ids[ids < 0]
+        self.deleted = set(
+            deleted[self._table.rows_of(deleted) < 0].tolist()
+        )  # the others were replaced, or came again
         self.pending = set(np.flatnonzero(ids == 0).tolist())
         self.look()
 
@@ -145,6 +149,13 @@ class KnownRows:
                 if ids[0] > 0 and (whole or self._table.row_of(int(ids[0])) is None):
                     self._take_in(int(ids[0]), row)
                     self.synced = min(self.synced, row)
+        for row in sorted(self.superseded):
+            logo_id = self.file.id_at(row)
+            if logo_id > 0 and self.find(logo_id) is not None:
+                continue
+            self.superseded.discard(row)
+            if logo_id > 0:  # the later row was taken back, after a failed sync
+                self._table.add([logo_id], [row])
 
     def seen(self) -> SeenRows:
         """Return what the last look saw."""

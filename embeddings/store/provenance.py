@@ -6,6 +6,10 @@ A record is 512 bytes, which any HDF5 tool reads (`layout.py`):
     bounding_box  4 x <f8: y_min, x_min, y_max, x_max, in fractions of height and width, as they were given
     crc32         <u4: CRC-32 of the id's 8 bytes (as a positive number), then of the 508 bytes before
 
+If the orientation of the image is known, its address ends with `#exif-orientation=N`, with Exif's N from 1 to 8. No
+server ever sees that part of an address, so releases that do not know it still find the image. Where there is no room
+for it, it is left out.
+
 All zeros: the row has no provenance. A record that disagrees with its own checksum is none either: what a logo looks
 like is in its embedding, so a damaged record costs a picture and never a row.
 """
@@ -13,6 +17,7 @@ like is in its embedding, so a damaged record costs a picture and never a row.
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -32,6 +37,8 @@ RECORD_BYTES = 512
 _FIELDS = struct.Struct(f"<{URL_BYTES}s4d")  # what the checksum covers; numpy takes ten times as long for one record
 _COVERED = RECORD_BYTES - 4  # bytes of a record that its checksum covers
 _EMPTY = bytes(RECORD_BYTES)
+_ORIENTATION = re.compile(rb"#exif-orientation=([0-8])\Z")
+_UNKNOWN = 0  # written behind an address that itself ends so
 
 Records = NDArray[np.void]
 """(n,) of `RECORD`."""
@@ -41,10 +48,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The image that a logo was cut from, and `(y_min, x_min, y_max, x_max)` in fractions of its height and width."""
+    """Where a logo comes from.
+
+    Attributes:
+        image_url: the address of the image that it was cut from.
+        bounding_box: `(y_min, x_min, y_max, x_max)` in fractions of the image's height and width, as it is stored.
+        orientation: how viewers turn the image, 1 to 8, as its Exif said when the logo was embedded. None if that is
+            not known, as for logos of earlier releases.
+    """
 
     image_url: str
     bounding_box: BoundingBox
+    orientation: int | None = None
 
 
 def no_records(count: int) -> Records:
@@ -98,7 +113,7 @@ def _checksum(id_bytes: bytes, record: bytes) -> int:
 def _record(logo_id: int, origin: Provenance | None) -> bytes:
     if origin is None:
         return _EMPTY
-    url = _encoded(origin.image_url)
+    url = _encoded(origin.image_url, origin.orientation)
     if url is None:
         logger.warning("The image of logo %d is not kept: its address is over %d bytes", logo_id, URL_BYTES)
         return _EMPTY
@@ -106,17 +121,28 @@ def _record(logo_id: int, origin: Provenance | None) -> bytes:
     return covered + _checksum(logo_id.to_bytes(8, "little"), covered).to_bytes(4, "little")
 
 
-def _encoded(url: str) -> bytes | None:
+def _encoded(url: str, orientation: int | None) -> bytes | None:
     """Return an address as a record holds it; None if it cannot hold it."""
     try:
         content = url.encode()
     except UnicodeEncodeError:  # a half of a surrogate pair, which no address has
         return None
-    return content if 0 < len(content) <= URL_BYTES and b"\0" not in content else None
+    if not content or b"\0" in content:
+        return None
+    is_ambiguous = _ORIENTATION.search(content) is not None
+    if orientation is not None or is_ambiguous:
+        oriented = b"%b#exif-orientation=%d" % (content, orientation or _UNKNOWN)
+        if len(oriented) <= URL_BYTES:
+            return oriented
+    return content if len(content) <= URL_BYTES and not is_ambiguous else None
 
 
 def _provenance(record: bytes) -> Provenance | None:
     if record == _EMPTY:
         return None
-    url, y_min, x_min, y_max, x_max = _FIELDS.unpack_from(record)
-    return Provenance(url.rstrip(b"\0").decode(errors="replace"), (y_min, x_min, y_max, x_max))
+    content, y_min, x_min, y_max, x_max = _FIELDS.unpack_from(record)
+    url: bytes = content.rstrip(b"\0")
+    orientation = None
+    if (found := _ORIENTATION.search(url)) is not None:
+        url, orientation = url[: found.start()], int(found[1]) or None
+    return Provenance(url.decode(errors="replace"), (y_min, x_min, y_max, x_max), orientation)

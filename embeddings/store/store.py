@@ -20,18 +20,27 @@ Provenance, the image that a logo is cut from, takes part in step 3 only: it is 
 checksum. A row whose provenance is damaged is a good row without one. Stores laid out before it was kept have none.
 
 Deleting notes the ids in a file for those who answer from an index (`deletions.py`), negates the slots, syncs, and
-never frees the rows: a slot that is not zero is never given to another logo. So no logo is in two rows, but in a backup
-whose last run was stopped (`backup.py`). There the later whole row holds, and a writer first negates the other.
+never frees the rows: a slot that is not zero is never given to another logo.
+
+Replacing appends the logo once more, and then deletes its earlier row
+    After step 6 the logo is in two rows, and the later whole one holds: for every reader, and after a crash, when the
+    next writer syncs once more and goes on here. Note the ids in the file of deletions, sync it, negate the earlier
+    slots, sync. So at every instant either the old vector is there or the new one, with the provenance that came with
+    it. A backup whose last run was stopped (`backup.py`) may hold a logo twice for the same reason.
 
 After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
 the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
 to write until it is opened again. Any other error leaves rows that are whole or empty; a later append may succeed.
 
-Reading takes no lock
+Reading takes no lock, as a rule
     A batch is at most `WINDOW` rows and begins after the last used row, so a look at the `WINDOW` slots after the last
     known row never misses one. While a batch is being written, a reader may see a later id of it before an earlier
     one. So a row whose slot is zero, or whose checksum disagrees, is *pending*: it is looked at again each time, until
     a later batch, or holding the lock, shows that nobody can still be writing it.
+
+    Who reads all id slots after a look could miss a logo that is replaced meanwhile: the earlier row goes, and the
+    later one came after the look. The file of deletions has grown then, and the reader tries again; in the end it
+    keeps writers out for that moment.
 
 Growing and compacting (`rewrite.py`) put another file at the same path. Each call looks whether the file it knows
 still has the name; snapshots keep the old one. A writer syncs the directory when it opens a file, because the one who
@@ -48,7 +57,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +66,9 @@ from durable import sync_directory
 from embeddings.errors import DamagedRowError, StoreFullError, StoreModelError, StoreUnavailableError, storage_errors
 from embeddings.store.batch import Batch, checked_batch
 from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.commit import commit, finish_deletions
+from embeddings.store.commit import commit, finish_replacements
 from embeddings.store.damaged_rows import DamagedRow, DamageLog, damaged_rows
-from embeddings.store.deletions import DeletionLog
+from embeddings.store.deletions import DeletionLog, LogPlace
 from embeddings.store.id_table import WINDOW, KnownRows
 from embeddings.store.layout import ModelStamp
 from embeddings.store.live_count import LiveCount
@@ -67,11 +76,15 @@ from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store_file import StoreFile
+from embeddings.store.stored_ids import StoredIds
 from embeddings.store.writer_lock import writer_lock
 
 logger = logging.getLogger(__name__)
 
 _DRAWS = 100  # of rows, before a store of deleted logos counts as empty
+_TRIES = 3  # to read all id slots while no row goes, before writers are kept out
+
+T = TypeVar("T")
 
 
 class EmbeddingStore:
@@ -95,6 +108,7 @@ class EmbeddingStore:
         self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
         self._mutex = threading.Lock()  # of what this process knows of the file
         self._deletions = DeletionLog(self.path)
+        self._looked_at: LogPlace | None = None  # where the log ended before a look of `vectors`
         self._damaged = DamageLog(logger, "Damaged rows of %s are left out of answers, of logos %s: see `verify`")
         self._torn = DamageLog(logger, "Damaged provenance in %s is left out of answers, of logos %s: see `verify`")
         self._count = LiveCount(self.path, self._deletions)
@@ -122,7 +136,7 @@ class EmbeddingStore:
         return self._known().file.keeps_provenance
 
     def __len__(self) -> int:
-        return self._count.count(self.seen)
+        return self._while_no_row_goes(lambda: self._count.count(self.seen))
 
     def __contains__(self, logo_id: int) -> bool:
         return self._find(logo_id)[1] is not None
@@ -151,10 +165,12 @@ class EmbeddingStore:
         One that another process has just deleted may still be among them. A damaged one is logged, once.
         """
         known = self._known()
+        place = self._deletions.place()
         rows = known.find_all(logo_ids)
-        if (rows < 0).any():
+        if (rows < 0).any() or place != self._looked_at:  # if it grew, known rows may have been replaced
             with self._mutex:
                 known.look()
+            self._looked_at = place
             rows = known.find_all(logo_ids)
         found = known.file.embeddings(rows, logo_ids)
         self._damaged.tell(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
@@ -183,10 +199,18 @@ class EmbeddingStore:
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
-        return self.seen().ids()
+        return self._while_no_row_goes(lambda: self.seen().ids())
+
+    def stored_ids(self) -> StoredIds:
+        """Return the ids of all logos, in little memory."""
+        return self._while_no_row_goes(lambda: StoredIds(self.seen()))
 
     def seen(self) -> SeenRows:
-        """Look at the file, and return which rows it has now."""
+        """Look at the file, and return which rows it has now.
+
+        Of a logo that is replaced later, the later row is not among them, and the earlier one goes: to list all logos,
+        use `ids` or `stored_ids`.
+        """
         return self._look()[1]
 
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
@@ -202,17 +226,21 @@ class EmbeddingStore:
         logo_ids: Sequence[int] | NDArray[np.int64],
         embeddings: NDArray[np.float32],
         provenance: Sequence[Provenance | None] | None = None,
+        *,
+        replace: bool = False,
     ) -> list[int]:
         """Store embeddings, (n, dim) float32, and return the ids that are new, once all are safely on the disk.
 
-        Ids stored before, and repetitions of an id, are left out. More than `WINDOW` rows are stored one batch after
-        the other; when one fails, those before it stay.
+        Repetitions of an id are left out. So are ids stored before, unless they are to be replaced. More than `WINDOW`
+        rows are stored one batch after the other; when one fails, those before it stay.
 
         Args:
             logo_ids: n ids.
             embeddings: (n, dim)
             provenance: n of them, None for one that is not known. An address that is too long for the file, or any in
                 a file without room for it, is not kept.
+            replace: whether ids stored before get the new embedding and provenance, each at one instant. Their old rows
+                stay taken until the store is compacted.
 
         Raises:
             ValueError: an id is no positive 64-bit integer, or an embedding has another length or is not finite.
@@ -222,7 +250,7 @@ class EmbeddingStore:
         batch = checked_batch(logo_ids, embeddings, self.dim, provenance)
         new: list[int] = []
         for first in range(0, len(batch.ids), WINDOW):
-            new += self._append_batch(batch.at(range(first, min(first + WINDOW, len(batch.ids)))))
+            new += self._append_batch(batch.at(range(first, min(first + WINDOW, len(batch.ids)))), replace)
         return new
 
     def delete(self, logo_ids: Sequence[int]) -> list[int]:
@@ -287,11 +315,10 @@ class EmbeddingStore:
 
         The slots of rows that are being written right now are 0.
         """
-        known, seen = self._look()
+        known, _ = self._look()
         if known.pending:
             self._settle(known)
-            known, seen = self._look()
-        slots = seen.slots(0, seen.end)
+        known, slots = self._while_no_row_goes(self._slots)
         with self._mutex:
             known.make_durable()
         return known.file, slots
@@ -376,25 +403,42 @@ class EmbeddingStore:
             rows |= {logo_id: known.find(logo_id) for logo_id, row in rows.items() if row is None}
         return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
 
+    def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
+        known, seen = self._look()
+        return known, seen.slots(0, seen.end)
+
+    def _while_no_row_goes(self, read: Callable[[], T]) -> T:
+        """Return what a look and reading the id slots after it make; a logo that is being replaced is in it once."""
+        for _ in range(_TRIES):
+            place = self._deletions.place()
+            found = read()
+            if self._deletions.place() == place:
+                return found
+        with suppress(StoreUnavailableError), writer_lock(self.path):
+            return read()
+        return read()
+
     def _look(self) -> tuple[KnownRows, SeenRows]:
         known = self._known()
         with self._mutex:
             known.look()
             return known, known.seen()
 
-    def _append_batch(self, batch: Batch) -> list[int]:
+    def _append_batch(self, batch: Batch, replace: bool) -> list[int]:
         with self._writing() as (known, check):
-            places = [place for place, logo_id in enumerate(batch.ids) if known.find(logo_id) is None]
-            if not places:
+            stored = {logo_id: row for logo_id in batch.ids if (row := known.find(logo_id)) is not None}
+            new = [logo_id for logo_id in batch.ids if logo_id not in stored]
+            if not replace and stored:
+                batch = batch.at([place for place, logo_id in enumerate(batch.ids) if logo_id not in stored])
+            if not batch.ids:
                 with self._mutex:
                     known.make_durable()
                 return []
-            batch = batch if len(places) == len(batch.ids) else batch.at(places)
             file, row = known.file, known.end
-            if len(places) > file.capacity - row:
+            if len(batch.ids) > file.capacity - row:
                 raise StoreFullError(
-                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(places)} logos"
-                    " are to be stored: grow it with `manage.py grow N`"
+                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(batch.ids)}"
+                    " logos are to be stored: grow it with `manage.py grow N`"
                 )
             slots = np.array(batch.ids, np.int64)
             file.write_content(row, slots, batch.embeddings, batch.records)
@@ -403,7 +447,11 @@ class EmbeddingStore:
             commit(file, {row: slots})
             with self._mutex:
                 known.take_own(row, batch.ids)
-        return batch.ids
+                known.superseded.update(stored.values() if replace else ())
+            if known.superseded:
+                check()
+                finish_replacements(known, self._deletions)
+        return new
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[KnownRows, Callable[[], None]]]:
@@ -422,8 +470,7 @@ class EmbeddingStore:
                     known.look(alone=True)
                 if known.superseded:
                     check()
-                    self._deletions.tell()
-                    finish_deletions(known)
+                    finish_replacements(known, self._deletions)
                 yield known, check
         finally:
             self._turn.release()

@@ -169,7 +169,7 @@ class CollectionBuild:
         known = self._state.read()
         left = None if known is None else self._patient.wait_for(lambda: self._left(known[0]))
         if known is not None and left is not None:
-            same = left.record == record and left.dim == self._source.dim
+            same = left.record == record and left.dim == self._source.dim and left.marks_build
             resume = self._plan.resume and same and self._only is None  # it may hold others
             changes = self._source.since(known[1])
             if resume and changes.first_row:
@@ -222,7 +222,7 @@ class CollectionBuild:
                 continue
             last = int(places[-1])
             if last >= to_send:
-                self._send(collection.name, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
+                self._send(collection, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
                 if self._only is None:  # else the next build, which may take more, begins again
                     row_after, last_id = snapshot.row_after(last), int(snapshot.ids[last])
                     sent = moment if row_after >= moment.row else moment.at_row(row_after, last_id)
@@ -242,7 +242,9 @@ class CollectionBuild:
         drawn = np.random.default_rng(self._plan.seed).permutation(wanted)[:_DRAWN]
         return Sample(drawn, self._source.vectors(drawn))
 
-    def _send(self, name: str, ids: NDArray[np.int64], vectors: NDArray[np.float32], *, may_be_there: bool) -> None:
+    def _send(
+        self, collection: Collection, ids: NDArray[np.int64], vectors: NDArray[np.float32], *, may_be_there: bool
+    ) -> None:
         """Insert what is not there, and upsert what may be.
 
         An upsert deletes first. That has Milvus rewrite its segments, and index them twice. But an insert that was not
@@ -250,35 +252,35 @@ class CollectionBuild:
         """
         if not may_be_there:
             try:
-                send_vectors(self._milvus, name, ids, vectors, method="insert", seconds=_MESSAGE_SECONDS)
+                send_vectors(self._milvus, collection, ids, vectors, method="insert", seconds=_MESSAGE_SECONDS)
             except EngineError as error:
                 logger.warning("%s", error)
                 self._in_doubt.append(ids)
             else:
                 return
-        self._patient.wait_for(lambda: send_vectors(self._milvus, name, ids, vectors, seconds=_MESSAGE_SECONDS))
+        self._patient.wait_for(lambda: send_vectors(self._milvus, collection, ids, vectors, seconds=_MESSAGE_SECONDS))
 
     def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
         """Send again what was sent and is not there, or may be there twice."""
         for ids in self._in_doubt:
-            self._upsert(collection.name, ids)
+            self._upsert(collection, ids)
         held = self._patient.count(collection.name)
         ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
         if held > sent:  # pymilvus inserts again, and says nothing, where a connection broke before the answer
             logger.warning("%s holds %d logos instead of %d: all are sent again", collection.name, held, sent)
             for first in range(0, len(ids), _IDS_AT_ONCE):
-                self._upsert(collection.name, ids[first : first + _IDS_AT_ONCE])
+                self._upsert(collection, ids[first : first + _IDS_AT_ONCE])
             held = self._patient.count(collection.name)
         if held >= sent:
             return
         logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
-        self._upsert(collection.name, self._patient.wait_for(lambda: self._searched(collection, 1).absent(ids)))
+        self._upsert(collection, self._patient.wait_for(lambda: self._searched(collection, 1).absent(ids)))
         held = self._patient.count(collection.name)
         if held < sent:
             raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
 
-    def _upsert(self, name: str, ids: NDArray[np.int64]) -> None:
-        self._patient.wait_for(lambda: upsert(self._milvus, name, ids, self._source))
+    def _upsert(self, collection: Collection, ids: NDArray[np.int64]) -> None:
+        self._patient.wait_for(lambda: upsert(self._milvus, collection, ids, self._source, in_build=True))
 
     def _measure(self, collection: Collection, truth: Truth, logos: int) -> Recall | None:
         kind = IndexKind.of(collection.record.kind, logos)
@@ -304,7 +306,9 @@ class CollectionBuild:
         changes = self._source.since(moment.as_json())
         sends_new = self._only is None or not changes.complete  # else the store was rewritten: nothing says what is new
         index = self._searched(collection, 1)
-        self._patient.wait_for(lambda: bring_up(self._milvus, index, changes, self._source, sends_new=sends_new))
+        self._patient.wait_for(
+            lambda: bring_up(self._milvus, index, changes, self._source, sends_new=sends_new, in_build=True)
+        )
         return changes.mark
 
     def _point(self, name: str) -> None:

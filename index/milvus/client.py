@@ -102,11 +102,12 @@ class Milvus:
             raise translated from None  # pymilvus' stacks say nothing more
 
     def schema(self, dim: int) -> Any:
-        """Return the schema of a collection: `logo_id`, and `embedding` of so many values."""
+        """Return the schema of a collection: `logo_id`, `embedding` of so many values, and `in_build`."""
         pymilvus = _imported()
         schema = pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("logo_id", pymilvus.DataType.INT64, is_primary=True)
         schema.add_field("embedding", pymilvus.DataType.FLOAT_VECTOR, dim=dim)
+        schema.add_field("in_build", pymilvus.DataType.BOOL)
         return schema
 
     def index_params(self, kind: str, params: dict[str, int | bool]) -> Any:

@@ -1,7 +1,8 @@
 """What a collection of ours is: its names, and the record that says how it was built.
 
     alias       logos_<index>                     what answers; a rebuild switches it
-    collection  logos_<index>_20261129T030000Z    `logo_id` INT64, the key, and `embedding` FLOAT_VECTOR, measured by L2
+    collection  logos_<index>_20261129T030000Z    `logo_id` INT64, the key; `embedding` FLOAT_VECTOR, measured by L2;
+                                                  `in_build` BOOL, false for logos that were sent after the build
 
 Milvus' names hold letters, digits and underscores, so other characters of an index's name become underscores; its own
 name is in the record, a JSON object in the property `robotoff_ann` of the collection.
@@ -78,11 +79,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection as the server describes it."""
+    """A collection as the server describes it.
+
+    Attributes:
+        name: of the collection.
+        dim: the number of values of a vector.
+        record: how it was built.
+        marks_build: whether it has the field `in_build`; without it, all its logos count as those of the build.
+    """
 
     name: str
     dim: int
     record: Record
+    marks_build: bool = True
 
     @property
     def stamp(self) -> str:
@@ -141,7 +150,7 @@ def describe(milvus: Milvus, name: str) -> Collection | None:
     fields = {field["name"]: field for field in found["fields"]}
     try:
         record = Record.parse(found.get("properties", {}).get(PROPERTY, "null"))
-        return Collection(name, int(fields["embedding"]["params"]["dim"]), record)
+        return Collection(name, int(fields["embedding"]["params"]["dim"]), record, "in_build" in fields)
     except (KeyError, ValueError) as error:
         raise IndexDamagedError(f"the collection {name} was not made by `generate-index`: {error}") from error
 

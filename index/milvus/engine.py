@@ -3,6 +3,9 @@
 Milvus answers squared distances, of which the roots are taken here, and orders equally near logos as it likes. It knows
 vectors, but the store is nearer: the vector of a logo is asked of the engine only where the store does not have it, so
 that a service without the store answers, too.
+
+A logo that was sent after the build (`in_build` is false) is found, but is not yet indexed: it is not among its own
+neighbours and is never the random one, as with the other engines.
 """
 
 from __future__ import annotations
@@ -80,11 +83,16 @@ class MilvusSearchIndex:
         return 0 < logo_id <= MAX_LOGO_ID and not len(self.absent(np.array([logo_id])))
 
     def absent(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
-        """Answer those of some ids, `(n,)`, that are not indexed, in their order; `strong`: not even just now."""
-        return self._absent(logo_ids, None, strong=strong)
+        """Answer those of some ids, `(n,)`, that are not there, in their order; `strong`: not even just now."""
+        return logo_ids[~np.isin(logo_ids, [*self._held(logo_ids, None, strong=strong)])]
+
+    def of_build(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
+        """Return those of some ids, `(n,)`, that are there and were not sent after the build, in their order."""
+        held = self._held(logo_ids, None, strong=strong)
+        return logo_ids[[held.get(logo_id, False) for logo_id in logo_ids.tolist()]]
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        """Return the `count` nearest logos to one that is there: itself first, at distance 0, if it is indexed."""
         check_count(count)
         return self.to_logo(logo_id, count, self._deadline())
 
@@ -103,7 +111,8 @@ class MilvusSearchIndex:
 
     def to_vector(self, vector: NDArray[np.float32], count: int, deadline: float) -> Neighbours:
         """Do as `nearest_to_vector` does, until a moment of the monotonic clock."""
-        return self._search(as_query(vector, self.dim)[np.newaxis], count, deadline)[0]
+        (hits,) = self._search(as_query(vector, self.dim)[np.newaxis], count, ["logo_id"], deadline)
+        return _neighbours(hits)
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Answer an index that knows the neighbours of some logos already, from a few round trips for all of them."""
@@ -118,18 +127,19 @@ class MilvusSearchIndex:
         deadline = self._deadline()
         drawn = {self._stored_logo() for _ in range(_STORED_DRAWN)} if self.items else set()
         stored = np.array([logo_id for logo_id in drawn if logo_id is not None], np.int64)
-        held = np.setdiff1d(stored, self._absent(stored, deadline)).tolist()
-        if not held:
-            rows = self._call("query", filter="logo_id > 0", limit=_DRAWN, output_fields=["logo_id"], deadline=deadline)
-            held = [row["logo_id"] for row in rows]
-        return random.choice(held) if held else None  # noqa: S311 - no secret
+        indexed = [logo_id for logo_id, in_build in self._held(stored, deadline).items() if in_build]
+        if not indexed:
+            those = "logo_id > 0 and in_build == true" if self.collection.marks_build else "logo_id > 0"
+            rows = self._call("query", filter=those, limit=_DRAWN, output_fields=["logo_id"], deadline=deadline)
+            indexed = [row["logo_id"] for row in rows]
+        return random.choice(indexed) if indexed else None  # noqa: S311 - no secret
 
     def _nearest_to_logos(
         self, logo_ids: Sequence[int], count: int, deadline: float
     ) -> tuple[dict[int, Neighbours | None], dict[bytes, Neighbours]]:
-        """Answer the neighbours of each logo, and those of the vectors of logos that turned out not to be indexed.
+        """Return the neighbours of each logo, and those of the vectors of logos that turned out not to be there.
 
-        `None` are those of a logo that is not indexed, or whose vector cannot be had.
+        A logo that is not there, or whose vector cannot be read, has `None`.
         """
         ids = np.array([logo_id for logo_id in logo_ids if 0 < logo_id <= MAX_LOGO_ID], np.int64)
         vectors = self._vectors(ids)
@@ -138,17 +148,19 @@ class MilvusSearchIndex:
             vectors[elsewhere] = self._held_vectors(ids[elsewhere], deadline)
         known = usable_rows(vectors)
         ids, vectors = ids[known], vectors[known]
-        near = dict(zip(ids.tolist(), self._search(vectors, count, deadline), strict=True))
-        # One that is not among its own neighbours is not indexed, or lost among copies of itself.
-        unsure = np.array([logo_id for logo_id, its in near.items() if logo_id not in its.logo_ids], np.int64)
-        absent = set(self._absent(unsure, deadline).tolist())
+        searched = dict(zip(ids.tolist(), self._search(vectors, count + 1, self._fields, deadline), strict=True))
+        held = {logo_id: in_build for logo_id, hits in searched.items() for in_build in _own_mark(logo_id, hits)}
+        # One that is not among its own neighbours is not there, or lost among copies of itself.
+        unsure = np.array([logo_id for logo_id in searched if logo_id not in held], np.int64)
+        held |= self._held(unsure, deadline)
         found: dict[int, Neighbours | None] = dict.fromkeys(logo_ids)
-        found |= {logo_id: _itself_first(logo_id, its, count) for logo_id, its in near.items() if logo_id not in absent}
-        beside = {
-            vector.tobytes(): near[logo_id]
-            for logo_id, vector in zip(ids.tolist(), vectors, strict=True)
-            if logo_id in absent
-        }
+        beside = {}
+        for (logo_id, hits), vector in zip(searched.items(), vectors, strict=True):
+            near = _without(logo_id, _neighbours(hits), count)
+            if logo_id not in held:
+                beside[vector.tobytes()] = near
+            else:
+                found[logo_id] = _itself_first(logo_id, near, count) if held[logo_id] else near
         return found, beside
 
     def _held_vectors(self, logo_ids: NDArray[np.int64], deadline: float) -> NDArray[np.float32]:
@@ -162,37 +174,44 @@ class MilvusSearchIndex:
                 vectors[places[row["logo_id"]]] = row["embedding"]
         return vectors
 
-    def _search(self, vectors: NDArray[np.float32], count: int, deadline: float) -> list[Neighbours]:
-        """Answer the neighbours of each of `(n, dim)` vectors."""
+    def _search(
+        self, vectors: NDArray[np.float32], count: int, fields: Sequence[str], deadline: float
+    ) -> list[list[Any]]:
+        """Return the hits of each of `(n, dim)` vectors, with some of their fields."""
         count = min(count, MOST_NEIGHBOURS)
-        found: list[Neighbours] = []
+        found: list[list[Any]] = []
         for first in range(0, len(vectors), _VECTORS_A_QUERY):
             answers = self._call(
                 "search",
                 data=list(vectors[first : first + _VECTORS_A_QUERY]),
                 limit=count,
-                output_fields=["logo_id"],  # without names, some servers send the vectors along
+                output_fields=fields,  # without names, some servers send the vectors along
                 search_params={
                     "metric_type": "L2",
                     "params": search_params(self.collection.record.kind, self._effort, count),
                 },
                 deadline=deadline,
             )
-            found += [_neighbours(hits) for hits in answers]
+            found += answers
         return found
 
-    def _absent(
-        self, logo_ids: NDArray[np.int64], deadline: float | None, *, strong: bool = False
-    ) -> NDArray[np.int64]:
-        """Do as `absent` does, until a deadline; without one, each message has its own."""
+    @property
+    def _fields(self) -> list[str]:
+        return ["logo_id", "in_build"] if self.collection.marks_build else ["logo_id"]
+
+    def _held(self, logo_ids: NDArray[np.int64], deadline: float | None, *, strong: bool = False) -> dict[int, bool]:
+        """Return which of some ids, `(n,)`, are there, and whether they belong to the build.
+
+        Without a deadline, each message has its own.
+        """
         level = {"consistency_level": "Strong"} if strong else {}
-        held: list[int] = []
+        held: dict[int, bool] = {}
         for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
             some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
             until = self._deadline() if deadline is None else deadline
-            rows = self._call("get", ids=some, output_fields=["logo_id"], deadline=until, **level)
-            held += [row["logo_id"] for row in rows]
-        return logo_ids[~np.isin(logo_ids, held)]
+            rows = self._call("get", ids=some, output_fields=self._fields, deadline=until, **level)
+            held |= {row["logo_id"]: row.get("in_build", True) for row in rows}
+        return held
 
     def _deadline(self) -> float:
         return time.monotonic() + self._milvus.connection.query_seconds
@@ -213,8 +232,8 @@ class _Prefetched:
     Attributes:
         count: of neighbours.
         deadline: of all that is asked for these logos, by the monotonic clock.
-        found: the neighbours of each logo; `None` if it is not indexed.
-        beside: those of vectors, float32, of logos that are not indexed.
+        found: the neighbours of each logo; `None` if it is not there.
+        beside: those of vectors, float32, of logos that are not there.
     """
 
     index: MilvusSearchIndex
@@ -263,8 +282,15 @@ def _neighbours(hits: Any) -> Neighbours:
     return Neighbours([ids[place] for place in order], distances[order].tolist())
 
 
-def _itself_first(logo_id: int, near: Neighbours, count: int) -> Neighbours:
-    others = [place for place, other in enumerate(near.logo_ids) if other != logo_id][: count - 1]
-    return Neighbours(
-        [logo_id, *(near.logo_ids[place] for place in others)], [0.0, *(near.distances[place] for place in others)]
-    )
+def _own_mark(logo_id: int, hits: Any) -> list[bool]:
+    """Return whether a logo belongs to the build, from its own hit; nothing if it has none."""
+    return [hit["entity"].get("in_build", True) for hit in hits if hit["entity"]["logo_id"] == logo_id]
+
+
+def _without(logo_id: int, near: Neighbours, count: int) -> Neighbours:
+    others = [place for place, other in enumerate(near.logo_ids) if other != logo_id][:count]
+    return Neighbours([near.logo_ids[place] for place in others], [near.distances[place] for place in others])
+
+
+def _itself_first(logo_id: int, others: Neighbours, count: int) -> Neighbours:
+    return Neighbours([logo_id, *others.logo_ids[: count - 1]], [0.0, *others.distances[: count - 1]])

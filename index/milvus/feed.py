@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from index.errors import EngineUnreachableError, SearchError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import Milvus
+from index.milvus.collections import Collection as MilvusCollection
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.logo_source import Changes, LogoSource
 from index.milvus.outbox import Outbox
@@ -71,7 +72,7 @@ class Feed:
         try:
             index = self._index()
             if index is not None:
-                self._send(index.collection.name, np.array(logo_ids, np.int64))
+                self._send(index.collection, np.array(logo_ids, np.int64))
         except SearchError as error:
             logger.warning("logos %s are stored, and sent to Milvus later: %s", logo_ids, error)
 
@@ -146,12 +147,12 @@ class Feed:
         index = self._catalog.get(None) if self._sends else None
         return index if isinstance(index, MilvusSearchIndex) else None
 
-    def _send(self, name: str, logo_ids: NDArray[np.int64]) -> None:
+    def _send(self, collection: MilvusCollection, logo_ids: NDArray[np.int64]) -> None:
         deadline = time.monotonic() + self._milvus.connection.write_seconds
-        upsert(self._milvus, name, logo_ids, self._source)
+        upsert(self._milvus, collection, logo_ids, self._source, in_build=False)
         self._milvus.call(
             "get",
-            name,
+            collection.name,
             ids=logo_ids.tolist(),
             output_fields=["logo_id"],
             consistency_level="Strong",
@@ -160,7 +161,13 @@ class Feed:
 
 
 def bring_up(
-    milvus: Milvus, index: MilvusSearchIndex, changes: Changes, source: LogoSource, *, sends_new: bool = True
+    milvus: Milvus,
+    index: MilvusSearchIndex,
+    changes: Changes,
+    source: LogoSource,
+    *,
+    sends_new: bool = True,
+    in_build: bool = False,
 ) -> int:
     """Delete from a collection what was deleted, send what it lacks, and return how many logos these were.
 
@@ -170,23 +177,29 @@ def bring_up(
         changes: of the source.
         source: the logos.
         sends_new: whether to send logos that it lacks, and not only those that were deleted and stored again.
+        in_build: whether the logos belong to the build; those that were deleted and stored again stay what they are.
 
     Raises:
         EngineError: the engine does not take it.
     """
-    name = index.collection.name
-    delete(milvus, name, changes.deleted)
+    collection = index.collection
+    delete(milvus, collection.name, changes.deleted)
     sent = 0
     added = changes.added if sends_new else changes.added[:0]
     for first in range(0, len(added), _IDS_AT_ONCE):
         some = added[first : first + _IDS_AT_ONCE]
-        sent += upsert(milvus, name, index.absent(some, strong=True), source)
-    upsert(milvus, name, np.array(changes.readded, np.int64), source)
+        sent += upsert(milvus, collection, index.absent(some, strong=True), source, in_build=in_build)
+    readded = np.array(changes.readded, np.int64)
+    of_build = np.ones(len(readded), bool) if in_build else np.isin(readded, index.of_build(readded, strong=True))
+    upsert(milvus, collection, readded[of_build], source, in_build=True)
+    upsert(milvus, collection, readded[~of_build], source, in_build=False)
     return sent
 
 
-def upsert(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], source: LogoSource) -> int:
-    """Send logos, and answer how many of them there are: one whose vector cannot be had, or searched for, is left out.
+def upsert(
+    milvus: Milvus, collection: MilvusCollection, logo_ids: NDArray[np.int64], source: LogoSource, *, in_build: bool
+) -> int:
+    """Send logos and return their number; those whose vector cannot be read, or searched for, are left out.
 
     Raises:
         EngineError: the engine does not take them.
@@ -196,16 +209,17 @@ def upsert(milvus: Milvus, name: str, logo_ids: NDArray[np.int64], source: LogoS
         some = logo_ids[first : first + rows]
         vectors = source.vectors(some)
         good = usable_rows(vectors)
-        sent += send_vectors(milvus, name, some[good], vectors[good])
+        sent += send_vectors(milvus, collection, some[good], vectors[good], in_build=in_build)
     return sent
 
 
 def send_vectors(
     milvus: Milvus,
-    name: str,
+    collection: MilvusCollection,
     logo_ids: NDArray[np.int64],
     vectors: NDArray[np.float32],
     *,
+    in_build: bool = True,
     method: str = "upsert",
     seconds: float | None = None,
 ) -> int:
@@ -213,9 +227,10 @@ def send_vectors(
 
     Args:
         milvus: the connection.
-        name: of the collection.
+        collection: what they are sent to.
         logo_ids: (n,)
         vectors: (n, dim)
+        in_build: whether they belong to the build; a logo that does not is never its own neighbour.
         method: `upsert`, or `insert` for logos that are surely not there.
         seconds: that it may take; by default as long as an add may wait.
 
@@ -223,11 +238,12 @@ def send_vectors(
         EngineError: the engine does not take them.
     """
     if len(logo_ids):
+        mark = {"in_build": in_build} if collection.marks_build else {}
         rows = [
-            {"logo_id": logo_id, "embedding": vector}
+            {"logo_id": logo_id, "embedding": vector, **mark}
             for logo_id, vector in zip(logo_ids.tolist(), vectors, strict=True)
         ]
-        milvus.call(method, name, rows, seconds=seconds or milvus.connection.write_seconds)
+        milvus.call(method, collection.name, rows, seconds=seconds or milvus.connection.write_seconds)
     return len(logo_ids)
 
 

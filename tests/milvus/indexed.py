@@ -15,7 +15,7 @@ from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
 from index.milvus.client import ConnectionOptions, Milvus
-from index.milvus.collections import Record
+from index.milvus.collections import Collection, Record
 from index.milvus.feed import send_vectors
 from runtime.engines import outbox_of
 from runtime.startup import prepare
@@ -89,7 +89,7 @@ def index(
     whole = replace(record, items=len(ids), built_at=datetime.now(UTC).isoformat(timespec="seconds"))
     collections.create(milvus, collection, dim=vectors.shape[1], record=record, params={}, shards=1)
     milvus.call("load_collection", collection, seconds=PATIENCE)
-    send_vectors(milvus, collection, np.array(ids), vectors[: len(ids)])
+    send_vectors(milvus, Collection(collection, vectors.shape[1], record), np.array(ids), vectors[: len(ids)])
     collections.count(milvus, collection, seconds=PATIENCE, strong=True)  # the next reads see them all
     changed = change(whole)
     if changed is None:

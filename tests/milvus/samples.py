@@ -67,13 +67,14 @@ def new_collection(
     record = Record("index", STAMP.name, STAMP.digest, kind)
     params = IndexKind.of(kind, len(logos[0])).params
     collections.create(milvus, name, dim=logos[1].shape[1], record=record, params=params, shards=1)
-    send_vectors(milvus, name, *logos)
+    collection = Collection(name, logos[1].shape[1], record)
+    send_vectors(milvus, collection, *logos)
     if sealed:
         milvus.call("flush", name, seconds=PATIENCE)
     milvus.call("load_collection", name, seconds=PATIENCE)
     record = replace(record, items=len(logos[0]), built_at="2026-11-29T03:00:00+00:00")
     collections.write_record(milvus, name, record)
-    return Collection(name, logos[1].shape[1], record)
+    return replace(collection, record=record)
 
 
 def build(milvus: Milvus, store: EmbeddingStore, index_dir: Path, **options: Any) -> Collection:

@@ -23,6 +23,7 @@ from index.milvus.build import CollectionBuild, CollectionPlan
 from index.milvus.collections import Record
 from index.milvus.outbox import Outbox
 from tests.embeddings.damage import damage_embedding
+from tests.index.samples import some_logos
 from tests.milvus.building import IDS, ROWS, answering, assert_whole, changed, interrupted, loaded, names
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import (
@@ -32,6 +33,7 @@ from tests.milvus.samples import (
     held,
     milvus_at,
     some_vectors,
+    store_with,
     stored,
 )
 from tests.milvus.server import MilvusServer
@@ -198,6 +200,15 @@ def test_only_some_logos_are_taken_and_those_stored_meanwhile(
     collection = build(client, store, index_dir, only=np.array([*IDS[:50], 77_777]))
     assert set(held(client, collection.name)) == {*IDS[:50], 9001}
     assert (collection.record.items, collection.record.stored_rows) == (51, 300)
+
+
+def test_equal_vectors_under_other_ids_are_no_misses(lite: LiteServer, tmp_path: Path, index_dir: Path) -> None:
+    ids, vectors = some_logos(240, seed=4)
+    logos = ids, vectors[np.arange(240) % 20]
+    with store_with(tmp_path / "copies.hdf5", logos) as store:
+        recall = build(milvus_at(lite), store, index_dir).record.recall
+    assert recall is not None
+    assert (recall.at_10, recall.at_100) == (1.0, 1.0)
 
 
 def test_recall_of_some_logos_is_measured_without_reading_the_others(

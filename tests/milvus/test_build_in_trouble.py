@@ -12,6 +12,7 @@ from pymilvus.client.types import LoadState
 
 from embeddings.store.store import EmbeddingStore
 from index.errors import EngineError, EngineUnreachableError, IndexBuildError
+from index.milvus import collections
 from index.milvus.collections import Collection
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import send_vectors
@@ -36,9 +37,13 @@ def test_a_logo_that_is_there_twice_all_the_same_is_there_once_in_the_end(
 ) -> None:
     """pymilvus itself inserts a message again if the connection broke before the answer."""
     client = interrupted(standalone)
-    client.happenings["insert", 3] = lambda: send_vectors(
-        client, names(client)[0], LOGOS[0][:20], LOGOS[1][:20], method="insert"
-    )
+
+    def insert_again() -> None:
+        half_filled = collections.describe(client, names(client)[0])
+        assert half_filled is not None
+        send_vectors(client, half_filled, LOGOS[0][:20], LOGOS[1][:20], method="insert")
+
+    client.happenings["insert", 3] = insert_again
     assert_whole(client, store, index_dir, build(client, store, index_dir))
 
 

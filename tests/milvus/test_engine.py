@@ -17,12 +17,12 @@ from index.milvus import engine
 from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection
 from index.milvus.engine import MOST_NEIGHBOURS, MilvusSearchIndex
+from index.milvus.feed import send_vectors
 from index.protocol import Neighbours, SearchIndex, Vectors
 from tests.index.samples import Logos, some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection
 from tests.milvus.server import MilvusServer
-from tests.waiting import PATIENCE
 
 FLOAT32 = 2.0**-23
 
@@ -242,8 +242,7 @@ def test_a_logo_sent_twice_is_there_once_with_its_last_vector(milvus: MilvusServ
     collection = new_collection(client, (ids, vectors))
     moved = ids, vectors + np.linspace(0, 3, 30, dtype=np.float32)[:, np.newaxis]
 
-    engine_rows = [{"logo_id": i, "embedding": vector} for i, vector in zip(ids.tolist(), moved[1], strict=True)]
-    client.call("upsert", collection.name, engine_rows, seconds=PATIENCE)
+    send_vectors(client, collection, *moved)
     index, exact = index_of(client, collection, moved), ExactIndex(*moved)
 
     assert not len(index.absent(ids, strong=True))  # from now on it is found

@@ -245,7 +245,10 @@ def test_a_batch_of_many_ends_within_its_seconds_in_a_slow_milvus(
         forgotten = INDEXED[1:13]
         for logo_id in forgotten:
             assert client.simulate_delete(f"{A}/{logo_id}").status_code == 200
-        rows = [{"logo_id": logo_id, "embedding": VECTORS[LOGO_IDS.index(logo_id)]} for logo_id in forgotten]
+        rows = [
+            {"logo_id": logo_id, "embedding": VECTORS[LOGO_IDS.index(logo_id)], "in_build": True}
+            for logo_id in forgotten
+        ]
         lite.client().upsert(f"{indexed.ALIAS}_20261129T030000Z", rows)  # as if Milvus had not been told
         proxy.delay_seconds = LIMIT / 8
         too_slow = get(client, path)  # many have deleted neighbours, so that each of these is asked for again

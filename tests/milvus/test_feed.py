@@ -225,6 +225,6 @@ def test_upserting_answers_how_many_were_sent(lite: LiteServer, fed_path: Path) 
     milvus = milvus_at(lite, rows_a_message=4)
     collection = new_collection(milvus, (LOGOS[0][:1], LOGOS[1][:1]))
     with EmbeddingStore(fed_path) as store:
-        assert upsert(milvus, collection.name, np.array([*IDS[:9], 12_345]), store) == 9
-        assert upsert(milvus, collection.name, np.array([], np.int64), store) == 0
+        assert upsert(milvus, collection, np.array([*IDS[:9], 12_345]), store, in_build=False) == 9
+        assert upsert(milvus, collection, np.array([], np.int64), store, in_build=False) == 0
     assert set(held(milvus, collection.name)) == set(IDS[:9])

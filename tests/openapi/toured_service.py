@@ -9,6 +9,10 @@ from typing import Any
 import requests
 
 from demo.photos import make_photos
+from embeddings.store.store import EmbeddingStore
+from index.files.generations import current_generation
+from index.map.logo_map import add_map
+from settings import DEFAULT_COLLECTION
 from tests.end_to_end.service import Service, manage
 from tests.photo_server import PhotoServer
 from tests.waiting import PATIENCE, wait_until
@@ -35,6 +39,15 @@ class TouredService(Service):
         built = manage(self.data_dir, "generate-index")
         assert built.returncode == 0, built.stderr
         wait_until(lambda: self.get("?count=3").json()["count"] == 3)
+        self._draw_map()
+
+    def _draw_map(self) -> None:
+        """Draw the map that the document shows; a build draws none of so few logos."""
+        generation = current_generation(self.data_dir / DEFAULT_COLLECTION)
+        assert generation is not None
+        with EmbeddingStore(self.data_dir / f"{DEFAULT_COLLECTION}.hdf5", writable=False) as store:
+            add_map(generation, store.vectors)
+        wait_until(lambda: self.get("/map").status_code == 200)
 
     @property
     def document(self) -> Any:

@@ -139,6 +139,27 @@ def answer_before_writing() -> None:
     put_off("append")
 
 
+def replace_by_deleting_first() -> None:
+    append = EmbeddingStore.append
+
+    def delete_and_append(store: EmbeddingStore, ids: Any, *rows: Any, replace: bool = False) -> list[int]:
+        stored = store.delete(ids) if replace else []
+        return [logo_id for logo_id in append(store, ids, *rows) if logo_id not in stored]
+
+    patch(EmbeddingStore, "append", delete_and_append)
+
+
+def replace_without_provenance() -> None:
+    append = EmbeddingStore.append
+
+    def append_without(
+        store: EmbeddingStore, ids: Any, embeddings: Any, provenance: Any = None, *, replace: bool = False
+    ) -> list[int]:
+        return append(store, ids, embeddings, None if replace else provenance, replace=replace)
+
+    patch(EmbeddingStore, "append", append_without)
+
+
 def answer_before_deleting() -> None:
     put_off("delete")
 
@@ -165,7 +186,7 @@ def put_off(operation: str) -> None:
 
 
 def forget_what_was_deleted() -> None:
-    patch(DeletionLog, "write", lambda log, ids: None)
+    patch(DeletionLog, "write", lambda log, ids, **replaced: None)
 
 
 def make_the_store_in_its_place() -> None:
@@ -246,6 +267,8 @@ class Impatient(Holding):
         (Stage, write_without_the_lock, "lost|stored|deleted|damaged"),
         (Stage, answer_before_writing, "lost"),
         (Stage, answer_before_deleting, "back again"),
+        (STAGES["replace"], replace_by_deleting_first, "lost"),
+        (STAGES["replace"], replace_without_provenance, "lost the provenance"),
         (Impatient, keep_the_lock_in_death, "stops the others"),
         (STAGES["create"], make_the_store_in_its_place, "no store|another program|damaged"),
         (STAGES["migrate"], migrate_in_its_place, "lost|gone|draft|stored again"),

@@ -652,7 +652,6 @@ def test_nothing_is_sent_over_a_connection_that_took_all_the_time() -> None:
         "302 Found",
         "404 Not Found",
         "500 Internal Server Error",
-        "103 Early Hints",
         "999 Whatever",
     ],
 )

@@ -22,7 +22,7 @@ from embeddings.store.store import EmbeddingStore
 DIM = 6
 STAMP = ModelStamp("network", "digest")
 VECTORS = np.random.default_rng(1).standard_normal((5, DIM)).astype(np.float32)
-KNOWN = Provenance("https://example.org/ä.jpg?rev=1", (0.1, 0.2, 1 / 3, 1.5))
+KNOWN = Provenance("https://example.org/ä.jpg?rev=1", (0.1, 0.2, 1 / 3, 1.5), 6)
 
 
 def store_at(path: Path, stamp: ModelStamp = STAMP) -> EmbeddingStore:
@@ -63,6 +63,7 @@ def test_any_parquet_reader_sees_plain_columns(tmp_path: Path) -> None:
         "embedding": VECTORS[0].tolist(),
         "image_url": KNOWN.image_url,
         "bounding_box": [*KNOWN.bounding_box],
+        "orientation": 6,
     }
     assert rows[1]["image_url"] is rows[1]["bounding_box"] is None
 
@@ -177,6 +178,7 @@ def test_lists_of_any_width_are_taken(tmp_path: Path, kind: pa.DataType) -> None
         "bounding_box": pa.array([[0, 0, 1, 1]], pa.list_(pa.int8())),
         "image_url": pa.array(["http://a/b.jpg"], pa.large_string()),
         "logo_id": pa.array([7], pa.uint32()),
+        "orientation": pa.array([9], pa.uint8()),  # none of Exif's
     }
     with store_at(tmp_path / "a.hdf5") as store:
         import_logos(write(tmp_path / "x.parquet", columns), store)

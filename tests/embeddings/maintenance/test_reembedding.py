@@ -99,8 +99,8 @@ def test_the_vectors_are_those_that_an_add_would_make(
     crops = Photo(photo(1), preprocessing=MODEL.description.preprocessing, max_pixels=PIXELS)
     assert np.array_equal(new.get(8), embedder.embed([crops.crop(OTHER_BOX, logo_id=8)])[0])
     assert new.provenance([7, 9]) == {
-        7: Provenance(photos.url("/1.jpg"), BOX),
-        9: Provenance(photos.url("/2.jpg"), BOX),
+        7: Provenance(photos.url("/1.jpg"), BOX, 1),
+        9: Provenance(photos.url("/2.jpg"), BOX, 1),
     }
 
 
@@ -118,7 +118,7 @@ def test_logos_of_one_image_that_lie_apart_are_fetched_with_it(
     assert run() == ReembeddingReport(embedded=6, unknown=[12, 15])
     assert photos.requests == 3
     assert new.ids().tolist() == [10, 13, 17, 11, 16, 14]
-    assert new.provenance([16]) == {16: Provenance(photos.url("/2.jpg"), BOX)}
+    assert new.provenance([16]) == {16: Provenance(photos.url("/2.jpg"), BOX, 1)}
 
 
 def test_a_second_run_takes_only_what_is_missing(

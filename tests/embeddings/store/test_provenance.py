@@ -97,6 +97,44 @@ def test_the_longest_address_is_kept_whole(tmp_path: Path) -> None:
     assert store_at(tmp_path / "s.hdf5", {7: longest}).provenance([7]) == {7: longest}
 
 
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/1.jpg",
+        "http://x/1.jpg#top",
+        "http://x/1.jpg#exif-orientation=6",
+        "http://x/1.jpg#exif-orientation=0",
+        "http://x/1.jpg#exif-orientation=9",
+        "http://x/#exif-orientation=6#exif-orientation=0",
+    ],
+)
+def test_an_orientation_is_kept_whatever_the_address(tmp_path: Path, url: str, orientation: int | None) -> None:
+    known = Provenance(url, (0, 0, 1, 1), orientation)
+    assert store_at(tmp_path / "s.hdf5", {7: known}).provenance([7]) == {7: known}
+
+
+def test_an_earlier_release_finds_the_photo_of_a_logo_whose_orientation_is_kept(tmp_path: Path) -> None:
+    store_at(tmp_path / "s.hdf5", {7: Provenance("http://x/1.jpg?a=1", (0, 0, 1, 1), 6)}).close()
+    with h5py.File(tmp_path / "s.hdf5", "r") as file:
+        assert file["provenance"]["image_url"][0] == b"http://x/1.jpg?a=1#exif-orientation=6"
+
+
+@pytest.mark.parametrize("room", range(25))
+def test_an_orientation_is_left_out_rather_than_an_address(tmp_path: Path, room: int) -> None:
+    url = "http://x/".ljust(URL_BYTES - room, "a")
+    store = store_at(tmp_path / "s.hdf5", {7: Provenance(url, (0, 0, 1, 1), 6)})
+    assert store.provenance([7]) == {
+        7: Provenance(url, (0, 0, 1, 1), 6 if room >= len("#exif-orientation=6") else None)
+    }
+
+
+def test_an_address_that_would_be_read_as_another_is_not_kept(tmp_path: Path) -> None:
+    url = "http://x/".ljust(URL_BYTES - 19, "a") + "#exif-orientation=6"
+    store = store_at(tmp_path / "s.hdf5", {7: Provenance(url, (0, 0, 1, 1)), 8: HERE})
+    assert store.provenance([7, 8]) == {8: HERE}
+
+
 def test_more_or_fewer_provenances_than_logos_are_refused(path: Path) -> None:
     with EmbeddingStore(path) as store, pytest.raises(ValueError, match="zip"):
         store.append([7, 8], vectors_of([7, 8], DIM), [HERE])
