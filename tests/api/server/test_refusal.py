@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.server.refusal import MOST_HEADERS
-from tests.api.server.test_worker import Server, get
+from tests.api.server.small_server import Server, get
 
 
 @pytest.fixture(scope="module")
