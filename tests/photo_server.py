@@ -10,6 +10,8 @@ from email.message import Message
 
 from PIL import Image, ImageDraw
 
+from tests.waiting import PATIENCE
+
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> bytes:
     """A JPEG with shapes and colours that differ by seed."""
@@ -42,7 +44,7 @@ class PhotoServer:
                 outer.requests += 1
                 outer.headers.append(self.headers)
                 if self.path == "/slow":
-                    outer.release.wait(20)
+                    outer.release.wait(PATIENCE)
                 body = outer.photos.get(self.path, photo() if self.path == "/slow" else None)
                 with contextlib.suppress(ConnectionError):  # whoever asked may have been killed meanwhile
                     self.send_response(404 if body is None else 200)

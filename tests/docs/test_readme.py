@@ -81,7 +81,7 @@ def test_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
                 wait_until(lambda: _indexed(service_port) == 3)
         assert requests.get(f"http://127.0.0.1:{service_port}/", timeout=PATIENCE).status_code == 200
         service.send_signal(signal.SIGINT)
-        service.wait(60)
+        service.wait(PATIENCE)
         terminal.run(clean_up.command)
         wait_until(lambda: not _listens(photo_port))
         assert not (tmp_path / "tour").exists()

@@ -93,7 +93,7 @@ class Service:
     def terminate(self) -> int:
         """Shut the service down with SIGTERM, and return its exit status."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     @property
     def log(self) -> str:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.end_to_end.service import ROOT, free_port
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 THREADS = 2
 BIG = 8 * 2**20  # bytes: more than the kernel keeps for a client that does not read
@@ -103,12 +103,12 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self.process.kill() if error[0] else self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
         assert "Traceback" not in self.log
 
     def connect(self, *, window: int | None = None) -> socket.socket:
         client = socket.socket()
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         if window is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         try:

@@ -14,13 +14,13 @@ from api.server.connection import ClientSocket
 from runtime import request_id
 from runtime.logs import RequestIdFilter
 from tests.api.server.small_server import BIG, PIECE, PIECES, Server, get, read_all, read_answer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.parametrize("body", [b"", b"short", bytes(2**17)], ids=["no", "small", "large"])
 def test_head_of_an_answer_is_sent_with_its_body_but_does_not_wait_for_one(body: bytes) -> None:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(20)
+    theirs.settimeout(PATIENCE)
     with theirs:
         client = ClientSocket(ours)
         client.begin_answer()
@@ -130,7 +130,7 @@ def test_parts_of_an_answer_keep_their_order_when_the_client_catches_up(server: 
         with contextlib.suppress(TimeoutError):
             while True:  # everything sent of the first part, so there is room again
                 answer += client.recv(2**20)
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         assert server.ask(get("/go", close=True))
         answer += read_all(client)
     assert answer.endswith(bytes(BIG) + b"end")

@@ -15,7 +15,7 @@ from gunicorn.config import Config
 
 from api.server.worker import BufferingWorker
 from tests.api.server.small_server import BIG, THREADS, Server, get, post, read_all, read_answer
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 SLOW = {
     "nothing sent": b"",
@@ -142,7 +142,7 @@ def test_running_request_is_answered_at_shutdown(tmp_path: Path) -> None:
         client.sendall(b"whole")
         assert read_all(client).endswith(b"whole")
         assert idle.recv(1) == b""
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_heartbeats_are_sent_at_intervals() -> None:

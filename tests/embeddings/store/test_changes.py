@@ -30,7 +30,7 @@ from tests.embeddings.damage import damage_embedding
 from tests.embeddings.store.test_live_count import fails_at
 from tests.properties import examples
 from tests.stores import DIM, new_store
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 STORES = 3
 IDS = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
@@ -194,7 +194,7 @@ def test_logos_are_counted_while_another_process_rewrites_the_store(tmp_path: Pa
     with writer_lock(store.path):
         counting = threading.Thread(target=lambda: counted.append(store.count_since(moment)), daemon=True)
         counting.start()
-        counting.join(5)
+        counting.join(PATIENCE)
         assert counted == [2]
 
 
