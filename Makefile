@@ -12,7 +12,7 @@ export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 BASE ?= http://127.0.0.1:$(or $(PORT),5501)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
+.PHONY: help run install test test-fast torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ install: $(VENV)/.full ## Install everything: also TensorFlow to convert weights
 
 test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES, and measure its coverage
 	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist worksteal --cov --cov-report=term
+
+test-fast: $(VENV)/.dev ## Run the quick tests: without Milvus, a browser, whole services, networks and torture
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist worksteal -m "not slow and not milvus and not browser" \
+	    $(addprefix --ignore=tests/,browser milvus training)
 
 torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, damaged files
 	failed=; for test in kills processes power-loss fuzz-store fuzz-images fuzz-index; do \

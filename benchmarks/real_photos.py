@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from benchmarks.rivals.vectors import count_found
 from index.exact import ExactIndex
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 CLIENTS = 4
 NEIGHBOURS = 10
@@ -105,7 +106,7 @@ def _add_under_fire(
         clients = [pool.submit(adding.run_client, service, server) for _ in range(CLIENTS)]
         for kill in range(1, kills + 1):
             threshold = adding.total * kill // (kills + 1)
-            wait_until(functools.partial(adding.has_reached, threshold), 120)
+            wait_until(functools.partial(adding.has_reached, threshold))
             time.sleep(dice.random() * 0.05)
             service.kill()
             with adding.lock:

@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from commands.shell import BUSY
 from embeddings.errors import ModelError
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.model.description import locate_model
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index import build
@@ -32,6 +31,7 @@ from runtime.startup import prepare
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -40,7 +40,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     return lambda *arguments: CliRunner().invoke(cli, arguments)
@@ -208,7 +208,7 @@ def test_two_builds_at_once_both_succeed(store_path: Path, tmp_path: Path) -> No
     command = [sys.executable, str(ROOT / "manage.py"), "generate-index", "--tree-count", "3"]
     environment = {"ANN_DATA_DIR": str(tmp_path), "PATH": ""}
     builds = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [build.wait(60) for build in builds] == [0, 0]
+    assert [build.wait(PATIENCE) for build in builds] == [0, 0]
     assert len(list_generations(tmp_path / INDEX)) == 2
 
 
@@ -331,12 +331,6 @@ def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) ->
     answer = run("export-model", "--weights", str(tmp_path / "none.h5"))
     assert answer.exit_code == 1
     assert "none.h5" in answer.output
-
-
-def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> None:
-    answer = run("export-model", "--model", "efficientnet-b0", "--weights", "seeded")
-    assert answer.exit_code == 0, answer.output
-    assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
 
 
 def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to_do(

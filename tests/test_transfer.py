@@ -24,7 +24,8 @@ from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from manage import cli
 from tests.original_files import random_vectors
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 BOX = (0.1, 0.2, 0.6, 0.7)

@@ -21,8 +21,9 @@ from index.exact import ExactIndex
 from index.milvus import patience
 from manage import cli
 from tests.milvus.lite import LiteServer
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
 from tests.settings_with import settings_with
+from tests.waiting import wait_until
 
 A = "/api/v1/ann"
 FIRST = [11, 12, 13, 14]

@@ -15,6 +15,7 @@ from demo.photos import Photo
 from tests.browser import explored
 from tests.browser.explored import Explorer, answered, crop_of, difference, shown_on, tiles
 from tests.end_to_end.service import Service
+from tests.waiting import PATIENCE
 
 
 def test_start_shows_the_map_and_how_the_index_is(explorer: Explorer, small: Service) -> None:
@@ -170,4 +171,4 @@ def test_an_index_may_have_any_name_that_a_directory_may(explorer: Explorer, sma
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     command, address = shlex.split(page.evaluate("navigator.clipboard.readText()"))
     assert command == "curl"
-    assert answered(requests.get(address, timeout=30).text)[1:] == shown_on(page)
+    assert answered(requests.get(address, timeout=PATIENCE).text)[1:] == shown_on(page)

@@ -16,7 +16,8 @@ from index.map.map_file import MAP_NAME
 from tests.browser import explored
 from tests.browser.explored import Explorer, tiles
 from tests.end_to_end.service import Service
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 
 def test_an_empty_service_says_how_to_add_logos(empty_explorer: Explorer) -> None:

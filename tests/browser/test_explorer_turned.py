@@ -17,7 +17,8 @@ from index.map.map_file import LogoMap, write_map
 from tests.browser.explored import Explorer, difference
 from tests.browser.test_explorer_map import _places_on_map
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 WIDTH, HEIGHT = 600, 360
 BOX = (0.125, 0.1, 0.625, 0.7)
@@ -114,7 +115,7 @@ def test_the_map_and_its_card_show_stored_pixels(explorer: Explorer, logo_id: in
     def shows_logo() -> bool:
         return difference(Image.open(io.BytesIO(page.screenshot(clip=clip))), expected) < 22  # a turn: 44 at least
 
-    wait_until(shows_logo, seconds=5)
+    wait_until(shows_logo)
     page.mouse.move(area["x"] + left, area["y"] + top)
     expect(page.locator(".tip .id")).to_have_text(str(logo_id))
     expect(page.locator(".tip .fitted")).to_have_css("opacity", "1")

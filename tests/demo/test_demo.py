@@ -19,6 +19,7 @@ from PIL import Image
 from demo.contact_sheet import OTHER_BRAND, QUERY, SAME_BRAND, cell_corner, sheet_size
 from demo.photos import make_photos
 from demo.service import Service, ServiceError
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +47,7 @@ def test_demo_draws_the_neighbours_of_each_brand(tmp_path: Path) -> None:
     with start_demo(
         output, "--photos", "6", "--seed", "5", ANN_STORE_CAPACITY="1", HTTP_PROXY="http://127.0.0.1:9"
     ) as demo:
-        printed, errors = demo.communicate(timeout=120)
+        printed, errors = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, errors) == (0, "")
     assert "6 photos, 8 logos added in" in printed
     assert len(printed.splitlines()) < 20
@@ -67,7 +68,7 @@ def test_stopped_demo_leaves_no_service_running(tmp_path: Path, ending: signal.S
         service = next(found[0] for line in demo.stdout if (found := re.search(r"http://\S+", line)))
         assert not nobody_listens(service)
         demo.send_signal(ending)
-        _, errors = demo.communicate(timeout=60)
+        _, errors = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 1
     assert errors.strip() == "Aborted!"
     assert nobody_listens(service)
@@ -79,10 +80,10 @@ def test_demo_with_serve_runs_until_it_is_stopped(tmp_path: Path) -> None:
     with start_demo(output, "--photos", "6", "--serve") as demo:
         assert demo.stdout
         served = next(found for line in demo.stdout if (found := re.search(r"runs at (http://\S+)/", line)))
-        assert requests.get(f"{served[1]}/api/v1/ann?count=3", timeout=10).json()["count"] == 3
+        assert requests.get(f"{served[1]}/api/v1/ann?count=3", timeout=PATIENCE).json()["count"] == 3
         assert output.exists()
         demo.send_signal(signal.SIGINT)
-        _, errors = demo.communicate(timeout=60)
+        _, errors = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, errors) == (0, "")
     assert nobody_listens(served[1])
 
@@ -96,7 +97,7 @@ def test_error_of_a_service_that_cannot_start_ends_with_its_log(tmp_path: Path) 
 def test_unwritable_output_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a directory belongs")
     with start_demo(tmp_path / "taken" / "neighbours.png") as demo:
-        printed, errors = demo.communicate(timeout=60)
+        printed, errors = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 1
     assert printed == ""
     assert re.fullmatch(r"Error: .*taken.*\n", errors)

@@ -15,6 +15,7 @@ from tests.docs.pages import ROOT
 from tests.docs.shell import Example, alike, examples, printed, read
 from tests.openapi.toured_service import TOUR_PHOTOS, TouredService
 from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE
 
 PAGE = read(ROOT / "docs" / "api.md")
 PHOTOS = "http://127.0.0.1:8000"
@@ -70,7 +71,7 @@ def _run(example: Example, service: TouredService, folder: Path) -> list[object]
         env={**os.environ, "S": service.address("")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return printed(ran.stdout.replace(service.photos.url(""), PHOTOS)) if example.answers else []

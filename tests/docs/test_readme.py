@@ -13,8 +13,8 @@ import requests
 
 from tests.docs.pages import ROOT
 from tests.docs.shell import alike, examples, printed, read
-from tests.photo_server import wait_until
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, wait_until
 
 README = read(ROOT / "README.md")
 MOST_WORDS = 900
@@ -71,19 +71,19 @@ def test_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
     service = subprocess.Popen(["bash", "-c", f"exec env {start.command}"], cwd=tmp_path, env=environment)
     terminal = Terminal(tmp_path, environment)
     try:
-        wait_until(lambda: _listens(service_port), seconds=60)
+        wait_until(lambda: _listens(service_port))
         terminal.run(draw.command)
-        wait_until(lambda: _listens(photo_port), seconds=60)
+        wait_until(lambda: _listens(photo_port))
         for example in middle:
             answers = printed(terminal.run(example.command))
             assert alike(answers, example.answers), f"{example.command}answered {answers}"
             if "generate-index" in example.command:  # a loaded machine may take longer than the tour sleeps
-                wait_until(lambda: _indexed(service_port) == 3, seconds=60)
-        assert requests.get(f"http://127.0.0.1:{service_port}/", timeout=30).status_code == 200
+                wait_until(lambda: _indexed(service_port) == 3)
+        assert requests.get(f"http://127.0.0.1:{service_port}/", timeout=PATIENCE).status_code == 200
         service.send_signal(signal.SIGINT)
-        service.wait(60)
+        service.wait(PATIENCE)
         terminal.run(clean_up.command)
-        wait_until(lambda: not _listens(photo_port), seconds=60)
+        wait_until(lambda: not _listens(photo_port))
         assert not (tmp_path / "tour").exists()
     finally:
         terminal.close()
@@ -114,7 +114,7 @@ def _script(path: Path, command: str) -> None:
 
 
 def _indexed(port: int) -> int:
-    status = requests.get(f"http://127.0.0.1:{port}/api/v1/ann/status", timeout=30).json()
+    status = requests.get(f"http://127.0.0.1:{port}/api/v1/ann/status", timeout=PATIENCE).json()
     return int(status["logos_indexed"])
 
 

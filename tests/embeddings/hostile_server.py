@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
+from tests.waiting import PATIENCE
+
 Behaviour = Callable[[socket.socket, threading.Event], None]
 """Called with the connection, and an event that is set when the server closes; the connection is closed afterwards."""
 
@@ -80,7 +82,7 @@ class HostileServer:
                 self._visits[-1].start()
 
     def _receive(self, connection: socket.socket) -> None:
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE)
         with contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             # In most tests the client disconnects midway.

@@ -16,7 +16,8 @@ import requests
 from embeddings.store.store import EmbeddingStore
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import ROOT, Service, environment, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 INDEXED, ONLY_STORED = range(1, 7), range(7, 10)
 
@@ -127,7 +128,7 @@ def start_that_fails(prelude: str, data_dir: Path, **variables: str) -> list[str
         env={**environment(data_dir), "ANN_BIND": "127.0.0.1:0", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

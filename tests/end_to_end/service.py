@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import requests
 
-from tests.photo_server import wait_until
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = [0.1, 0.1, 0.9, 0.9]
@@ -33,7 +33,7 @@ def manage(data_dir: Path, *arguments: str, **settings: str) -> subprocess.Compl
         env=environment(data_dir, **settings),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -79,7 +79,7 @@ class Service:
                 start_new_session=True,
             )
         try:
-            wait_until(self._answers, seconds=60)
+            wait_until(self._answers)
         except TimeoutError:
             self.kill()
             raise AssertionError(self.log) from None
@@ -93,7 +93,7 @@ class Service:
     def terminate(self) -> int:
         """Shut the service down with SIGTERM, and return its exit status."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     @property
     def log(self) -> str:
@@ -121,12 +121,12 @@ class Service:
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
         """GET a path under /api/v1/ann."""
-        answer: requests.Response = self._client.get(self.url(path), timeout=30, **arguments)
+        answer: requests.Response = self._client.get(self.url(path), timeout=PATIENCE, **arguments)
         return answer
 
     def post(self, path: str, body: Any) -> requests.Response:
         """POST JSON to a path under /api/v1/ann."""
-        answer: requests.Response = self._client.post(self.url(path), json=body, timeout=30)
+        answer: requests.Response = self._client.post(self.url(path), json=body, timeout=PATIENCE)
         return answer
 
     def add(self, image_url: str, *logo_ids: int) -> requests.Response:

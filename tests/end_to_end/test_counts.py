@@ -17,7 +17,8 @@ from pathlib import Path
 import requests
 
 from tests.end_to_end.service import ROOT, Service, environment, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 Counts = collections.Counter[tuple[str, str, int]]
 A = "/api/v1/ann"
@@ -26,7 +27,7 @@ CLIENTS, ROUNDS = 4, 6
 
 def told(service: Service) -> Counts:
     """Return the counted requests, except those for the metrics themselves."""
-    text = requests.get(f"http://127.0.0.1:{service.port}/metrics", timeout=30).text
+    text = requests.get(f"http://127.0.0.1:{service.port}/metrics", timeout=PATIENCE).text
     pattern = r'^robotoff_ann_requests_total\{method="(\w+)",route="(.*)",status="(\d+)"\} (\S+)$'
     found = re.findall(pattern, text, re.MULTILINE)
     counts = {(method, route, int(status)): int(float(count)) for method, route, status, count in found}
@@ -43,7 +44,7 @@ def load(service: Service, photos: PhotoServer, client: int) -> Counts:
     counts = Counts()
 
     def ask(method: str, route: str, path: str, expected: int, **arguments: object) -> None:
-        answer = requests.request(method, f"http://127.0.0.1:{service.port}{path}", timeout=30, **arguments)  # type: ignore[arg-type]
+        answer = requests.request(method, f"http://127.0.0.1:{service.port}{path}", timeout=PATIENCE, **arguments)  # type: ignore[arg-type]
         assert answer.status_code == expected, answer.text
         assert answer.headers["X-Request-ID"]
         counts[method, route, answer.status_code] += 1
@@ -152,7 +153,7 @@ def test_errors_that_stop_a_command_or_the_start_are_objects_of_the_json_log(tmp
         env=environment(tmp_path, ANN_BIND="127.0.0.1:0", ANN_LOG_FORMAT="json"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

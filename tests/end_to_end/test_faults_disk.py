@@ -17,7 +17,8 @@ from embeddings.store.store_path import inspect
 from tests.end_to_end.faulty_service import FaultyService, start_that_fails
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 
 def offsets(store: Path) -> Offsets:

@@ -25,7 +25,7 @@ from settings import Settings
 from tests.end_to_end.faulty_service import FaultyService
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import Service
-from tests.photo_server import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 DAYS = 86_400
 
@@ -152,7 +152,7 @@ def test_without_descriptors_adds_are_refused_and_new_clients_wait_until_there_a
                 refused = service.add_one()
                 assert (refused.status_code, refused.json()["title"]) == (503, "too busy"), refused.text
             service.assert_queries_succeed()
-            new_client = pool.submit(requests.get, service.url("/count"), timeout=30)
+            new_client = pool.submit(requests.get, service.url("/count"), timeout=PATIENCE)
             wait_until(lambda: "Too many open files, with" in service.log[logged:])
             assert not new_client.done()
         assert new_client.result().status_code == 200

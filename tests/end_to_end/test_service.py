@@ -19,7 +19,8 @@ import requests
 
 from tests.end_to_end.service import ROOT, Service, environment, manage
 from tests.original_files import random_vectors, write_pair, write_store
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_add_rebuild_and_query_without_restart(tmp_path: Path, photos: PhotoServer) -> None:
@@ -147,7 +148,7 @@ def test_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, variable: s
         env={**environment(tmp_path), "ANN_BIND": "127.0.0.1:0", variable: value},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode != 0
@@ -171,7 +172,7 @@ def test_docker_health_check_passes_as_long_as_queries_succeed(tmp_path: Path) -
         def check() -> subprocess.CompletedProcess[str]:
             command = [sys.executable, *arguments]
             return subprocess.run(
-                command, env={**os.environ, **proxy}, capture_output=True, text=True, timeout=30, check=False
+                command, env={**os.environ, **proxy}, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
 
         well = check()

@@ -20,7 +20,8 @@ from embeddings.store.store_file import StoreFile
 from settings import Settings
 from tests.end_to_end.faulty_service import start_that_fails
 from tests.end_to_end.service import Service
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 CROWD = 50  # of each kind: more than threads, fewer than the descriptors that any machine allows
 MANY = 200_000  # logos: /stored is 4 MB, more than the kernel keeps for a client that does not read

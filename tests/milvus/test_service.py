@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import falcon.testing
 import numpy as np
@@ -16,13 +15,13 @@ from api.app import AnnApp
 from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
 from index.map.logo_map import draw_map
-from index.milvus.client import Milvus
 from index.status import Recall
 from tests.milvus import indexed
 from tests.milvus.indexed import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS, A
 from tests.milvus.lite import LiteServer
 from tests.milvus.server import MilvusServer
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 Serve = Callable[..., Client]
@@ -42,20 +41,6 @@ def ids(answer: falcon.testing.Result) -> list[int]:
 def add(client: Client, url: str, *logo_ids: int) -> falcon.testing.Result:
     body = {"image_url": url, "logos": [{"id": logo_id, "bounding_box": WHOLE} for logo_id in logo_ids]}
     return client.simulate_post(f"{A}/add", json=body)
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The methods of pymilvus that were called, by the threads of requests alone if the app looks seldom."""
-    made: list[str] = []
-    call = Milvus.call
-
-    def watched(self: Milvus, method: str, *args: Any, **options: Any) -> Any:
-        made.append(method)
-        return call(self, method, *args, **options)
-
-    monkeypatch.setattr(Milvus, "call", watched)
-    return made
 
 
 def test_an_added_logo_is_at_once_among_the_neighbours_of_others_and_a_deleted_one_is_not(

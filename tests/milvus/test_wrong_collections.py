@@ -17,7 +17,7 @@ from tests.milvus import indexed
 from tests.milvus.indexed import ALIAS, INDEXED, LOGO_IDS, VECTORS, A
 from tests.milvus.lite import LiteServer
 from tests.milvus.server import MilvusServer
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 Serve = Callable[..., Client]
@@ -160,5 +160,5 @@ def test_a_released_collection_is_loaded_again(milvus: MilvusServer, serve: Serv
     answer = client.simulate_get(f"{A}/{INDEXED[0]}")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.simulate_get(f"{A}/count").status_code == 200
-    wait_until(lambda: client.app.parts.catalog.refresh() or found(client) == set(INDEXED), 30)  # type: ignore[attr-defined]
+    wait_until(lambda: client.app.parts.catalog.refresh() or found(client) == set(INDEXED))  # type: ignore[attr-defined]
     assert client.simulate_get("/readyz").status_code == 200

@@ -16,7 +16,8 @@ import requests
 from tests.embeddings.damage import damage_embedding
 from tests.openapi.test_document import validator
 from tests.openapi.toured_service import TouredService
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 API = "/api/v1/ann"
 BOX = [0.1, 0.1, 0.9, 0.9]
@@ -48,7 +49,7 @@ def post(path: str, body: bytes | str, content_type: str = "application/json") -
 
 def raw(request: bytes) -> Callable[[TouredService], Answer]:
     def send(service: TouredService) -> Answer:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
             client.sendall(request)
             answer = http.client.HTTPResponse(client)
             answer.begin()

@@ -18,7 +18,7 @@ from embeddings.errors import StoreUnavailableError
 from embeddings.maintenance.rewrite import rewrite_store
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import write_pair, write_store
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 

@@ -13,7 +13,8 @@ import pytest
 from embeddings.store.provenance import Provenance
 from tests.api.conftest import LOGO_IDS
 from tests.embeddings.hostile_server import HostileServer, reply
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
+from tests.waiting import wait_until
 from version import VERSION
 
 Client = falcon.testing.TestClient

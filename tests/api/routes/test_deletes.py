@@ -13,7 +13,8 @@ import pytest
 from api.app import AnnApp
 from embeddings.store.store import EmbeddingStore
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 A = "/api/v1/ann"

@@ -13,7 +13,8 @@ import pytest
 from api.journeys.neighbour_search import NeighbourSearch
 from index.protocol import Neighbours
 from tests.api.conftest import LOGO_IDS
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
+from tests.waiting import PATIENCE, wait_until
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]
@@ -124,7 +125,7 @@ def test_queries_by_image_count_with_adds_and_leave_threads_for_queries(open_app
 
     def slowly(self: Any, crops: Any) -> Any:
         started.set()
-        go.wait(20)
+        go.wait(PATIENCE)
         return embed(self, crops)
 
     monkeypatch.setattr(type(app.parts.embedder), "embed", slowly)

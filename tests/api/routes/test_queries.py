@@ -18,6 +18,11 @@ Client = falcon.testing.TestClient
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    return shared_client
+
+
 def exact(query: int, indexed: int = 40) -> list[tuple[int, float]]:
     distances = np.linalg.norm(VECTORS[:indexed].astype(np.float64) - VECTORS[query], axis=1)
     return [(INDEXED[row], distances[row]) for row in np.argsort(distances, kind="stable")]

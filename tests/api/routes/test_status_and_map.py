@@ -22,7 +22,7 @@ from index.map.map_file import MAP_NAME
 from index.sample import Sample
 from settings import Settings
 from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 INDEX = "efficientnet-b0"

@@ -13,7 +13,8 @@ import falcon.testing
 import pytest
 import sentry_sdk
 
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 ROUTES = {

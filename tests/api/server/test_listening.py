@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from api.server.listening import ListenError, check_addresses
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -63,7 +64,7 @@ def test_service_on_a_port_in_use_stops_with_one_line_and_creates_no_data(taken:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

@@ -16,7 +16,8 @@ import sentry_sdk
 
 from api.app import AnnApp
 from tests.api.conftest import VECTORS
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 from version import VERSION
 
 Client = falcon.testing.TestClient

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from api.telemetry.metric_files import MetricFiles
 from tests.end_to_end.service import ROOT
+from tests.waiting import PATIENCE
 
 COUNT = """
 import os, signal, sys
@@ -30,7 +31,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def count(files: MetricFiles, slot: int, times: int) -> dict[str, float]:
     """Count in a process that is then killed, and return the metrics that it rendered before."""
     command = [sys.executable, "-c", COUNT, str(ROOT), str(files.directory), str(slot), str(times)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert process.returncode == -9, process.stderr
     lines = re.findall(r"^robotoff_ann_(\w+?)(?:_total)?(?:\{.*\})? (\S+)$", process.stdout, re.MULTILINE)
     return {name: float(value) for name, value in lines}
@@ -82,7 +83,7 @@ except OSError:
     print(metrics.render().decode())
 """
     command = [sys.executable, "-c", script, str(ROOT), str(files.directory)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert 'robotoff_ann_requests_total{method="GET",route="/x",status="200"} 3.0' in process.stdout
     assert count(files, 1, 4)["requests"] == 7
 

@@ -17,7 +17,8 @@ from index.files.generations import publish
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.api.routes.test_adds import BOX, add
 from tests.index.samples import build
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 Labels = tuple[tuple[str, str], ...]

@@ -19,6 +19,7 @@ from index.files.generations import publish
 from index.sample import Sample
 from tests.api.conftest import LOGO_IDS, VECTORS
 from tests.index.samples import build
+from tests.waiting import PATIENCE
 
 FOLDER = Path(__file__).resolve().parents[3] / "docker" / "monitor"
 RULES = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
@@ -99,4 +100,4 @@ def test_every_file_that_the_stack_mounts_exists() -> None:
     [["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]],
 )
 def test_rules_are_valid(arguments: list[str]) -> None:
-    subprocess.run(["promtool", *arguments], cwd=FOLDER, check=True, timeout=60)
+    subprocess.run(["promtool", *arguments], cwd=FOLDER, check=True, timeout=PATIENCE)

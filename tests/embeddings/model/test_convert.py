@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -18,8 +19,10 @@ from embeddings.model.description import ConvertedModel, locate_model
 from embeddings.model.embedder import Embedder
 from embeddings.model.preprocessing import B0_PREPROCESSING
 from embeddings.model.pretrained import PRETRAINED
+from manage import cli
 from tests.embeddings.hostile_server import HostileServer, reply
 
+pytestmark = pytest.mark.slow
 NAME = "efficientnet-b0"
 ROOT = Path(__file__).parents[3]
 BUNDLED = locate_model("efficientnet-lite0", "bundled", Path("nowhere"))
@@ -139,22 +142,25 @@ def test_a_broken_weights_file_is_named(keras: Path) -> None:
     assert "\n" not in refusal
 
 
-def test_imagenet_weights_are_downloaded_proved_and_converted(
+def test_the_command_downloads_imagenet_weights_proves_them_and_converts_them_where_the_service_looks(
     keras: Path, converted: ConvertedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = (keras / "released.h5").read_bytes()
     released = replace(PRETRAINED["imagenet"], digest=hashlib.sha256(content).hexdigest())
     monkeypatch.setitem(PRETRAINED, "imagenet", released)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
     with HostileServer({f"/{released.file_name}": reply(content)}) as server:
-        model = export_in_child_process(NAME, "imagenet", tmp_path, timeout_seconds=300, weights_url=server.url(""))
+        monkeypatch.setenv("ANN_WEIGHTS_URL", server.url(""))
+        answer = CliRunner().invoke(cli, ["export-model", "--model", NAME, "--weights", "imagenet"])
+    assert answer.exit_code == 0, answer.output
 
-    assert model == locate_model(NAME, "imagenet", tmp_path)
+    model = locate_model(NAME, "imagenet", tmp_path / ".models")
     assert model.description == replace(
         converted.description, weights="imagenet", source=released.source, licence=released.licence
     )
     assert furthest(Embedder(model).embed(LOGOS), np.load(keras / "mine.npy")) < 1e-4
-    assert (tmp_path / "downloads" / released.file_name).read_bytes() == content
+    assert (tmp_path / ".models" / "downloads" / released.file_name).read_bytes() == content
 
 
 def test_other_weights_than_the_released_ones_are_not_converted(

@@ -14,6 +14,7 @@ from index.files.build_lock import build_lock
 from index.files.generations import current_generation, list_generations, publish
 from index.files.manifest import Manifest
 from tests.index.samples import build, killed_before_each_step, some_logos
+from tests.waiting import PATIENCE
 
 
 def ten_logos(directory: Path) -> Manifest:
@@ -128,12 +129,12 @@ def test_a_second_build_waits_for_the_first(tmp_path: Path, caplog: pytest.LogCa
 
     def slow(directory: Path) -> Manifest:
         building.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         return ten_logos(directory)
 
     first = threading.Thread(target=publish, args=(tmp_path, slow))
     first.start()
-    assert building.wait(30)
+    assert building.wait(PATIENCE)
     second = threading.Thread(target=publish, args=(tmp_path, ten_logos))
     second.start()
     while "waiting until it is done" not in caplog.text:
