@@ -1,8 +1,7 @@
-"""The app factory: the only place that knows all the parts.
+"""The app factory: the only place that knows all parts.
 
-`create_app` prepares the data directory, opens the store, loads the indexes and hands every resource what
-it needs. It is called once in each worker process, after the fork; the embedder loads its model at the
-first add.
+`create_app` prepares the data directory, opens the store, loads the indexes, and passes each resource what it needs.
+Each worker process calls it once, after the fork. The embedder loads its model at the first add.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an app holds open: `close` ends its thread and closes its files."""
+    """What an app keeps open. `close` stops its threads and closes its files."""
 
     store: EmbeddingStore
     engine: Engine
@@ -61,17 +60,17 @@ class Parts:
 
     @property
     def catalog(self) -> Catalog:
-        """The indexes that answer."""
+        """The indexes."""
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop looking for new indexes and close the store."""
+        """Stop watching for new indexes, and close the store."""
         self.engine.close()
         self.store.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
-    """The WSGI app, which also knows its parts, and has every request seen."""
+    """The WSGI app. It knows its parts, and reports every request to its observer."""
 
     observer: RequestObserver
 
@@ -81,21 +80,22 @@ class AnnApp(falcon.App[falcon.Request, falcon.Response]):
         self.parts = parts
 
     def template_of(self, path: str) -> str | None:
-        """Return the template of the route at a path, `None` if there is none: for requests refused before routing."""
+        """Return the route template of a path, or `None`; for requests that were refused before routing."""
         found = self._routes.find(path.rstrip("/") or "/")
         return None if found is None else found[3]
 
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Handle a request."""
         return self.observer.observe(env, start_response, super().__call__)
 
 
 def create_app(settings: Settings | None = None) -> AnnApp:
-    """Build the service on the data directory that the settings name (the environment's by default).
+    """Build the service. By default, the settings come from the environment.
 
     Raises:
         SettingsError: a variable of the environment has a wrong value.
         EmbeddingsError: the store or the model cannot be used; the message says what to change.
+        SearchError: the engine cannot be used on this machine.
     """
     if settings is None:
         settings = Settings.from_env()
@@ -118,7 +118,7 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
     if not store.stamp.digest:
         logger.warning(
             "%s does not say which model made its vectors (a store of the original): new vectors are not comparable"
-            " with old ones until the logos are embedded anew",
+            " with old ones until the logos are embedded again",
             store.path,
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
@@ -132,7 +132,7 @@ def _configure(app: AnnApp, stages: Stages) -> None:
     app.req_options.strip_url_path_trailing_slash = True
 
     def dumps(media: object) -> bytes:
-        # orjson writes null where the standard library writes a bare NaN, which is no JSON.
+        # For NaN, orjson writes null. The standard library writes NaN, which is not JSON.
         with stages.measure(Stage.SERIALISE):
             return orjson.dumps(media, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -155,7 +155,7 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     adder = LogoAdder(
         parts.store, fetcher, embedder, limit=limit, stages=metrics.stages, on_added=feed.send if feed else None
     )
-    beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
+    beside = settings.search_unindexed and feed is None  # a feed adds new logos to the index itself
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
     logo = search_resources.LogoNeighboursResource(search)

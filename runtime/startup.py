@@ -1,8 +1,8 @@
-"""What must be true of the data directory before the service opens it.
+"""Prepare the data directory before the service opens it.
 
-`prepare` is safe to call from several processes at once and costs nothing when all is well, so the
-gunicorn master calls it once before it forks (where a migration may take its minutes, and an error ends
-the start in one line), and every app calls it again.
+Several processes may call `prepare` at once, and it takes no time if there is nothing to do. The gunicorn master calls
+it before it forks, because a migration may take minutes and an error should end the start in one line. Then every app
+calls it again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ ORIGINAL_DIRECTORIES = (Path("ann_data"), Path("/opt/ann/data"))
 
 
 def prepare(settings: Settings) -> ConvertedModel:
-    """Make the data directory, convert the weights if need be, create or migrate the store.
+    """Create the data directory, convert the weights if necessary, and create or migrate the store.
+
+    Returns:
+        The model that the settings name.
 
     Raises:
-        ModelError: the configured weights cannot be had.
-        StoreError: the store cannot be created, read or migrated, or holds another model's vectors.
-        OSError: the data directory cannot be made.
+        ModelError: the weights cannot be found, downloaded or converted.
+        StoreError: the store cannot be created, read or migrated, or another model made its vectors.
+        OSError: the data directory cannot be created.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     is_new = not settings.store_path.exists()
@@ -50,14 +53,14 @@ def prepare(settings: Settings) -> ConvertedModel:
         _warn_of_other_stores(settings)
     if report is not None and report.kept_as is not None:
         logger.warning(
-            "migrated %s from the original's layout: %d logos, %d doubled ids (the last counts); the old file is %s",
+            "migrated %s from the original's layout: %d logos, %d duplicate ids (the last counts); the old file is %s",
             settings.store_path,
             report.rows,
             report.duplicates,
             report.kept_as,
         )
     if not os.access(settings.store_path, os.R_OK | os.W_OK):
-        raise StoreUnavailableError(f"{settings.store_path} cannot be written: give this user the right to")
+        raise StoreUnavailableError(f"{settings.store_path} cannot be written: give this user write permission")
     return model
 
 
@@ -76,10 +79,10 @@ def _warn_of_other_stores(settings: Settings) -> None:
 
 
 def configured_model(settings: Settings) -> ConvertedModel:
-    """Return the model that the settings name, having converted its weights if need be.
+    """Return the model that the settings name; convert its weights first if necessary.
 
     Raises:
-        ModelError: the weights cannot be had.
+        ModelError: the weights cannot be found, downloaded or converted.
     """
     try:
         return locate_model(settings.model.name, settings.model.weights, settings.model_dir)
@@ -97,7 +100,7 @@ def configured_model(settings: Settings) -> ConvertedModel:
 
 
 def image_fetcher(images: ImageSettings) -> ImageFetcher:
-    """Return a fetcher that stays within the limits of the settings."""
+    """Return a fetcher with the limits of the settings."""
     return ImageFetcher(
         FetchLimits(
             max_bytes=images.max_bytes,

@@ -377,7 +377,7 @@ def test_deleting_logos_refuses_what_is_no_id_before_it_deletes_any(run: Run, st
     (tmp_path / "ids").write_text("5\nseven\n")
     answer = run("delete-logos", "1", "--from", str(tmp_path / "ids"))
     assert answer.exit_code == 2
-    assert "line 2: 'seven' is no logo id" in answer.stderr
+    assert "line 2: 'seven' is not a logo id" in answer.stderr
     assert run("delete-logos").exit_code == 2
     assert run("delete-logos", "0").exit_code == 2
     with EmbeddingStore(store_path, writable=False) as store:
@@ -404,8 +404,8 @@ def test_a_store_is_backed_up_repaired_from_it_and_restored(run: Run, store_path
     damage_row(store_path, 7)
     answer = run("repair", "--backup", str(backup))
     assert answer.exit_code == 0, answer.output
-    assert "put 1 damaged rows aside, of logos 8" in answer.stdout
-    assert "took 1 logos from the backup" in answer.stdout
+    assert "moved 1 damaged rows aside, of logos 8" in answer.stdout
+    assert "restored 1 logos from the backup" in answer.stdout
     assert run("verify").exit_code == 0
     run("delete-logos", "1")
     answer = run("restore", str(backup))

@@ -1,4 +1,4 @@
-"""An image's file and the boxes of its logos, to vectors: the same ones, whether they are stored or searched for."""
+"""Turn an image file and the boxes of its logos into vectors, in the same way for adds and for queries by image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Rejections = dict[int | None, BoundingBoxError]
 
 
 class LogoEmbedder:
-    """Cuts logos out of images and embeds them, a few images at a time: each is decoded in memory.
+    """Cuts logos out of images and embeds them, few images at a time, because decoded images are large.
 
     Args:
         embedder: makes the vectors.
-        concurrency: images that may be in memory at once; more wait in turn.
-        max_pixels: the largest image, or crop of it, that is taken.
-        stages: is told of decoding and of embedding.
+        concurrency: how many images may be in memory at once; further ones wait.
+        max_pixels: the largest image, or crop of one, that is decoded.
+        stages: records the times of decoding and embedding.
     """
 
     def __init__(self, embedder: Embedder, *, concurrency: int, max_pixels: int, stages: Stages = UNOBSERVED) -> None:
@@ -41,9 +41,9 @@ class LogoEmbedder:
         """Return the vectors of logos, `(n, dim)`.
 
         Args:
-            data: the image's file.
-            logos: the id of each, for messages, if it has one, and its box.
-            rejected: is given the logos whose boxes cannot be used, which are left out; `None` raises the first error.
+            data: the content of the image file.
+            logos: the id of each logo, for error messages, or `None`; and its box.
+            rejected: receives the logos whose boxes cannot be used, which are left out; `None` raises the first error.
 
         Raises:
             ImageError: the image or a box cannot be used.

@@ -1,4 +1,4 @@
-"""The routes of an index: how it stands, and its map."""
+"""The routes of an index: its status and its map."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from index.status import ORIGINAL_PAIR, IndexStatus
 
 @dataclass(frozen=True, slots=True)
 class StatusResource:
-    """`GET /api/v1/ann/status`: how an index stands, what it holds, and how many logos are not yet indexed.
+    """`GET /api/v1/ann/status`: the age and size of an index, and the number of logos that are not yet indexed.
 
-    Nothing is scanned: the store and the index keep their counts (see `api.journeys.backlog`).
+    It needs no scan: the store and the index keep counts (see `api.journeys.backlog`).
     """
 
     store: EmbeddingStore
@@ -33,7 +33,7 @@ class StatusResource:
     model: ModelDescription
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the status, also of an index that cannot be served."""
+        """Return the status, even if the index cannot be served."""
         status = self.catalog.status_of(index_of(req, blank_is_default=True))
         stored = len(self.store)
         built_at, recall = status.built_at, status.recall
@@ -58,7 +58,7 @@ class StatusResource:
     on_head = on_get
 
     def _distances(self) -> dict[str, float] | None:
-        """Return what distances mean, if the store's vectors are of the model that embeds."""
+        """Return the scale of distances, or `None` if another model made the store's vectors."""
         scale = self.model.distances
         if scale is None or self.store.stamp.digest != self.model.weights_digest:
             return None
@@ -67,19 +67,19 @@ class StatusResource:
     def _not_yet_indexed(self, status: IndexStatus, stored: int) -> int:
         try:
             return self.backlog.count(self.catalog.get(status.name), stored=stored)
-        except SearchError:  # an index that cannot be served holds none of them
+        except SearchError:  # an index that cannot be served counts as empty
             return stored
 
 
 @dataclass(frozen=True, slots=True)
 class MapResource:
-    """`GET /api/v1/ann/map`: where the logos of an index lie on a plane, alike ones together."""
+    """`GET /api/v1/ann/map`: the logos of an index on a plane, similar ones close together."""
 
     catalog: Catalog
     maps: IndexMaps
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the map, 304 to whoever has it, or 404."""
+        """Return the map, 304 if the client has it, or 404."""
         found = self.maps.of(self.catalog.status_of(index_of(req, blank_is_default=True)))
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)

@@ -1,4 +1,4 @@
-"""The routes of stored logos: add, delete, count and list them, and say where they come from."""
+"""The routes of stored logos: add, delete, count and list them, and return their provenance."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from embeddings.store.store import EmbeddingStore
 
 @dataclass(frozen=True, slots=True)
 class DeletableLogoResource(LogoNeighboursResource):
-    """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
+    """`DELETE /api/v1/ann/{logo_id}`, besides the `GET`: delete a logo."""
 
     remover: LogoRemover
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
-        """Answer how many logos were deleted, one, or 404; the deletion is on the disk by then."""
+        """Delete the logo, or return 404. When the answer is sent, the deletion is on disk."""
         if not self.remover.remove(logo_id):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
@@ -40,7 +40,7 @@ class AddResource:
     max_logos: int
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer how many logos were new; they are on disk by then."""
+        """Store the new logos, and return how many there were. When the answer is sent, they are on disk."""
         body = req.get_media()
         schemas.check("Addition", body)
         schemas.check_logos(body["logos"], self.max_logos)
@@ -61,23 +61,23 @@ class AddResource:
 
 @dataclass(frozen=True, slots=True)
 class CountResource:
-    """`GET /api/v1/ann/count`: how many logos are stored."""
+    """`GET /api/v1/ann/count`: the number of stored logos."""
 
     store: EmbeddingStore
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the count."""
+        """Return the count."""
         resp.media = {"count": len(self.store)}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResource:
-    """`GET /api/v1/ann/stored`: which logos are stored."""
+    """`GET /api/v1/ann/stored`: the ids of all stored logos."""
 
     store: EmbeddingStore
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the ids in the order they were stored."""
+        """Return the ids in the order in which they were stored."""
         if self.store.seen().end <= BLOCK:
             resp.media = {"stored": self.store.ids()}
             return
@@ -89,13 +89,13 @@ class StoredResource:
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceResource:
-    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and where on them."""
+    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and their boxes on them."""
 
     store: EmbeddingStore
     max_logos: int
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
+        """Return the provenance of each logo; logos that are not stored or have none are left out."""
         known = self.store.provenance(logo_ids_of(req, self.max_logos))
         found = {
             str(logo_id): {

@@ -1,4 +1,4 @@
-"""Reading the parameters that several routes share from a request's address."""
+"""Read the query parameters that several routes share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ WHOLE_IMAGE: BoundingBox = (0.0, 0.0, 1.0, 1.0)
 
 
 def count_of(req: falcon.Request) -> int:
-    """Answer how many neighbours are wanted."""
+    """Return `count`, the number of neighbours to return.
+
+    Raises:
+        falcon.HTTPBadRequest: it is not a whole number from 1 to `MAX_COUNT`.
+    """
     return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
 
 
@@ -47,10 +51,10 @@ def is_partial(req: falcon.Request) -> bool:
 
 
 def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
-    """Answer the ids that `logo_ids` names, in order.
+    """Return the ids in `logo_ids`, in order.
 
     Raises:
-        falcon.HTTPBadRequest: there are none, more than `max_logos`, or something else than whole numbers.
+        falcon.HTTPBadRequest: there are none, there are more than `max_logos`, or one is not a whole number.
     """
     texts = _values(req, "logo_ids", required=True)
     if len(texts) > max_logos:
@@ -62,10 +66,10 @@ def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
 
 
 def bounding_box_of(req: falcon.Request) -> BoundingBox:
-    """Answer the `bounding_box`, or that of the whole image if none is named.
+    """Return `bounding_box`, or the box of the whole image if there is none.
 
     Raises:
-        falcon.HTTPBadRequest: it is no four numbers.
+        falcon.HTTPBadRequest: it is not four numbers.
     """
     texts = _values(req, "bounding_box", required=False)
     if not texts:
@@ -87,5 +91,5 @@ def _switch(req: falcon.Request, name: str) -> bool:
 
 def _values(req: falcon.Request, name: str, *, required: bool) -> list[str]:
     values = req.get_param_as_list(name, required=required)
-    # An encoded comma separates like a plain one: HTTP libraries encode it.
+    # Split at encoded commas too, because HTTP libraries encode them.
     return ",".join(values).split(",") if values else []

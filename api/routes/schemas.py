@@ -1,6 +1,6 @@
 """The validation of JSON bodies by the schemas of `api/openapi.yaml`.
 
-A number that is whole counts as an integer (`900017.0` is one), as JSON Schema says.
+As in JSON Schema, a whole number counts as an integer even if it is written `900017.0`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check(name: str, body: Any, *, without: str | None = None) -> None:
     """Validate a body by a schema of the document; see `validator`.
 
     Raises:
-        falcon.MediaValidationError: a 400 that says where the body differs and how.
+        falcon.MediaValidationError: the body is invalid: a 400 that says where and how.
     """
     try:
         error = next(validator(name, without=without).iter_errors(body), None)

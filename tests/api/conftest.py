@@ -1,4 +1,4 @@
-"""An app on a temporary data directory that holds 60 logos, 40 of them indexed, as the original left them."""
+"""Fixtures: an app on a temporary data directory of the original, with 60 logos of which 40 are indexed."""
 
 from __future__ import annotations
 

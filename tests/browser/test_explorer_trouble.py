@@ -62,7 +62,7 @@ def test_an_unknown_index_is_named_and_left(explorer: Explorer) -> None:
     for path in ("/?index=nope", "/?logo=1003&index=nope"):
         page = explorer.open(path)
         expect(page.locator(".notice")).to_contain_text("There is no index named nope.")
-        page.get_by_role("link", name="Look in the default one").click()
+        page.get_by_role("link", name="Search the default index").click()
         expect(page.get_by_label("Index")).to_have_value("efficientnet-b0")
         expect(page.locator(".notice")).to_have_count(0)
 
@@ -152,7 +152,7 @@ def test_a_part_of_the_page_that_does_not_come_is_said_to_be_missing(
     explorer.complaints.clear()
     page.unroute(f"**/{part}.js")
     if part == "map":
-        page.get_by_role("button", name="Load the page anew").click()
+        page.get_by_role("button", name="Reload the page").click()
         expect(page.locator(".map[data-painted]")).to_be_visible()
 
 

@@ -1,4 +1,4 @@
-"""The front page is short, and its tour works as printed and cleans up after itself."""
+"""The front page is short, and its tour works as printed and removes what it creates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ END = "the block ended with"
 
 
 class Terminal:
-    """A shell that runs one block of commands after the other, as if they were typed."""
+    """A shell that runs blocks of commands as if they were typed."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._shell = subprocess.Popen(
@@ -37,7 +37,7 @@ class Terminal:
         )
 
     def run(self, block: str) -> str:
-        """Run a block to its end, and return what it printed."""
+        """Run a block, and return what it printed."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f'{block}\necho; echo "{END} $?"\n')
@@ -50,16 +50,16 @@ class Terminal:
         return "".join(lines)
 
     def close(self) -> None:
-        """End the shell, and what it left running."""
+        """Stop the shell and its background processes."""
         os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.communicate()
 
 
-def test_the_front_page_is_short() -> None:
+def test_front_page_is_short() -> None:
     assert len(README.split()) <= MOST_WORDS
 
 
-def test_the_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
+def test_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
     service_port, photo_port = free_ports(2)
     tour = README.partition("## A short tour")[2].partition("\n## ")[0]
     start, draw, *middle, clean_up = examples(

@@ -123,7 +123,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
 def test_what_is_for_annoy_is_refused(run: Run, store_path: Path, lite: LiteServer, arguments: list[str]) -> None:
     result = run("generate-index", *arguments)
     assert result.exit_code == 2
-    assert "is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes" in result.output
+    assert "is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus" in result.output
     assert milvus_at(lite).call("list_collections", seconds=10) == []
 
 

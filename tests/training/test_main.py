@@ -37,7 +37,7 @@ def without_tensorflow(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_needs_no_tensorflow() -> None:
     ran = without_tensorflow("--help")
     assert ran.returncode == 0, ran.stderr
-    assert "Run it again to go on where it stopped." in " ".join(ran.stdout.split())
+    assert "Run it again to resume where it stopped." in " ".join(ran.stdout.split())
 
 
 @pytest.mark.usefixtures("without_proxy")

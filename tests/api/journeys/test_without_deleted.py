@@ -1,4 +1,4 @@
-"""The wrappers of a search are indexes themselves: they are held to an exact index of the logos that are left."""
+"""The wrappers of a search are indexes themselves: they must equal an exact index of the same logos."""
 
 from __future__ import annotations
 

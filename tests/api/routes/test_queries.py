@@ -1,4 +1,4 @@
-"""The routes that answer neighbours."""
+"""The routes that return neighbours."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_indexed_logo_is_its_own_nearest_neighbour(client: Client) -> None:
     assert_neighbours(answer.json, exact(0)[:5])
 
 
-def test_stored_logo_is_looked_up_by_its_vector_and_not_among_its_neighbours(client: Client) -> None:
+def test_logo_that_is_not_indexed_is_searched_by_its_vector_and_is_not_its_own_neighbour(client: Client) -> None:
     answer = client.simulate_get(f"/api/v1/ann/{STORED_ONLY[0]}?count=7")
     assert_neighbours(answer.json, exact(40)[:7])
 
 
-def test_count_is_100_by_default_and_a_larger_one_gives_the_whole_index(client: Client) -> None:
+def test_count_is_100_by_default_and_at_most_the_whole_index_is_returned(client: Client) -> None:
     assert client.simulate_get("/api/v1/ann/3").json["count"] == 40
     assert client.simulate_get("/api/v1/ann/3?count=500").json["count"] == 40
 
@@ -92,7 +92,7 @@ def test_random_logo_is_one_of_the_index(client: Client) -> None:
     assert len({row["logo_id"] for row in first}) > 3
 
 
-def test_batch_answers_known_logos_in_request_order(client: Client) -> None:
+def test_batch_returns_known_logos_in_request_order(client: Client) -> None:
     answer = client.simulate_get(
         "/api/v1/ann/batch", query_string=f"logo_ids={STORED_ONLY[0]},999999,3,3,-5,{2**70}&count=2"
     )
@@ -103,13 +103,13 @@ def test_batch_answers_known_logos_in_request_order(client: Client) -> None:
 
 
 @pytest.mark.parametrize("ids", ["3,1001", "3%2C1001", "3&logo_ids=1001", "003,1001"])
-def test_batch_takes_ids_in_every_form_that_clients_send(client: Client, ids: str) -> None:
+def test_batch_accepts_ids_in_every_form_that_clients_send(client: Client, ids: str) -> None:
     answer = client.simulate_get("/api/v1/ann/batch", query_string=f"logo_ids={ids}&count=1")
     assert answer.json["count"] == 2
 
 
 @pytest.mark.parametrize("query", ["", "logo_ids=", "logo_ids", "logo_ids=3,,4", "logo_ids=3,abc", "logo_ids=[3]"])
-def test_batch_without_proper_ids_is_400(client: Client, query: str) -> None:
+def test_batch_with_invalid_ids_is_400(client: Client, query: str) -> None:
     answer = client.simulate_get("/api/v1/ann/batch", query_string=query)
     assert answer.status_code == 400
     assert "logo_ids" in answer.json["description"]
@@ -197,11 +197,11 @@ def test_embedding_finds_its_neighbours(client: Client) -> None:
     assert_neighbours(answer.json, exact(41)[:3])
 
 
-def test_embedding_gives_one_neighbour_by_default(client: Client) -> None:
+def test_embedding_returns_one_neighbour_by_default(client: Client) -> None:
     assert_neighbours(from_embedding(client, {"embedding": VECTORS[0].tolist()}).json, exact(0)[:1])
 
 
-def test_every_embedding_of_the_right_dimension_is_answered(client: Client) -> None:
+def test_every_embedding_of_the_right_dimension_has_neighbours(client: Client) -> None:
     for vector in ([0] * 1280, [1e-30] * 1280, [-1e16] * 1280, [2**50, *range(1279)]):
         answer = from_embedding(client, {"embedding": vector, "count": 2})
         assert answer.status_code == 200
@@ -210,7 +210,7 @@ def test_every_embedding_of_the_right_dimension_is_answered(client: Client) -> N
 
 
 @pytest.mark.parametrize("length", [0, 1, 1279, 1281, 2048])
-def test_other_dimension_is_400(client: Client, length: int) -> None:
+def test_wrong_dimension_is_400(client: Client, length: int) -> None:
     answer = from_embedding(client, {"embedding": [0.5] * length})
     assert (answer.status_code, answer.json["title"]) == (400, "invalid dimension")
 
@@ -223,7 +223,7 @@ def test_what_has_a_length_and_is_no_vector_has_an_invalid_dimension(client: Cli
 
 
 @pytest.mark.parametrize("count", [0, 501, -1, "x", None, 1.5, True, [1]])
-def test_other_count_is_400(client: Client, count: Any) -> None:
+def test_invalid_count_is_400(client: Client, count: Any) -> None:
     answer = from_embedding(client, {"embedding": [0.5] * 1280, "count": count})
     assert (answer.status_code, answer.json["title"]) == (400, "invalid dimension or count")
 
@@ -242,7 +242,7 @@ def test_embedding_too_large_for_a_distance_is_400(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{bad", '{"embedding": [NaN]}', "\xff\xfe"])
-def test_no_json_is_400(client: Client, body: str) -> None:
+def test_body_that_is_not_json_is_400(client: Client, body: str) -> None:
     answer = client.simulate_post(
         "/api/v1/ann/from_embedding", body=body.encode("latin-1"), headers={"Content-Type": "application/json"}
     )
@@ -250,7 +250,7 @@ def test_no_json_is_400(client: Client, body: str) -> None:
     assert answer.json["title"]
 
 
-def test_embedding_asks_for_the_index_before_the_dimension(client: Client) -> None:
+def test_index_of_an_embedding_is_checked_before_its_dimension(client: Client) -> None:
     answer = from_embedding(client, {"embedding": [1.0]}, query_string="index=nope")
     assert answer.json["title"] == "unknown index: nope"
 
@@ -262,7 +262,7 @@ def test_second_index_is_chosen_by_name(open_app: Any, data_dir: Path) -> None:
     assert client.simulate_get("/api/v1/ann/3?index=efficientnet-b0").json["count"] == 40
 
 
-def test_fresh_install_answers_nothing_rather_than_failing(open_app: Any, tmp_path: Path) -> None:
+def test_fresh_install_returns_no_neighbours_instead_of_an_error(open_app: Any, tmp_path: Path) -> None:
     client = Client(open_app(data_dir=tmp_path / "fresh" / "data"))
     assert client.simulate_get("/api/v1/ann/?count=1").json == {"results": [], "count": 0}
     assert client.simulate_get("/api/v1/ann/count").json == {"count": 0}
@@ -330,7 +330,7 @@ def test_answers_are_plain_json(client: Client) -> None:
     assert list(json.loads(text)) == ["results", "count"]
 
 
-def test_logo_whose_vector_is_not_finite_is_an_error_and_keeps_no_other_from_its_answer(
+def test_logo_whose_vector_is_not_finite_is_an_error_and_a_batch_leaves_it_out(
     open_app: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     vectors = VECTORS[:4].copy()

@@ -30,7 +30,7 @@ def test_a_path_outside_script_name_is_not_found(server: Server, path: str, name
     assert refused(answer) == (
         404,
         "not found",
-        "The path does not begin with SCRIPT_NAME, below which the service is told to be.",
+        "The path does not begin with SCRIPT_NAME, below which the service is mounted.",
     )
 
 

@@ -1,4 +1,4 @@
-"""However slowly clients send and read, no thread waits for them. Real gunicorn, real sockets, a small app."""
+"""No thread waits for a client, however slowly it sends and reads: real gunicorn, real sockets, a small app."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.photo_server import wait_until
 
 THREADS = 2
 BIG = 8 * 2**20  # bytes: more than the kernel keeps for a client that does not read
-PIECES, PIECE = 64, 2**19  # of an answer that is made while it is sent, and the bytes of each
+PIECES, PIECE = 64, 2**19  # pieces of an answer that is produced while it is sent, and the bytes of each
 CONFIGURATION = f"""
 import sys, threading
 sys.path[:0] = [{str(ROOT)!r}, {{folder!r}}]
@@ -87,7 +87,7 @@ def app(environ, start_response):
 
 
 class Server:
-    """gunicorn with the worker; leaving its `with` block stops it, and looks for tracebacks in its log."""
+    """gunicorn with the worker. The end of its `with` block stops it, and checks that its log has no tracebacks."""
 
     def __init__(self, folder: Path, limits: str = "", connections: int = 1000) -> None:
         self.port = free_port()
@@ -135,7 +135,7 @@ class Server:
         return client
 
     def ask(self, request: bytes) -> bytes:
-        """Send bytes, and return all that comes until the server closes."""
+        """Send bytes, and return everything received until the server closes."""
         with self.connect() as client:
             client.sendall(request)
             return read_all(client)
@@ -162,7 +162,7 @@ def post(body: bytes, *headers: str, path: str = "/echo", version: str = "1.1", 
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes, or breaks the connection."""
+    """Read until the server closes or resets the connection."""
     parts = []
     with contextlib.suppress(ConnectionError):
         while part := client.recv(2**16):
@@ -171,7 +171,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def read_answer(client: socket.socket) -> bytes:
-    """Read one answer that says its length; return its body."""
+    """Read one answer with a `Content-Length`, and return its body."""
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += client.recv(1)
@@ -186,14 +186,14 @@ def read_answer(client: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With the limits that nothing here should meet."""
+    """A server with limits that no test should reach."""
     with Server(tmp_path_factory.mktemp("patient"), "receive_seconds=60, send_seconds=60") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With limits that are met at once: 0.3 s, 40 connections, 1 MiB."""
+    """A server with limits that are reached at once: 0.3 s, 40 connections, 1 MiB."""
     limits = "receive_seconds=0.3, send_seconds=0.3, buffer_bytes=2**20"
     with Server(tmp_path_factory.mktemp("strict"), limits, connections=40) as server:
         yield server
@@ -201,7 +201,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With one path that takes larger bodies than others."""
+    """A server with one path that accepts larger bodies than the others."""
     with Server(tmp_path_factory.mktemp("roomy"), "bodies=body_sizes.BodySizes(2**20, {'/echo': 2**22})") as server:
         yield server
 
@@ -218,7 +218,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW.keys())
-def test_slow_clients_hold_no_thread(server: Server, sent: bytes) -> None:
+def test_slow_clients_occupy_no_thread(server: Server, sent: bytes) -> None:
     with contextlib.ExitStack() as held:
         for _ in range(10 * THREADS):
             client = held.enter_context(server.connect(window=2**16))
@@ -228,7 +228,7 @@ def test_slow_clients_hold_no_thread(server: Server, sent: bytes) -> None:
         assert int(threads) <= THREADS + 1
 
 
-def test_request_that_comes_byte_by_byte_is_answered(server: Server) -> None:
+def test_request_that_arrives_byte_by_byte_is_answered(server: Server) -> None:
     with server.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in post(b"slow, but whole"):
@@ -236,7 +236,7 @@ def test_request_that_comes_byte_by_byte_is_answered(server: Server) -> None:
         assert read_answer(client) == b"slow, but whole"
 
 
-def test_large_answer_is_whole_read_at_once_or_late(server: Server) -> None:
+def test_large_answer_is_complete_whether_it_is_read_at_once_or_late(server: Server) -> None:
     with server.connect() as client, server.connect(window=2**16) as late:
         late.sendall(get("/big") + get("/threads"))
         client.sendall(get("/big"))
@@ -263,7 +263,7 @@ def test_head_of_an_answer_is_sent_with_its_body_but_does_not_wait_for_one(body:
         client.close()
 
 
-def test_answer_in_pieces_is_made_as_the_client_takes_it(server: Server) -> None:
+def test_pieces_of_an_answer_are_produced_as_the_client_reads(server: Server) -> None:
     expected = b"".join(bytes([number]) * PIECE for number in range(PIECES))
 
     def made() -> int:
@@ -274,7 +274,7 @@ def test_answer_in_pieces_is_made_as_the_client_takes_it(server: Server) -> None
         for client in late:
             client.sendall(get("/lazy") + get("/threads"))
         assert server.answers()
-        assert made() < 10 * PIECES / 2  # what the kernel took, and a piece for each
+        assert made() < 10 * PIECES / 2  # as much as the kernel buffers, and one piece for each client
         with server.connect() as client:
             client.sendall(get("/lazy"))
             assert read_answer(client) == expected
@@ -282,18 +282,18 @@ def test_answer_in_pieces_is_made_as_the_client_takes_it(server: Server) -> None
         assert read_answer(late[3]).isdigit()
         before = made()
     assert server.answers()
-    assert made() < before + 10  # clients that went away
+    assert made() < before + 10  # clients that have closed
 
 
-def test_answer_in_pieces_that_is_not_read_is_given_up(strict: Server) -> None:
+def test_answer_in_pieces_that_is_not_read_is_dropped(strict: Server) -> None:
     with strict.connect(window=2**16) as client:
         client.sendall(get("/lazy"))
         name = "{}:{}".format(*client.getsockname())
-        wait_until(lambda: f"closed on {name}, who did not take all of an answer" in strict.log)
+        wait_until(lambda: f"closed the connection of {name}, which did not read its answer" in strict.log)
         assert len(read_all(client)) < PIECES * PIECE
 
 
-def test_connection_is_broken_off_when_a_piece_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
+def test_connection_is_closed_if_a_piece_cannot_be_produced(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Iterator[bytes]:
         yield b"first"
         raise OSError("the disk is gone")
@@ -308,7 +308,7 @@ def test_connection_is_broken_off_when_a_piece_cannot_be_made(caplog: pytest.Log
         client.close()
 
 
-def test_pieces_that_are_made_after_the_request_still_log_its_id(caplog: pytest.LogCaptureFixture) -> None:
+def test_pieces_that_are_produced_after_the_request_log_its_id(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Iterator[bytes]:
         logging.getLogger("x").warning("a piece")
         yield b"first"
@@ -332,7 +332,7 @@ def test_pieces_that_are_made_after_the_request_still_log_its_id(caplog: pytest.
     assert [vars(record)["request_id"] for record in caplog.records] == ["the-request"] * 2
 
 
-def test_pieces_come_after_what_was_sent_before() -> None:
+def test_pieces_follow_data_that_was_sent_before() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         client = ClientSocket(ours)
@@ -351,13 +351,13 @@ def test_pieces_come_after_what_was_sent_before() -> None:
         assert client.unsent_bytes == 0
 
 
-def test_parts_of_an_answer_keep_their_order_though_the_client_catches_up(server: Server) -> None:
+def test_parts_of_an_answer_keep_their_order_when_the_client_catches_up(server: Server) -> None:
     with server.connect() as client:
         client.sendall(get("/two-parts", close=True))
         client.settimeout(0.5)
         answer = bytearray()
         with contextlib.suppress(TimeoutError):
-            while True:  # all that was sent of the first part: there is room again
+            while True:  # everything sent of the first part, so there is room again
                 answer += client.recv(2**20)
         client.settimeout(20)
         assert server.ask(get("/go", close=True))
@@ -375,7 +375,7 @@ def test_requests_sent_ahead_are_answered_in_order(server: Server) -> None:
         assert read_answer(client) == b"the last, in two parts"
 
 
-def test_continue_is_said_once_and_only_where_the_body_is_wanted(server: Server) -> None:
+def test_100_continue_is_sent_once_and_only_if_the_body_is_accepted(server: Server) -> None:
     body = bytes(2**20)
     with server.connect() as client:
         client.sendall(post(b"", "Expect: 100-continue", length=len(body)))
@@ -389,14 +389,14 @@ def test_continue_is_said_once_and_only_where_the_body_is_wanted(server: Server)
     assert b"Connection: close" in too_long
     with server.connect() as client:
         client.sendall(post(b"", "Expect: 100-continue", version="1.0", length=4))
-        assert server.answers()  # so the loop has seen the head by now
+        assert server.answers()  # by now the loop has received the head
         client.sendall(b"body")
         answer = read_all(client)
     assert answer.startswith(b"HTTP/1.0 200")
     assert answer.endswith(b"body")
 
 
-def test_bodies_that_the_app_leaves_are_passed_over_or_end_the_connection(server: Server) -> None:
+def test_bodies_that_the_app_does_not_read_are_skipped_or_end_the_connection(server: Server) -> None:
     with server.connect() as client:
         client.sendall(post(b"left unread", path="/") + get("/threads"))
         assert read_answer(client) == b""
@@ -419,14 +419,14 @@ def test_bodies_that_the_app_leaves_are_passed_over_or_end_the_connection(server
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_refused_at_once(server: Server, request_bytes: bytes, status: int) -> None:
+def test_invalid_request_is_refused_at_once(server: Server, request_bytes: bytes, status: int) -> None:
     assert server.ask(request_bytes).startswith(b"HTTP/1.1 %d" % status)
 
 
 def test_a_request_line_that_is_too_long_is_told_of_the_way_to_name_many_logos(server: Server) -> None:
     answer = server.ask(b"GET /api/v1/ann/batch?logo_ids=" + b"1" * 9000 + b" HTTP/1.1\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 414")
-    assert b"> 8190). To search for many logos, send their ids in a POST to /api/v1/ann/batch." in answer
+    assert b"). To search for many logos, send their ids in a POST to /api/v1/ann/batch." in answer
 
 
 def test_clients_that_go_away_leave_nothing_behind(server: Server) -> None:
@@ -443,12 +443,12 @@ def test_clients_that_go_away_leave_nothing_behind(server: Server) -> None:
 
 @pytest.mark.parametrize("sent", [get("/")[:-2], post(b"a", length=999)], ids=["head", "body"])
 @pytest.mark.parametrize("drip", [b"", b"a"], ids=["then silence", "then byte by byte"])
-def test_request_that_takes_too_long_is_told_so(strict: Server, sent: bytes, drip: bytes) -> None:
+def test_request_that_takes_too_long_is_408(strict: Server, sent: bytes, drip: bytes) -> None:
     with strict.connect() as client:
         client.sendall(sent)
         client.settimeout(0.05)
         answer = b""
-        for _ in range(400):  # 0.3 s are allowed in all, though the client is never silent
+        for _ in range(400):  # the limit of 0.3 s is for the whole request, even if the client keeps sending
             with contextlib.suppress(TimeoutError):
                 answer = client.recv(2**16)
             if answer:
@@ -457,23 +457,23 @@ def test_request_that_takes_too_long_is_told_so(strict: Server, sent: bytes, dri
                 client.sendall(drip)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
-    assert json.loads(body) == {"title": "request too slow", "description": "It did not come whole within 0.3 s."}
+    assert json.loads(body) == {"title": "request too slow", "description": "The request did not arrive within 0.3 s."}
 
 
-def test_answer_that_is_not_read_is_given_up(strict: Server) -> None:
+def test_answer_that_is_not_read_is_dropped(strict: Server) -> None:
     with strict.connect(window=2**16) as client:
         client.sendall(get("/big"))
         name = "{}:{}".format(*client.getsockname())
-        wait_until(lambda: f"closed on {name}, who did not take all of an answer" in strict.log)
+        wait_until(lambda: f"closed the connection of {name}, which did not read its answer" in strict.log)
         assert len(read_all(client)) < BIG
 
 
-def test_new_connections_find_room_among_idle_ones(strict: Server) -> None:
+def test_idle_connections_make_room_for_new_ones(strict: Server) -> None:
     with contextlib.ExitStack() as held:
         idle = [held.enter_context(strict.connect()) for _ in range(100)]
         assert strict.answers()
         assert idle[0].recv(1) == b""
-        assert "40 connections are open, as many as can be held: closing old ones" in strict.log
+        assert "40 connections are open, as many as allowed: closing old ones" in strict.log
         idle[-1].sendall(get("/threads"))
         assert read_answer(idle[-1]).isdigit()
 
@@ -484,7 +484,7 @@ def test_memory_held_for_slow_clients_is_limited(tmp_path: Path) -> None:
         first, second = (held.enter_context(server.connect()) for _ in range(2))
         first.sendall(half)
         second.sendall(half)
-        assert read_all(first) == b""  # it was closed for the second
+        assert read_all(first) == b""  # closed to make room for the second
         second.sendall(bytes(100_000))
         assert read_answer(second) == bytes(800_000)
         assert "bytes are held for slow clients, more than allowed" in server.log
@@ -504,7 +504,7 @@ def test_memory_held_for_slow_clients_is_limited(tmp_path: Path) -> None:
         ("/?/echo", False),
     ],
 )
-def test_larger_bodies_are_waited_for_where_they_are_wanted(roomy: Server, path: str, waits: bool) -> None:
+def test_larger_bodies_are_received_on_paths_that_accept_them(roomy: Server, path: str, waits: bool) -> None:
     body = bytes(2**20 + 1)
     with roomy.connect() as client:
         client.sendall(post(b"", "Expect: 100-continue", path=path, length=len(body)))
@@ -515,7 +515,7 @@ def test_larger_bodies_are_waited_for_where_they_are_wanted(roomy: Server, path:
             assert client.recv(2**16).startswith(b"HTTP/1.1 200")
 
 
-def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path) -> None:
+def test_memory_of_large_bodies_that_wait_for_threads_is_limited(tmp_path: Path) -> None:
     large = post(bytes(700_000), "Connection: close", path="/two-parts")
     sizes = "bodies=body_sizes.BodySizes(1000, {'/two-parts': 2**20, '/echo': 2**20}), buffer_bytes=2**20"
     with Server(tmp_path, sizes) as server, server.connect() as first, server.connect() as second:
@@ -533,7 +533,7 @@ def test_large_bodies_that_wait_for_threads_are_limited_in_memory(tmp_path: Path
         assert server.ask(post(bytes(700_000), "Connection: close")).endswith(bytes(700_000))
 
 
-def test_large_bodies_make_room_before_smaller_ones_do(tmp_path: Path) -> None:
+def test_large_bodies_are_closed_before_smaller_ones(tmp_path: Path) -> None:
     sizes = "bodies=body_sizes.BodySizes(2**20, {'/echo': 2**22}), receive_seconds=60, buffer_bytes=2**20"
     with Server(tmp_path, sizes) as server, server.connect() as small, server.connect() as large:
         small.sendall(post(bytes(700_000), length=800_000))
@@ -543,9 +543,9 @@ def test_large_bodies_make_room_before_smaller_ones_do(tmp_path: Path) -> None:
         assert read_answer(small) == bytes(800_000)
 
 
-def test_worker_without_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:
+def test_worker_without_descriptors_warns_and_keeps_serving(tmp_path: Path) -> None:
     def holds(server: Server, count: int) -> bool:
-        """Tell whether so many connections stay open at once."""
+        """Return whether a number of connections stay open at the same time."""
         with contextlib.ExitStack() as held:
             clients = [held.enter_context(server.connect()) for _ in range(count)]
             assert server.answers()
@@ -562,7 +562,7 @@ def test_worker_without_descriptors_says_so_and_goes_on(tmp_path: Path) -> None:
         assert server.worker_pid == pid
 
 
-def test_request_under_way_at_shutdown_is_answered(tmp_path: Path) -> None:
+def test_running_request_is_answered_at_shutdown(tmp_path: Path) -> None:
     with Server(tmp_path) as server, server.connect() as idle, server.connect() as client:
         client.sendall(post(b"", "Expect: 100-continue", length=5))
         client.recv(100)
@@ -574,7 +574,7 @@ def test_request_under_way_at_shutdown_is_answered(tmp_path: Path) -> None:
         assert server.process.wait(20) == 0
 
 
-def test_signs_of_life_are_given_now_and_then() -> None:
+def test_heartbeats_are_sent_at_intervals() -> None:
     given: list[float] = []
     worker = BufferingWorker.__new__(BufferingWorker)
     worker._notify_at = 0.0
@@ -593,11 +593,11 @@ def test_signs_of_life_are_given_now_and_then() -> None:
 def test_protocols_that_the_loop_does_not_know_stop_the_start(setting: str, value: str) -> None:
     config = Config()
     config.set(setting, value)
-    with pytest.raises(SystemExit, match="proxy before it"):
+    with pytest.raises(SystemExit, match="use a proxy for TLS"):
         BufferingWorker.check_config(config, SimpleNamespace(warning=print))
 
 
-def test_rest_of_a_body_that_is_no_request_is_hardly_quoted(server: Server) -> None:
+def test_little_is_quoted_of_a_body_that_is_read_as_a_request(server: Server) -> None:
     embedding = b"0.123456789," * 300
     answer = server.ask(post(b"[", length=1) + embedding + b"\r\n\r\n")
     assert b" 400 Bad Request" in answer
