@@ -61,6 +61,7 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
     assert 0.9 < recall["at_100"] <= recall["at_10"] <= 1
     assert answer == {
         "index": INDEX,
+        "index_state": "serving",
         "generation": generation.name,
         "built_at": answer["built_at"],
         "logos_indexed": 40,
