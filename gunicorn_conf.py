@@ -77,7 +77,11 @@ class BufferingWorker(worker.BufferingWorker):
     limits = ClientLimits(
         receive_seconds=_settings.clients.receive_seconds,
         send_seconds=_settings.clients.send_seconds,
-        bodies=body_sizes(usual=_settings.requests.max_body_bytes, image=_settings.images.max_bytes),
+        bodies=body_sizes(
+            usual=_settings.requests.max_body_bytes,
+            image=_settings.images.max_bytes,
+            embeddings=_settings.requests.max_embeddings_bytes,
+        ),
         buffer_bytes=_settings.clients.max_buffer_bytes,
     )
 

@@ -137,9 +137,21 @@ class RequestLimits:
     max_batch_logos: int = setting(
         "ANN_MAX_BATCH_LOGOS", 1000, whole(1), "Largest number of logo ids in one `/batch` request."
     )
-    max_add_logos: int = setting("ANN_MAX_ADD_LOGOS", 1000, whole(1), "Largest number of logos in one `/add` request.")
+    max_add_logos: int = setting(
+        "ANN_MAX_ADD_LOGOS", 1000, whole(1), "Largest number of logos in one `/add` or `/add_embeddings` request."
+    )
     max_body_bytes: int = setting(
-        "ANN_MAX_BODY_BYTES", 2**20, whole(1, unit="bytes"), "Largest request body, unless it is an image."
+        "ANN_MAX_BODY_BYTES",
+        2**20,
+        whole(1, unit="bytes"),
+        "Largest request body, unless it is an image or embeddings.",
+    )
+    max_embeddings_bytes: int = setting(
+        "ANN_MAX_EMBEDDINGS_BYTES",
+        2**24,
+        whole(1, unit="bytes"),
+        "Largest body of `/add_embeddings`. 1,000 embeddings of 512 values take 3 MB as base64, and about 10 MB as"
+        " numbers.",
     )
 
 

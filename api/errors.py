@@ -15,14 +15,18 @@ import falcon
 
 from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
+    CollectionError,
     EmbeddingsError,
     ExhaustedError,
     HostBusyError,
     ImageError,
+    NoEmbedderError,
+    SentEmbeddingError,
     StoreFullError,
     StoreLayoutError,
     StoreModelError,
     StoreUnavailableError,
+    UnknownCollectionError,
 )
 from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError, UnusableVectorError
 
@@ -39,7 +43,11 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (ImageError, falcon.HTTPBadRequest, "invalid image"),
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
+    (SentEmbeddingError, falcon.HTTPBadRequest, "invalid embedding"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
+    (UnknownCollectionError, falcon.HTTPBadRequest, None),
+    (NoEmbedderError, falcon.HTTPBadRequest, "no embedder"),
+    (CollectionError, falcon.HTTPServiceUnavailable, "collection unavailable"),
     (TooManyWritesError, falcon.HTTPServiceUnavailable, "too many changes at once"),
     (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),

@@ -7,7 +7,8 @@ from typing import TextIO
 
 import click
 
-from commands.shell import open_store, progress, rewrite
+from commands.shell import INDEX, definition_of, open_store, progress, rewrite
+from embeddings.collection.directory import CollectionDirectory
 from embeddings.errors import StoreError
 from embeddings.maintenance.backup import CopyReport, backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
@@ -22,8 +23,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("logo_ids", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 @click.option("--from", "source", type=click.File(), help="A file of ids, one a line; - is the standard input.")
+@INDEX
 @click.pass_obj
-def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO | None) -> None:
+def delete_logos(settings: Settings, index: str | None, logo_ids: tuple[int, ...], source: TextIO | None) -> None:
     """Forget logos: by id, or all that a file names.
 
     Running services stop answering with them at once. Their room is freed by `compact`.
@@ -38,7 +40,7 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
             ) from None
     if not ids:
         raise click.UsageError("name the logos to delete, or a file of them with --from")
-    with open_store(settings, writable=True) as store:
+    with open_store(settings, index, writable=True) as store:
         deleted = store.delete(ids)
     click.echo(f"deleted {len(deleted)} logos")
     unknown = [logo_id for logo_id in dict.fromkeys(ids) if logo_id not in set(deleted)]
@@ -47,21 +49,23 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
 
 
 @click.command()
+@INDEX
 @click.pass_obj
-def compact(settings: Settings) -> None:
+def compact(settings: Settings, index: str | None) -> None:
     """Rewrite the store without its deleted and damaged rows. Services go on meanwhile."""
-    rewrite(settings)
+    rewrite(settings, index)
 
 
 @click.command()
 @click.argument("capacity", type=click.IntRange(1, 2**40))
+@INDEX
 @click.pass_obj
-def grow(settings: Settings, capacity: int) -> None:
+def grow(settings: Settings, index: str | None, capacity: int) -> None:
     """Give the store room for CAPACITY logos in all. Services go on meanwhile."""
-    with open_store(settings) as store:
+    with open_store(settings, index) as store:
         if capacity <= store.capacity:
-            raise StoreError(f"{settings.store_path} has room for {store.capacity} logos: name a larger number")
-    rewrite(settings, capacity)
+            raise StoreError(f"{store.path} has room for {store.capacity} logos: name a larger number")
+    rewrite(settings, index, capacity)
 
 
 @click.command()
@@ -77,21 +81,22 @@ def migrate_store(settings: Settings, capacity: int | None) -> None:
     The rewritten file takes the old one's place in one step; a file of the original is kept beside it. Running
     services notice.
     """
-    rewrite(settings, capacity)
+    rewrite(settings, capacity=capacity)
 
 
 @click.command()
 @click.option("--backup", type=FILE, help="Take lost logos from this backup of the store.")
+@INDEX
 @click.pass_obj
-def repair(settings: Settings, backup: Path | None) -> None:
+def repair(settings: Settings, index: str | None, backup: Path | None) -> None:
     """Put damaged rows aside, in a file beside the store, so that their logos can be added again.
 
     `verify` names them first. Services go on meanwhile.
     """
-    with open_store(settings) as store:
+    with open_store(settings, index) as store:
         rows = len(store)
     with progress("checking logos", rows) as advance:
-        report = repair_store(settings.store_path, backup, advance)
+        report = repair_store(store.path, backup, advance)
     if report.quarantined:
         click.echo(f"put {len(report.quarantined)} damaged rows aside, of logos {_some(report.quarantined)}")
     elif not report.torn:
@@ -106,34 +111,40 @@ def repair(settings: Settings, backup: Path | None) -> None:
 
 @click.command()
 @click.argument("target", type=FILE)
+@INDEX
 @click.pass_obj
-def backup(settings: Settings, target: Path) -> None:
+def backup(settings: Settings, index: str | None, target: Path) -> None:
     """Copy the store into TARGET while services use it, and read the copy back.
 
     An earlier backup at TARGET is brought up to date, a run that was stopped goes on. Exits with 1 if rows are damaged.
     """
-    with open_store(settings) as store, progress("copying and reading back", 2 * len(store)) as advance:
-        report = backup_store(settings.store_path, target, advance)
+    with open_store(settings, index) as store, progress("copying and reading back", 2 * len(store)) as advance:
+        report = backup_store(store.path, target, advance)
     _tell(f"{target} holds", report)
 
 
 @click.command()
 @click.argument("source", metavar="BACKUP", type=FILE)
 @click.option("--replace", is_flag=True, help="Take the place of the store that is there; it is kept beside.")
+@INDEX
 @click.pass_obj
-def restore(settings: Settings, source: Path, replace: bool) -> None:
+def restore(settings: Settings, index: str | None, source: Path, replace: bool) -> None:
     """Make the store from BACKUP, and read it back. Running services go on with it.
 
     Exits with 1 if rows of the backup are damaged; the others are restored.
     """
+    definition = definition_of(settings, index)
+    path = settings.store_path
+    if definition is not None:
+        path = CollectionDirectory(settings.data_dir).store_path(definition.name)
     with (
         EmbeddingStore(source, writable=False) as saved,
         progress("copying and reading back", 2 * len(saved)) as advance,
     ):
-        report = restore_store(source, settings.store_path, replace=replace, progress=advance)
+        report = restore_store(source, path, replace=replace, progress=advance)
     if report.kept_as is not None:
         click.echo(f"the former store is kept as {report.kept_as}")
-    _tell(f"{settings.store_path} holds", report)
+    _tell(f"{path} holds", report)
 
 
 def _tell(beginning: str, report: CopyReport) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.shell import open_store, progress
+from commands.shell import INDEX, open_store, progress, store_path_of
 from commands.store import FILE
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
@@ -30,13 +30,14 @@ from settings import Settings
 @click.command(name="export")
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--replace", is_flag=True, help="Take the place of a Parquet file that is there.")
+@INDEX
 @click.pass_obj
-def export_logos(settings: Settings, target: Path, replace: bool) -> None:
+def export_logos(settings: Settings, index: str | None, target: Path, replace: bool) -> None:
     """Write all logos into a Parquet FILE: ids, vectors, image addresses and boxes. Services go on meanwhile.
 
     Exits with 1 if damaged rows were left out.
     """
-    with open_store(settings) as store, progress("exporting logos", len(store)) as advance:
+    with open_store(settings, index) as store, progress("exporting logos", len(store)) as advance:
         report = parquet.export_logos(store, target, replace=replace, progress=advance)
     click.echo(f"{target} holds {report.logos} logos; of {report.with_provenance} it says where they come from")
     if report.damaged:
@@ -46,16 +47,17 @@ def export_logos(settings: Settings, target: Path, replace: bool) -> None:
 @click.command(name="import")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.option("--any-model", is_flag=True, help="Believe that the store's model made the vectors, whatever FILE says.")
+@INDEX
 @click.pass_obj
-def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
+def import_logos(settings: Settings, index: str | None, source: Path, any_model: bool) -> None:
     """Store the logos of a Parquet FILE that are not stored yet. Services go on meanwhile.
 
     Makes the store if there is none. A run that was stopped is started again.
     """
     rows = parquet.count_rows(source)
-    if not settings.store_path.exists():
+    if not store_path_of(settings, index).exists():
         _make_store(settings, settings.store_path, rows)
-    with open_store(settings, writable=True) as store, progress("importing logos", rows) as advance:
+    with open_store(settings, index, writable=True) as store, progress("importing logos", rows) as advance:
         report = parquet.import_logos(source, store, any_model=any_model, progress=advance)
     click.echo(f"{source} holds {report.logos} logos, {report.stored} of them were new")
 

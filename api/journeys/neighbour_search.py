@@ -20,6 +20,7 @@ from api.journeys.unindexed import UnindexedLogos
 from api.journeys.without_deleted import WithoutDeleted
 from embeddings.errors import DamagedRowError
 from embeddings.store.store import EmbeddingStore
+from index.cosine import CosineIndex
 from index.errors import UnusableVectorError, VectorUnavailableError
 from index.protocol import Catalog, Neighbours, SearchIndex
 
@@ -40,12 +41,14 @@ class NeighbourSearch:
         catalog: the indexes.
         unindexed: the logos that are not yet indexed, if they are searched, too.
         stages: is told of each search.
+        cosine: whether the indexes hold vectors at unit length, and distances are 1 - cos.
     """
 
     store: EmbeddingStore
     catalog: Catalog
     unindexed: UnindexedLogos | None = None
     stages: Stages = UNOBSERVED
+    cosine: bool = False
 
     def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
         """Return the nearest logos to a known one; `None` if neither index nor store know it.
@@ -102,6 +105,8 @@ class NeighbourSearch:
         index = self.catalog.get(name)
         if self.unindexed is not None:
             index = self.unindexed.beside(index)
+        if self.cosine:
+            index = CosineIndex(index)
         return WithoutDeleted(index, self.store.deleted_among)
 
     def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:

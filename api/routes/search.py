@@ -8,8 +8,7 @@ from typing import Any
 import falcon
 import numpy as np
 
-from api.journeys.logo_embedder import LogoEmbedder
-from api.journeys.neighbour_search import NeighbourSearch
+from api.journeys.collections import Collections
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
 from api.routes.parameters import bounding_box_of, count_of, logo_ids_of
@@ -21,11 +20,12 @@ from index.protocol import Neighbours
 class LogoNeighboursResource:
     """`GET /api/v1/ann/{logo_id}`: the nearest logos to a known one."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer the neighbours, or 404."""
-        neighbours = self.search.of_logo(logo_id, count_of(req), req.get_param("index"))
+        count, index = count_of(req), req.get_param("index")
+        neighbours = self.collections.of(index).search.of_logo(logo_id, count, index)
         if neighbours is None:
             raise unknown_logo(logo_id)
         resp.media = listed(neighbours)
@@ -35,24 +35,25 @@ class LogoNeighboursResource:
 class RandomNeighboursResource:
     """`GET /api/v1/ann`: the nearest logos to a random one of the index."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours; none if the index is empty."""
-        resp.media = listed(self.search.of_random_logo(count_of(req), req.get_param("index")))
+        count, index = count_of(req), req.get_param("index")
+        resp.media = listed(self.collections.of(index).search.of_random_logo(count, index))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNeighboursResource:
     """`GET /api/v1/ann/batch`: the nearest logos to each of several."""
 
-    search: NeighbourSearch
+    collections: Collections
     max_logos: int
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the known logos, keyed by id in the order asked for."""
-        count = count_of(req)
-        answers = self.search.of_logos(logo_ids_of(req, self.max_logos), count, req.get_param("index"))
+        count, logo_ids, index = count_of(req), logo_ids_of(req, self.max_logos), req.get_param("index")
+        answers = self.collections.of(index).search.of_logos(logo_ids, count, index)
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
         resp.media = {"results": results, "count": len(results)}
 
@@ -61,14 +62,15 @@ class BatchNeighboursResource:
 class EmbeddingNeighboursResource:
     """`POST /api/v1/ann/from_embedding`: the nearest logos to a vector."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
         body = req.get_media()
         schemas.check("EmbeddingQuery", body, without="count")
         index_name = req.get_param("index")
-        index = self.search.catalog.get(index_name)
+        search = self.collections.of(index_name).search
+        index = search.catalog.get(index_name)
         vector = np.array(body["embedding"], np.float64)
         if len(vector) != index.dim:
             raise falcon.HTTPBadRequest(
@@ -81,7 +83,7 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
-        resp.media = listed(self.search.of_vector(vector, int(count), index_name))
+        resp.media = listed(search.of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,7 @@ class ImageNeighboursResource:
     add without its image's fetching, so it counts as one: queries by id keep theirs.
     """
 
-    search: NeighbourSearch
-    embedder: LogoEmbedder
+    collections: Collections
     limit: WriteLimit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -103,10 +104,12 @@ class ImageNeighboursResource:
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
         count, index_name, box = count_of(req), req.get_param("index"), bounding_box_of(req)
         check_box(box, logo_id=None)
-        self.search.catalog.get(index_name)  # if there is none, nothing need be embedded
+        collection = self.collections.of(index_name)
+        collection.catalog.get(index_name)  # if there is none, nothing need be embedded
+        embedder = collection.image_embedder()
         with self.limit.turn():
-            vector = self.embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
-        resp.media = listed(self.search.of_vector(vector, count, index_name))
+            vector = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+        resp.media = listed(collection.search.of_vector(vector, count, index_name))
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
+ADD_EMBEDDINGS = f"{API}/add_embeddings"
 
 # RFC 9112, section 3.2: the origin or the absolute form. What the app takes for a path must be one here, too: else it
 # would wait for a body that was never received.
@@ -39,6 +40,6 @@ class BodySizes:
         return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
 
 
-def body_sizes(*, usual: int, image: int) -> BodySizes:
-    """Return the limits of the routes: `image` bytes where a route takes an image, `usual` elsewhere."""
-    return BodySizes(usual, {FROM_IMAGE: image})
+def body_sizes(*, usual: int, image: int, embeddings: int) -> BodySizes:
+    """Return the limits of the routes: `image` and `embeddings` bytes where they take these, `usual` elsewhere."""
+    return BodySizes(usual, {FROM_IMAGE: image, ADD_EMBEDDINGS: embeddings})

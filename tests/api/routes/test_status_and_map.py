@@ -70,6 +70,8 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
         "map_points": 0,
         "indexes": [INDEX],
         "model": "",  # a store of the original does not say
+        "dim": 1280,
+        "metric": "euclidean",
         "distances": None,
         "keeps_provenance": app.parts.store.keeps_provenance,
     }
