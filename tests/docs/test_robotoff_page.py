@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -39,14 +38,12 @@ def client(service: Service) -> ModuleType:
     (source,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert source.count("\n") <= MOST_LINES
     module = ModuleType("robotoff_client")
-    exec(compile(source, "docs/robotoff.md", "exec"), module.__dict__)  # noqa: S102 - the page is ours
+    exec(compile(source, "docs/robotoff.md", "exec"), module.__dict__)
     module.API = f"http://127.0.0.1:{service.port}/api/v1/ann"  # type: ignore[attr-defined]
     return module
 
 
-def test_the_client_of_the_page_stores_finds_predicts_and_deletes(
-    service: Service, client: ModuleType, tmp_path: Path
-) -> None:
+def test_the_client_of_the_page_stores_finds_predicts_and_deletes(service: Service, client: ModuleType) -> None:
     stored = {logo_id: vector.tobytes() for logo_id, vector in enumerate(VECTORS, 1)}
     assert client.get_stored_logo_ids() == set()
     assert client.add_logos_to_ann(stored) == LOGOS
@@ -57,7 +54,7 @@ def test_the_client_of_the_page_stores_finds_predicts_and_deletes(
     assert manage(service.data_dir, "generate-index", "--index", "clip-vit-b-32").returncode == 0
     wait_until(lambda: service.get("/status?index=clip-vit-b-32").json()["logos_indexed"] == LOGOS)
     near = client.knn_search(1)
-    assert near == pytest.approx(before)
+    assert len(dict(near).keys() & dict(before).keys()) >= 8  # the index is approximate
     assert {LABELS[logo_id] for logo_id, _ in near} == {"brand-0"}
     assert client.knn_search(LOGOS + 1) == []
     unlabelled = dict.fromkeys([logo_id for logo_id, _ in near[:4]])

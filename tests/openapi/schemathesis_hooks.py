@@ -52,10 +52,12 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Put most adds right: at random, no box is one."""
+    """Put most adds right: at random, no box is one, and no vector has the right length."""
     for logo in _logos(body):
         if isinstance(logo, dict) and _is_box(logo.get("bounding_box")):
             logo["bounding_box"] = [0.1, 0.2, 0.8, 0.9]
+        if isinstance(logo, dict) and _is_vector(logo.get("embedding")):
+            logo["embedding"] = [0.25] * 1280
     return body
 
 
@@ -78,6 +80,10 @@ def _logos(body: Any) -> list[Any]:
 
 def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(isinstance(edge, (int, float)) for edge in value)
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list) and all(type(number) in (int, float) for number in value)
 
 
 def _file(image_format: str) -> bytes:
