@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from commands.shell import INDEX, open_store, progress, store_path_of
+from commands.shell import INDEX, definition_of, open_store, progress, store_path_of
 from commands.store import FILE
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
@@ -55,6 +55,9 @@ def import_logos(settings: Settings, index: str | None, source: Path, any_model:
     Makes the store if there is none. A run that was stopped is started again.
     """
     rows = parquet.count_rows(source)
+    definition = definition_of(settings, index)
+    if definition is not None and definition.model is None:
+        any_model = True  # clients made the vectors, and nobody knows how
     if not store_path_of(settings, index).exists():
         _make_store(settings, settings.store_path, rows)
     with open_store(settings, index, writable=True) as store, progress("importing logos", rows) as advance:
