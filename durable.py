@@ -1,7 +1,7 @@
-"""Files and names that survive a power cut: written, synced, then published under their names.
+"""Write files so that they survive a power cut: write them under another name, sync, rename.
 
-`embeddings` and `index` both need this and may not import each other. It is a module of its own, below both, because
-it knows nothing of either: paths and bytes go in, and the operating system's errors come out.
+`embeddings` and `index` both need this, and may not import each other, so it is a module of its own below both. It
+receives paths and bytes, and raises the errors of the operating system.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 READABLE = 0o644
-"""Permissions of a file that other users may read, whatever the umask and the library that wrote it say."""
+"""Permissions of a file that other users may read, whatever the umask or the library that wrote it set."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, mode: int | None = None, alone: bool = False) -> Iterator[BinaryIO]:
-    """Open a draft that replaces the file at `path`, whole and durable, when the block ends; never after an error.
+    """Open a draft that durably replaces the file at `path` when the block ends without an error.
 
     Args:
         path: the file to write or replace.
@@ -28,10 +28,10 @@ def atomic_write(path: Path, *, mode: int | None = None, alone: bool = False) ->
             overwrites what a killed one left. Otherwise it has a unique name, and any number may write at once.
 
     Yields:
-        The draft, open for writing; its name is hidden and lies beside `path`.
+        The draft, open for writing: a hidden file beside `path`.
 
     Raises:
-        OSError: the file cannot be written, synced or renamed. A file that was at `path` is still there.
+        OSError: the file cannot be written, synced or renamed. A file that was at `path` is unchanged.
     """
     draft = path.with_name(f".{path.name}" if alone else f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -49,7 +49,7 @@ def atomic_write(path: Path, *, mode: int | None = None, alone: bool = False) ->
 
 
 def sync_file(path: Path, *, mode: int | None = None) -> None:
-    """Make the content of a file durable, and first its permissions, if `mode` is given."""
+    """Make the content of a file durable; if `mode` is given, set its permissions first."""
     if mode is not None:
         path.chmod(mode)
     _sync(path)

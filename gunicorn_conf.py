@@ -1,7 +1,7 @@
-"""How gunicorn serves the app: threads in a few processes.
+"""The configuration of gunicorn: a few processes with many threads.
 
-Annoy, the embedder and the disk all release the GIL, so threads answer side by side; a second process
-takes the rest. `WEB_CONCURRENCY` and `GUNICORN_CMD_ARGS` change any of this.
+Annoy, the embedder and the disk release the GIL, so the threads of a process run in parallel there. A second process
+runs the Python code in parallel, too. `WEB_CONCURRENCY` and `GUNICORN_CMD_ARGS` override these values.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runtime import logs
 from settings import Settings, SettingsError, unknown_variables
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
-_FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would be in each other's way
+_FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would close each other's connections
 
 
 def _stop(reason: object) -> NoReturn:
@@ -37,15 +37,17 @@ def _stop(reason: object) -> NoReturn:
 
 
 def _workers() -> int:
-    text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn itself refuses an empty one, and words
+    text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn rejects an empty value and words
     if not text.isdecimal() or int(text) < 1:
         _stop(f"WEB_CONCURRENCY={text!r}: must be a whole number of at least 1")
     return int(text)
 
 
 def _connections(wanted: int, threads: int) -> int:
-    """Return how many connections a worker can hold, having raised the limit of open files as far as it goes."""
-    others = 64 + 4 * threads  # files of the store and the indexes; a thread's image, its lock, its connection
+    """Return how many connections a worker can hold; raise the limit of open files first if necessary and allowed."""
+    others = (
+        64 + 4 * threads
+    )  # files of the store and the indexes; for each thread, its image, its lock and its connection
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted + others:
         soft = wanted + others if hard == resource.RLIM_INFINITY else min(hard, wanted + others)
@@ -57,11 +59,11 @@ def _connections(wanted: int, threads: int) -> int:
 
 
 def _memory_directory() -> str | None:
-    """Return a directory that does not wait for a disk; None if there is none."""
+    """Return a directory in memory; `None` if there is none."""
     try:
         with tempfile.TemporaryFile(dir="/dev/shm"):
-            return "/dev/shm"  # noqa: S108 - what is put there has no name, or is for this user only
-    except OSError:  # missing, full, or not for this user
+            return "/dev/shm"  # noqa: S108 - files there have no name, or belong to this user only
+    except OSError:  # missing, full, or not writable
         return None
 
 
@@ -72,7 +74,7 @@ except SettingsError as error:
 
 
 class BufferingWorker(worker.BufferingWorker):
-    """gunicorn's threads, kept from waiting for clients."""
+    """The worker with the limits of the settings."""
 
     limits = ClientLimits(
         receive_seconds=_settings.clients.receive_seconds,
@@ -88,18 +90,18 @@ class BufferingWorker(worker.BufferingWorker):
 
 wsgi_app = "api.app:create_app()"
 bind = _settings.bind
-backlog = 2048  # connections that wait for a worker to take them; Linux caps it at net.core.somaxconn
+backlog = 2048  # connections that no worker has accepted yet; Linux limits it to net.core.somaxconn
 workers = _workers()
 worker_class = BufferingWorker
 threads = _settings.workers.threads
 worker_connections = _connections(_settings.clients.max_connections, _settings.workers.threads)
 timeout = 60  # seconds without a sign of life before a worker is replaced; long requests do not count
-graceful_timeout = 30  # seconds that requests under way are given at shutdown; Robotoff waits no longer
-keepalive = 30  # seconds; Robotoff's and the browsers' next request comes on the same connection
-limit_request_line = 8190  # bytes, gunicorn's largest: some 700 ids in `logo_ids`
-limit_request_fields = MOST_HEADERS  # a head of more than 64 KiB is refused before
+graceful_timeout = 30  # seconds for running requests to finish at shutdown; Robotoff waits no longer
+keepalive = 30  # seconds; Robotoff and browsers send the next request on the same connection
+limit_request_line = 8190  # bytes, the most that gunicorn allows: about 900 ids in `logo_ids`
+limit_request_fields = MOST_HEADERS  # the worker already refuses a head of more than 64 KiB
 limit_request_field_size = MOST_HEADER_BYTES
-control_socket_disable = True  # it would lie in the home directory, where two services collide
+control_socket_disable = True  # it would be in the home directory, where two services collide
 worker_tmp_dir = _memory_directory()
 logger_class = GunicornLogger
 loglevel = _settings.log.level.lower()
@@ -107,34 +109,34 @@ logconfig_dict = logs.configuration(_settings.log.level, _settings.log.format)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Choose where the new worker counts."""
+    """Choose the slot in whose files the new worker counts."""
     worker.metric_slot = server.metric_files.free_slot(other.metric_slot for other in server.WORKERS.values())
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Count in files that all workers read, and have glibc give the memory of each decoded image back at once."""
+    """Count in files that all workers read, and make glibc return the memory of each decoded image at once."""
     logging.captureWarnings(True)
     try:
         server.metric_files.use(worker.metric_slot)
-    except OSError as error:  # answers matter more
-        server.log.warning("what worker %d counts is not in /metrics: %s", os.getpid(), error)
+    except OSError as error:  # serving matters more than counting
+        server.log.warning("/metrics lacks the counts of worker %d: %s", os.getpid(), error)
     with contextlib.suppress(OSError, AttributeError):  # another C library
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, 2**22)  # bytes: far above what a query allocates
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget what a worker had open; what it counted stays."""
+    """Remove the open connections of a dead worker from the metrics; its counts stay."""
     server.metric_files.forget(worker.metric_slot)
 
 
 def on_exit(server: Any) -> None:
-    """Remove what the workers counted in."""
+    """Remove the files of the metrics."""
     server.metric_files.remove()
 
 
 def on_starting(server: Any) -> None:
-    """Prepare the data directory once, before any worker is forked, however long a migration takes."""
+    """Prepare the data directory once, before the workers are forked, because a migration may take minutes."""
     from embeddings.errors import EmbeddingsError
     from index.errors import SearchError
     from runtime.engines import check_engine

@@ -1,7 +1,6 @@
-"""The operator's commands: `commands/` holds them, the settings come from the environment.
+"""The operator's commands. They are in `commands/`, and their settings come from the environment.
 
-They exit with 0 when all is well, with 1 when something is wrong and with 2 when they were called wrongly.
-What went wrong is one line on the standard error.
+The exit status is 0 for success, 1 for an error, and 2 for wrong arguments. An error is one line on the standard error.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ COMMANDS = {
 @click.group(cls=Commands, places=COMMANDS)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Look after the logos of robotoff-ann and their indexes.
+    """Manage the logos of robotoff-ann and their indexes.
 
-    The settings come from the environment, as the service's do: ANN_DATA_DIR says where the files lie.
+    The settings come from the environment, as for the service: ANN_DATA_DIR names the directory of the files.
     """
     settings = Settings.from_env()
     logs.configure(settings.log.level, settings.log.format)

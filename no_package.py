@@ -1,4 +1,4 @@
-"""The build backend of an application: it refuses to make a package, and says how to run the service instead."""
+"""A build backend that refuses to build a package, and says how to run the service instead."""
 
 from __future__ import annotations
 

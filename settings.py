@@ -1,8 +1,8 @@
 """Every setting of the service, read once from the environment.
 
-`Settings` is the table: each field carries the variable that it is read from, the values that this may have, and its
-purpose. Fields that belong together are in groups (`settings_groups.py`); `settings_values.py` says which values a
-variable may have. Tests hold the documentation's table to this one.
+`Settings` is the table: each field names its variable, the values that the variable may have, and its purpose. Related
+fields are in groups (`settings_groups.py`), and the kinds of values are in `settings_values.py`. Tests compare this
+table with the one in the documentation.
 """
 
 from __future__ import annotations
@@ -54,13 +54,18 @@ __all__ = [
     "unknown_variables",
 ]
 
+_OF_DOCKER_COMPOSE = (
+    "ANN_DATA_MOUNT_POINT",
+    "ANN_EXPOSE",
+)  # in the original's .env, which containers get, too
+
 DEFAULT_COLLECTION = "efficientnet-b0"
-"""The index and the store of requests that name none: the original's name for them, whatever the model is."""
+"""The name of the default index and its store. The original's name is kept, whatever the model is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of the service and of the commands; `from_env` reads them, tests build them directly."""
+    """The settings of the service and the commands. `from_env` reads them; tests create them directly."""
 
     data_dir: Path = setting(
         "ANN_DATA_DIR", Path("data"), DIRECTORY, "Directory of the store and the indexes; created if missing."
@@ -130,26 +135,27 @@ class Settings:
         """Read the settings from the environment.
 
         Raises:
-            SettingsError: a variable has a wrong value; the message is one line that names both.
+            SettingsError: a variable has a wrong value; the message is one line that names variable and value.
         """
         return read(cls, environ)
 
     @property
     def store_path(self) -> Path:
-        """The HDF5 store of the default collection, whichever model made its vectors."""
+        """The HDF5 store of the default index, whatever model made its vectors."""
         return self.data_dir / f"{DEFAULT_COLLECTION}.hdf5"
 
     @property
     def model_dir(self) -> Path:
-        """Where converted weights are kept; hidden, so that it is never taken for an index."""
+        """The directory of converted weights. It is hidden, so that it is never mistaken for an index."""
         return self.data_dir / ".models"
 
 
 def table() -> tuple[Field[Any], ...]:
-    """Return all settings, in order; the metadata of each hold `variable`, `takes`, `purpose` and `secret`."""
+    """Return all settings, in order. Their metadata have `variable`, `takes`, `purpose` and `secret`."""
     return tuple(rows_of(Settings))
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a sentence for each variable that begins with `ANN_` and is no setting; most likely it is misspelt."""
-    return misspelt(environ, [row.metadata["variable"] for row in table()])
+    """Return a warning for each variable that begins with `ANN_` and is not a setting: most likely it is misspelt."""
+    ours = {name: value for name, value in environ.items() if name not in _OF_DOCKER_COMPOSE}
+    return misspelt(ours, [row.metadata["variable"] for row in table()])

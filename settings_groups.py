@@ -1,4 +1,4 @@
-"""The groups of settings: what belongs together, and is handed to a part of the service as a whole."""
+"""The groups of settings. A part of the service receives its group as a whole."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class MilvusSettings:
-    """Where Milvus is, how to connect to it, and how it indexes."""
+    """The address of Milvus, how to connect to it, and how it indexes."""
 
     uri: str = setting("ANN_MILVUS_URI", "http://127.0.0.1:19530", MILVUS_ADDRESS, "Address of Milvus.")
     token: str | None = setting("ANN_MILVUS_TOKEN", None, MILVUS_TOKEN, "Credentials for Milvus.", secret=True)
@@ -157,7 +157,7 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """How much one worker process does at a time."""
+    """How many requests, images and threads one worker process handles at a time."""
 
     threads: int = setting(
         "ANN_THREADS", 16, whole(2, 1024), "Number of requests that one worker process handles at a time."
@@ -187,7 +187,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """What clients of a worker process may take: time, connections, memory."""
+    """How much time, memory and how many connections the clients of a worker process may use."""
 
     receive_seconds: float = setting(
         "ANN_RECEIVE_SECONDS", 20.0, SECONDS, "Longest time for a client to send a request; after it the answer is 408."
@@ -212,7 +212,7 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """Which images are downloaded, how large they may be, and how long it may take."""
+    """Which images are downloaded, how large they may be, and how long a download may take."""
 
     hosts: frozenset[str] = setting(
         "ANN_IMAGE_HOSTS",
@@ -253,7 +253,7 @@ class ImageSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """Where errors are reported, and what a report calls this service."""
+    """Where errors are reported, and how reports name this service."""
 
     sentry_dsn: str | None = setting(
         "SENTRY_DSN", None, DSN, "Sentry project that errors are reported to. Unset or `disabled`: none.", secret=True

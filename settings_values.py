@@ -1,7 +1,7 @@
-"""How a setting is declared, which values its variable may have, and how both are read from the environment.
+"""Declare settings, define the values that their variables may have, and read them from the environment.
 
-A group of settings is a frozen dataclass. Each field is a `setting`, or another group as its own default. A variable
-that is unset or empty means the default.
+A group of settings is a frozen dataclass. Each field is a `setting`, or another group, whose default is an instance. An
+unset or empty variable means the default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_SECONDS = 86_400.0
 
 
 class SettingsError(ValueError):
-    """A variable of the environment has a value that its setting does not allow."""
+    """An environment variable has a value that its setting does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def setting(variable: str, default: T, values: Values[T], purpose: str, *, secre
         default: the value while the variable is unset.
         values: what the variable may hold.
         purpose: one or two sentences, for the table in the documentation.
-        secret: keep the value out of error messages and of `repr`.
+        secret: whether to keep the value out of error messages and `repr`.
     """
     metadata = {
         "variable": variable,
@@ -74,10 +74,10 @@ def read(group: type[T], environ: Mapping[str, str]) -> T:
     """Read a group of settings from the environment.
 
     Raises:
-        SettingsError: a variable has a wrong value; the message is one line that names both.
+        SettingsError: a variable has a wrong value; the message is one line that names variable and value.
     """
     values = {}
-    for row in fields(group):  # type: ignore[arg-type]  # a dataclass, which no type says
+    for row in fields(group):  # type: ignore[arg-type]  # T is a dataclass, which typing cannot express
         if not row.metadata:
             values[row.name] = read(type(row.default), environ)
         elif text := environ.get(row.metadata["variable"], "").strip():
@@ -94,7 +94,7 @@ def _parse(row: Field[Any], text: str) -> Any:
 
 
 def misspelt(environ: Mapping[str, str], known: Sequence[str]) -> list[str]:
-    """Return a sentence for each variable that looks like a setting and is none, with the nearest name that is one."""
+    """Return a warning for each variable that looks like a setting but is unknown, with the most similar known name."""
     sentences = []
     for name in sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
         nearest = difflib.get_close_matches(name, known, n=1)
@@ -118,7 +118,7 @@ def whole(minimum: int, maximum: int = UNLIMITED, unit: str = "") -> Values[int]
 
 
 def one_of(*words: str) -> Values[str]:
-    """Allow some words, in any case; the value is the word as it is given here."""
+    """Allow some words, in upper or lower case; the value is the word as written here."""
     known = {word.lower(): word for word in words}
 
     def parse(text: str) -> str:
@@ -130,7 +130,7 @@ def one_of(*words: str) -> Values[str]:
 
 
 def matching(pattern: str, must_be: str) -> Values[str]:
-    """Allow text that a pattern matches as a whole, in ASCII."""
+    """Allow ASCII text that a pattern matches completely."""
 
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
@@ -195,7 +195,9 @@ def _dsn(text: str) -> str | None:
     if text.lower() == "disabled":
         return None
     address = r"https?://[^@/:\s]+(:[^@/\s]*)?@(\[[0-9a-fA-F:.]+\]|[^@/:\s]+)(:\d{1,5})?/([^\s?#]*/)?\d+"
-    if not re.fullmatch(address, text, re.ASCII) or urlsplit(text).port == 0:  # which may raise it, too
+    if (
+        not re.fullmatch(address, text, re.ASCII) or urlsplit(text).port == 0
+    ):  # reading the port may raise ValueError, too
         raise ValueError
     return text
 

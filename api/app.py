@@ -1,8 +1,7 @@
-"""The app factory: the only place that knows all the parts.
+"""The app factory: the only place that knows all parts.
 
-`create_app` prepares the data directory, opens the store, loads the indexes and hands every resource what
-it needs. It is called once in each worker process, after the fork; the embedder loads its model at the
-first add.
+`create_app` prepares the data directory, opens the store, loads the indexes, and passes each resource what it needs.
+Each worker process calls it once, after the fork. The embedder loads its model at the first add.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an app holds open: `close` ends its threads and closes its files.
+    """What an app keeps open. `close` stops its threads and closes its files.
 
     Attributes:
         store: the default collection's.
-        engine: answers queries of the default collection.
+        engine: the indexes of the default collection.
         embedder: makes vectors of images.
         collections: all of them.
         limit: how many requests may change stores, or embed, at once.
@@ -70,18 +69,18 @@ class Parts:
 
     @property
     def catalog(self) -> Catalog:
-        """The indexes that answer."""
+        """The indexes."""
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop looking for new indexes and close the stores."""
+        """Stop watching for new indexes, and close the stores."""
         self.collections.close()
         self.engine.close()
         self.store.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
-    """The WSGI app, which also knows its parts, and has every request seen."""
+    """The WSGI app. It knows its parts, and reports every request to its observer."""
 
     observer: RequestObserver
 
@@ -91,21 +90,22 @@ class AnnApp(falcon.App[falcon.Request, falcon.Response]):
         self.parts = parts
 
     def template_of(self, path: str) -> str | None:
-        """Return the template of the route at a path, `None` if there is none: for requests refused before routing."""
+        """Return the route template of a path, or `None`; for requests that were refused before routing."""
         found = self._routes.find(path.rstrip("/") or "/")
         return None if found is None else found[3]
 
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Handle a request."""
         return self.observer.observe(env, start_response, super().__call__)
 
 
 def create_app(settings: Settings | None = None) -> AnnApp:
-    """Build the service on the data directory that the settings name (the environment's by default).
+    """Build the service. By default, the settings come from the environment.
 
     Raises:
         SettingsError: a variable of the environment has a wrong value.
         EmbeddingsError: the store or the model cannot be used; the message says what to change.
+        SearchError: the engine cannot be used on this machine.
     """
     if settings is None:
         settings = Settings.from_env()
@@ -132,7 +132,7 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
     if not store.stamp.digest:
         logger.warning(
             "%s does not say which model made its vectors (a store of the original): new vectors are not comparable"
-            " with old ones until the logos are embedded anew",
+            " with old ones until the logos are embedded again",
             store.path,
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
@@ -166,7 +166,7 @@ def _configure(app: AnnApp, stages: Stages) -> None:
     app.req_options.strip_url_path_trailing_slash = True
 
     def dumps(media: object) -> bytes:
-        # orjson writes null where the standard library writes a bare NaN, which is no JSON.
+        # For NaN, orjson writes null. The standard library writes NaN, which is not JSON.
         with stages.measure(Stage.SERIALISE):
             return orjson.dumps(media, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -1,8 +1,8 @@
-"""The API document: `openapi.yaml`, and the routes that serve it, `/openapi.json` and its page `/docs`.
+"""The API document: `openapi.yaml`, and the routes that serve it, `/openapi.json` and the page `/docs`.
 
-The file is written by hand. The settings fill in its `${...}` and its limits, and operations that the app does not have
-are dropped. JSON bodies are validated by its schemas (`api/routes/schemas.py`), without the limits: routes check those
-themselves, because their errors have titles of their own.
+The file is written by hand. The settings fill in its `${...}` and its limits, and operations that the app does not
+serve are dropped. JSON bodies are validated by its schemas (`api/routes/schemas.py`), but not against the limits:
+routes check those themselves, because the errors have other titles.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from version import VERSION
 
 FILE = Path(__file__).with_name("openapi.yaml")
 PAGE = Path(__file__).with_name("pages") / "docs"
-# Nothing from another host, and nothing to one: the page shows this service's document, and tries its routes.
+# The page loads nothing from other hosts and sends nothing to them: it needs only this service.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# libyaml's parser takes 10 ms for the file, PyYAML's own 85 ms. Every wheel of PyYAML brings libyaml.
+# libyaml's parser reads the file in 10 ms, PyYAML's own in 85 ms. Every wheel of PyYAML includes libyaml.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DocumentResource:
-    """`GET /openapi.json`: the document, made at the first request, when the app has all its routes."""
+    """`GET /openapi.json`: the document, built at the first request, when the app has all its routes."""
 
     def __init__(self, app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> None:
         self._make = partial(document, app, settings, dim=dim)
@@ -44,7 +44,7 @@ class DocumentResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send the document, or 304 if the client has it."""
-        if self._made is None:  # two threads may make it, and it is the same
+        if self._made is None:  # two threads may both build it; the results are equal
             self._made = Representation.of(orjson.dumps(self._make()), falcon.MEDIA_JSON)
         self._made.answer(req, resp)
 
@@ -52,7 +52,7 @@ class DocumentResource:
 
 
 def add_routes(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> None:
-    """Serve the document of an app whose vectors have `dim` values, and its page.
+    """Serve the document of an app, for vectors of `dim` values, and the page that shows it.
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
@@ -66,14 +66,14 @@ def add_routes(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> No
 
 @cache
 def load() -> Mapping[str, Any]:
-    """Return the file as it stands, for reading only."""
+    """Return the parsed file. It is cached and must not be changed."""
     loaded: dict[str, Any] = yaml.load(FILE.read_bytes(), Loader=_Loader)  # noqa: S506 - one of the two safe loaders
     del loaded["x-shared"]
     return loaded
 
 
 def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict[str, Any]:
-    """Return the document of the routes that an app has now, for vectors of `dim` values."""
+    """Return the document of the routes that an app has, for vectors of `dim` values."""
     values = {
         "version": VERSION,
         "dim": dim,
@@ -109,7 +109,7 @@ def routes(app: falcon.App[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _filled(part: Any, values: Mapping[str, object]) -> Any:
-    """Copy a part of the document, with the values of its `${...}`."""
+    """Copy a part of the document, with each `${...}` replaced by its value."""
     if isinstance(part, dict):
         return {key: _filled(value, values) for key, value in part.items()}
     if isinstance(part, list):
@@ -117,12 +117,12 @@ def _filled(part: Any, values: Mapping[str, object]) -> Any:
     return Template(part).safe_substitute(values) if isinstance(part, str) else part
 
 
-def _present(paths: Mapping[str, Any], there: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """Return the operations that are there, without links to others."""
+def _present(paths: Mapping[str, Any], served: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """Return the operations that are served, without links to other operations."""
     present: dict[str, Any] = {}
     for path, operations in paths.items():
         for method, operation in operations.items():
-            if (method.upper(), path) in there:
+            if (method.upper(), path) in served:
                 present.setdefault(path, {})[method] = operation
     ids = {operation["operationId"] for operations in present.values() for operation in operations.values()}
     for operations in present.values():

@@ -1,4 +1,4 @@
-"""`generate-index` and `export-model`: what is built from the store and from weights."""
+"""`generate-index` and `export-model`: build an index from the store, and convert weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from settings import Settings
 
 logger = logging.getLogger("manage")
 
-NICE = 10  # of a build: queries go first; on an idle machine it costs nothing
+NICE = 10  # lowers the priority of a build below that of queries; it costs nothing on an idle machine
 
 
 def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and (value.startswith(".") or "/" in value or not value):
-        raise click.BadParameter("it takes the name of a directory in the data directory")
+        raise click.BadParameter("must be the name of a directory in the data directory")
     return value
 
 
@@ -33,20 +33,22 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
 @click.option("--all", "every", is_flag=True, help="Build the default index and that of each collection.")
 @click.option(
-    "--tree-count", type=click.IntRange(1), help="More trees find more. [default: 100, or 24 if it is reduced]"
+    "--tree-count", type=click.IntRange(1), help="More trees find more neighbours. [default: 100, or 24 with --reduce]"
 )
 @click.option(
     "--reduce/--no-reduce",
     default=None,
     help="Grow the trees over principal components, and measure on the store's vectors. [default: by size]",
 )
-@click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same bytes for the same logos.")
-@click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Number of threads. [default: all cores; 1 with --seed]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same logos give the same bytes.")
+@click.option("--on-disk", is_flag=True, help="Build in the file instead of in memory, for large stores.")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Number of generations to keep.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help=f"Wait for another build, or exit with {BUSY}.")
-@click.option("--fresh", is_flag=True, help="Read all logos again, also those that an earlier build has read.")
-@click.option("--as-indexed", is_flag=True, help="With Milvus: take the logos of the Annoy index, and no others.")
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help=f"Wait for a running build, or exit with {BUSY}."
+)
+@click.option("--fresh", is_flag=True, help="Read all logos again, including those that an earlier build kept.")
+@click.option("--as-indexed", is_flag=True, help="With Milvus: index only the logos of the Annoy index.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
 def generate_index(
@@ -83,11 +85,11 @@ def generate_index(
         "--on-disk": on_disk or None,
     }.items():
         if in_milvus and given is not None:
-            raise click.UsageError(f"{option} is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes")
+            raise click.UsageError(f"{option} is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus")
     if as_indexed and not in_milvus:
-        raise click.UsageError("--as-indexed takes ANN_ENGINE=milvus, and no OUTPUT")
+        raise click.UsageError("--as-indexed needs ANN_ENGINE=milvus, and no OUTPUT")
     if _is_original(settings) and not dry_run and not own_store:
-        rewrite(settings)  # at full speed, because services wait for it
+        rewrite(settings)  # at normal priority, because services wait for it
     _yield_to_queries()
     request = BuildRequest(
         output or settings.data_dir / (name or settings.default_index),
@@ -116,7 +118,7 @@ def _build_default(settings: Settings, request: BuildRequest, *, as_indexed: boo
     """Build an index of the default store; return how many damaged rows were left out."""
     with open_store(settings) as store:
         if not len(store):
-            logger.warning("%s holds no logos yet: there is nothing to index", settings.store_path)
+            logger.warning("%s contains no logos yet: there is nothing to index", settings.store_path)
             return 0
         request = replace(request, model_name=store.stamp.name, weights_digest=store.stamp.digest)
         if settings.engine == "milvus" and not request.pair:
@@ -137,7 +139,7 @@ def _build_own(settings: Settings, name: str, request: BuildRequest, *, dry_run:
     definition = definition_of(settings, name)
     with open_store(settings, name) as store:
         if not len(store):
-            logger.warning("%s holds no logos yet: there is nothing to index", store.path)
+            logger.warning("%s contains no logos yet: there is nothing to index", store.path)
             return 0
         request = replace(request, model_name=store.stamp.name, weights_digest=store.stamp.digest)
         cosine = definition is not None and definition.metric == "cosine"
@@ -154,9 +156,9 @@ def _build_own(settings: Settings, name: str, request: BuildRequest, *, dry_run:
 @click.option("--output", type=click.Path(path_type=Path), help="A directory. [default: where the service looks]")
 @click.pass_obj
 def export_model(settings: Settings, model: str | None, weights: str | None, output: Path | None) -> None:
-    """Convert a model's weights to the runtime that serves them. Needs TensorFlow: pip install -r requirements.txt.
+    """Convert the weights of a model for serving. Needs TensorFlow: pip install -r requirements.txt.
 
-    imagenet and noisy-student are downloaded first, and kept in a directory downloads beside the converted files.
+    imagenet and noisy-student are first downloaded into the directory downloads beside the converted files.
     """
     from embeddings.model.convert import export_in_child_process
 

@@ -1,4 +1,4 @@
-"""`generate-index` with ANN_ENGINE=milvus: a new collection, and its map."""
+"""`generate-index` with ANN_ENGINE=milvus: build a new collection, and draw its map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from settings import Settings
 
 
 def describe_milvus_build(settings: Settings, store: EmbeddingStore) -> str:
-    """Return a sentence that says what `build_in_milvus` would do."""
+    """Return a line that says what `build_in_milvus` would do."""
     kind = IndexKind.of(settings.milvus.index, len(store)).name
     return f"would index {len(store)} logos of {store.dim} values in Milvus at {settings.milvus.uri}, {kind}"
 
@@ -30,10 +30,10 @@ def build_in_milvus(settings: Settings, store: EmbeddingStore, request: BuildReq
     """Build a collection, switch to it, and draw its map; return how many damaged rows were left out.
 
     Args:
-        settings: where Milvus is, and how it indexes.
+        settings: the address of Milvus, and the type of index.
         store: the logos.
-        request: what to build; those of its values that are for Annoy do not count.
-        as_indexed: take only the logos that the Annoy index in this directory holds.
+        request: what to build; its values for Annoy are ignored.
+        as_indexed: index only the logos that the Annoy index in the same directory contains.
     """
     plan = CollectionPlan(
         settings.milvus.index,
@@ -61,4 +61,4 @@ def _annoys_logos(request: BuildRequest) -> NDArray[np.int64]:
     try:
         return LogoIds.parse(read_regular(source / TXT_NAME)).all()
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"{source} holds no Annoy index to take the logos of: {error}") from error
+        raise click.ClickException(f"{source} contains no Annoy index whose logos could be used: {error}") from error

@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, open the store, and show progress."""
+"""What the commands share: their errors, the open store, and progress."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ logger = logging.getLogger("manage")
 
 INDEX = click.option("--index", help="A collection with a store of its own. [default: the default one]")
 
-BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
+BUSY = 75  # exit status: EX_TEMPFAIL of sysexits.h, try again later
 
 
 class _BusyError(click.ClickException):
-    """Somebody else is at it."""
+    """Another process is building the index."""
 
     exit_code = BUSY
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is called, because some need modules that others would wait for.
+    """A group that imports a command when it is called, because some modules are slow to import.
 
-    If a room refuses, a command ends with one line instead of a traceback; with an object if the log is JSON.
+    An error of a room ends the command with one line instead of a traceback, or with an object if the log is JSON.
+
+    Args:
+        places: the function of each command, such as `commands.build:generate_index`, by the command's name.
     """
 
     def __init__(self, *args: Any, places: Mapping[str, str], **attrs: Any) -> None:
         super().__init__(*args, **attrs)
-        self._places = places  # such as "commands.build:generate_index", by the names of the commands
+        self._places = places
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -66,7 +69,7 @@ class Commands(click.Group):
         except click.ClickException as error:
             if not isinstance(ctx.obj, Settings) or ctx.obj.log.format != "json":
                 raise
-            logger.error("%s", error.format_message())  # noqa: TRY400 - it says all
+            logger.error("%s", error.format_message())  # noqa: TRY400 - a traceback adds nothing
             ctx.exit(error.exit_code)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -97,21 +100,33 @@ def store_path_of(settings: Settings, index: str | None) -> Path:
 
 @contextmanager
 def open_store(settings: Settings, index: str | None = None, *, writable: bool = False) -> Iterator[EmbeddingStore]:
-    """Open the store that `--index` names."""
+    """Open the store that `--index` names.
+
+    Raises:
+        CollectionError: as for `definition_of`.
+        StoreError: there is no store, or it cannot be opened.
+    """
     path = store_path_of(settings, index)
     if not path.exists():
-        raise StoreUnavailableError(f"there is no store at {path}: set ANN_DATA_DIR to where it is")
+        raise StoreUnavailableError(f"there is no store at {path}: set ANN_DATA_DIR to its directory")
     with EmbeddingStore(path, writable=writable) as store:
         yield store
 
 
 def rewrite(settings: Settings, index: str | None = None, capacity: int | None = None) -> None:
-    """Rewrite the store; one of the original's layout gets the room that a start would give it."""
+    """Rewrite the store.
+
+    Args:
+        settings: where the stores are.
+        index: the collection of the store; `None` is the default one.
+        capacity: the number of logos to make room for; `None` keeps it, except that a store in the original's layout
+            gets at least `ANN_STORE_CAPACITY`.
+    """
     from embeddings.maintenance.rewrite import rewrite_store
 
     path = store_path_of(settings, index)
     if capacity is None:
-        with suppress(StoreLayoutError):  # that of a damaged header: the rewrite sees to it
+        with suppress(StoreLayoutError):  # the header is damaged; the rewrite deals with it
             layout = inspect(path)
             if layout is not None and layout.offsets is None:
                 capacity = max(settings.store_capacity, layout.capacity)
@@ -121,7 +136,7 @@ def rewrite(settings: Settings, index: str | None = None, capacity: int | None =
 
 @contextmanager
 def progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show progress: a bar with rate and time left on a terminal, a log line every few seconds elsewhere."""
+    """Show progress: on a terminal a bar with rate and time left, otherwise a log line every few seconds."""
     if not _on_a_terminal():
         yield logged_progress(doing, total)
         return

@@ -83,7 +83,7 @@ def open_collection_catalog(
     definition: CollectionDefinition,
     store: EmbeddingStore,
     *,
-    on_load: OnLoad = lambda name, taken_in: None,
+    on_load: OnLoad = lambda name, loaded: None,
 ) -> IndexCatalog:
     """Open the one index of a collection: Annoy's, also with ANN_ENGINE=milvus."""
     return IndexCatalog(

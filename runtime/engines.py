@@ -1,4 +1,4 @@
-"""Which engine answers: Annoy's files in the data directory, or a Milvus elsewhere.
+"""Open the engine that the settings name: Annoy with files in the data directory, or a Milvus server.
 
 Milvus modules load only with ANN_ENGINE=milvus; they would add 30 ms to other starts.
 """
@@ -26,34 +26,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What answers queries.
+    """An engine: its indexes, and the feed that keeps them up to date.
 
     Attributes:
-        catalog: its indexes.
-        feed: what sends it new logos; `None` if it is Annoy, whose indexes are only ever built whole.
+        catalog: the indexes.
+        feed: sends new and deleted logos to Milvus; `None` for Annoy, whose indexes change only by a build.
     """
 
     catalog: Catalog
     feed: Feed | None = None
 
     def start(self) -> None:
-        """Look for what changes, from now on."""
+        """Start watching for new indexes, and start the feed."""
         self.catalog.start()
         if self.feed is not None:
             self.feed.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the feed, and stop watching."""
         if self.feed is not None:
             self.feed.close()
         self.catalog.close()
 
 
-def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = lambda name, taken_in: None) -> Engine:
-    """Open the engine that the settings name; one that cannot be reached is open, too, and says so when asked.
+def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = lambda name, loaded: None) -> Engine:
+    """Open the engine that the settings name.
+
+    A Milvus that cannot be reached is no error here: its queries fail until it can be.
 
     Raises:
         CollectionError: ANN_DEFAULT_INDEX names a collection with a store of its own.
+        EngineError: as for `check_engine`.
     """
     check_default_index(settings)
     if settings.engine == "annoy":
@@ -104,7 +107,7 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
 
 
 def check_engine(settings: Settings) -> None:
-    """Check that what the engine needs on this machine is here; the engine itself may be away.
+    """Check that this machine has what the engine needs; a Milvus server need not be running.
 
     Raises:
         EngineError: pymilvus is not installed, or a certificate cannot be read; the message says what to change.

@@ -124,7 +124,8 @@ def test_unix_socket_is_an_address() -> None:
 
 
 def test_misspelt_variable_is_told_with_the_nearest_name() -> None:
-    environ = {"ANN_DATADIR": "x", "ANN_DATA_DIR": "x", "HOME": "x", "ANN_XYZZY": "x"}
+    of_compose = {"ANN_EXPOSE": "5501", "ANN_DATA_MOUNT_POINT": "./ann_data"}  # which hands its .env on
+    environ = {"ANN_DATADIR": "x", "ANN_DATA_DIR": "x", "HOME": "x", "ANN_XYZZY": "x", **of_compose}
     assert unknown_variables(environ) == [
         "ANN_DATADIR is set, but there is no such setting; did you mean ANN_DATA_DIR?",
         "ANN_XYZZY is set, but there is no such setting",

@@ -32,7 +32,7 @@ values = st.one_of(st.text(max_size=30), numbers, hosts, addresses, hosts.map("u
 def test_any_text_is_a_value_or_an_error_that_names_the_variable(variable: str) -> None:
     row = next(row for row in table() if row.metadata["variable"] == variable)
 
-    @examples(60)
+    @examples(12)
     @given(values)
     def any_text(text: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The remove journey: a logo id to a deleted row of the store, and a logo that no index finds any more."""
+"""The remove journey: from a logo id to a deleted row of the store. From then on, no search finds the logo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LogoRemover:
     Args:
         store: the logos.
         limit: how many requests may change the store at once.
-        on_removed: called with the ids of deleted logos, once the deletion is on the disk.
+        on_removed: called with the ids of the deleted logos, once the deletion is on disk.
     """
 
     def __init__(

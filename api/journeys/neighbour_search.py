@@ -50,24 +50,30 @@ class NeighbourSearch:
     stages: Stages = UNOBSERVED
     cosine: bool = False
 
-    def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
+    def of_logo(
+        self, logo_id: int, count: int, index_name: str | None, *, exclude_self: bool = False
+    ) -> Neighbours | None:
         """Return the nearest logos to a known one; `None` if neither index nor store know it.
+
+        With `exclude_self`, `count` other logos are returned.
 
         Raises:
             DamagedRowError: its stored vector is damaged, or no distance can be computed from it.
         """
         with self.stages.measure(Stage.SEARCH):
-            return self._of_logo(self._index(index_name), logo_id, count)
+            return self._of_logo(self._index(index_name), logo_id, count, exclude_self=exclude_self)
 
-    def of_logos(self, logo_ids: Iterable[int], count: int, index_name: str | None) -> dict[int, Neighbours]:
+    def of_logos(
+        self, logo_ids: Iterable[int], count: int, index_name: str | None, *, exclude_self: bool = False
+    ) -> dict[int, Neighbours]:
         """Return the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
         answers, damaged = {}, []
         asked = list(dict.fromkeys(logo_ids))
         with self.stages.measure(Stage.SEARCH):
-            index = self._index(index_name).prefetched(asked, count)
+            index = self._index(index_name).prefetched(asked, count + exclude_self)
             for logo_id in asked:
                 try:
-                    neighbours = self._of_logo(index, logo_id, count)
+                    neighbours = self._of_logo(index, logo_id, count, exclude_self=exclude_self)
                 except DamagedRowError as error:  # one bad logo must not keep the others from their answers
                     damaged.append(str(error))
                     continue
@@ -77,7 +83,7 @@ class NeighbourSearch:
             logger.error("left out of a batch: %s", "; ".join(damaged))
         return answers
 
-    def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
+    def of_random_logo(self, count: int, index_name: str | None, *, exclude_self: bool = False) -> Neighbours | None:
         """Return the nearest logos to a random one of the index; `None` if the index is empty."""
         with self.stages.measure(Stage.SEARCH):
             index = self._index(index_name)
@@ -86,7 +92,8 @@ class NeighbourSearch:
                 if logo_id is None:
                     break
                 with suppress(VectorUnavailableError, KeyError):
-                    return index.nearest_to_logo(logo_id, count)
+                    found = index.nearest_to_logo(logo_id, count + exclude_self)
+                    return _others(logo_id, found, count) if exclude_self else found
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
@@ -109,7 +116,13 @@ class NeighbourSearch:
             index = CosineIndex(index)
         return WithoutDeleted(index, self.store.deleted_among)
 
-    def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
+    def _of_logo(
+        self, index: SearchIndex, logo_id: int, count: int, *, exclude_self: bool = False
+    ) -> Neighbours | None:
+        found = self._near_logo(index, logo_id, count + exclude_self)
+        return _others(logo_id, found, count) if exclude_self and found is not None else found
+
+    def _near_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
         with suppress(VectorUnavailableError, KeyError):  # the store says below what is wrong with it
             return index.nearest_to_logo(logo_id, count)
         try:
@@ -120,3 +133,9 @@ class NeighbourSearch:
             return index.nearest_to_vector(vector, count)
         except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error
+
+
+def _others(logo_id: int, found: Neighbours, count: int) -> Neighbours:
+    """Leave a logo out of its own neighbours, of which `count` are kept."""
+    kept = [place for place, other in enumerate(found.logo_ids) if other != logo_id][:count]
+    return Neighbours([found.logo_ids[place] for place in kept], [found.distances[place] for place in kept])

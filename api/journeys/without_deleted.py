@@ -1,4 +1,4 @@
-"""An index without the logos that were deleted since it was built: it holds them until it is built again."""
+"""Leave deleted logos out of the results of an index, which holds them until it is built again."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from index.protocol import Neighbours, SearchIndex
 
-_RANDOM_TRIES = 100  # before an index of deleted logos counts as empty
+_RANDOM_TRIES = 100  # if all of these are deleted logos, the index counts as empty
 
 
 @dataclass(frozen=True, slots=True)
 class WithoutDeleted:
-    """A `SearchIndex` that finds no deleted logo. To fill the places of deleted ones, it searches for more neighbours.
+    """A `SearchIndex` that finds no deleted logos. It searches for more neighbours to replace the deleted ones.
 
     Attributes:
-        index: what is searched.
-        deleted_among: returns those of some ids whose logos are deleted.
+        index: the index to search.
+        deleted_among: returns which of some ids are deleted.
     """
 
     index: SearchIndex
@@ -31,7 +31,7 @@ class WithoutDeleted:
         return self.index.dim
 
     def __len__(self) -> int:
-        """Return how many logos the index holds; deleted ones count, because finding them takes a look-up of each."""
+        """Return how many logos the index holds. Deleted ones count, because each would have to be looked up."""
         return len(self.index)
 
     def __contains__(self, logo_id: int) -> bool:

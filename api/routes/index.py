@@ -1,4 +1,4 @@
-"""The routes of an index: how it stands, and its map."""
+"""The routes of an index: its status and its map."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import falcon
 from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
 from api.journeys.collections import Collection, Collections
+from api.journeys.index_state import index_state
+from api.routes.parameters import index_of
 from embeddings.model.description import ModelDescription
 from index.errors import SearchError
 from index.status import ORIGINAL_PAIR, IndexStatus
@@ -17,9 +19,9 @@ from index.status import ORIGINAL_PAIR, IndexStatus
 
 @dataclass(frozen=True, slots=True)
 class StatusResource:
-    """`GET /api/v1/ann/status`: how an index stands, what it holds, and how many logos are not yet indexed.
+    """`GET /api/v1/ann/status`: the age and size of an index, and the number of logos that are not yet indexed.
 
-    Nothing is scanned: the store and the index keep their counts (see `api.journeys.backlog`).
+    It needs no scan: the store and the index keep counts (see `api.journeys.backlog`).
     """
 
     collections: Collections
@@ -27,14 +29,15 @@ class StatusResource:
     model: ModelDescription
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the status, also of an index that cannot be served."""
-        index = req.get_param("index")
-        collection = self.collections.of(index)
-        status = collection.catalog.status_of(index)
+        """Return the status, even if the index cannot be served."""
+        index_name = index_of(req, blank_is_default=True)
+        collection = self.collections.of(index_name)
+        status = collection.catalog.status_of(index_name)
         stored = len(collection.store)
         built_at, recall = status.built_at, status.recall
         resp.media = {
             "index": status.name,
+            "index_state": index_state(collection.catalog, status.name),
             "generation": None if status.source in ("", ORIGINAL_PAIR) else status.source,
             "built_at": None if built_at is None else built_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "age_seconds": None if built_at is None else max(0.0, time.time() - built_at.timestamp()),
@@ -55,7 +58,7 @@ class StatusResource:
     on_head = on_get
 
     def _distances(self, collection: Collection) -> dict[str, float] | None:
-        """Return what distances mean, if the store's vectors are of the model that embeds."""
+        """Return the scale of distances, or `None` if another model made the store's vectors."""
         scale, stamp = self.model.distances, collection.store.stamp
         if scale is None or stamp.digest != self.model.weights_digest or collection.metric != "euclidean":
             return None
@@ -64,15 +67,15 @@ class StatusResource:
 
 @dataclass(frozen=True, slots=True)
 class MapResource:
-    """`GET /api/v1/ann/map`: where the logos of an index lie on a plane, alike ones together."""
+    """`GET /api/v1/ann/map`: the logos of an index on a plane, similar ones close together."""
 
     collections: Collections
     maps: IndexMaps
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the map, 304 to whoever has it, or 404."""
-        index = req.get_param("index")
-        found = self.maps.of(self.collections.of(index).catalog.status_of(index))
+        """Return the map, 304 if the client has it, or 404."""
+        index_name = index_of(req, blank_is_default=True)
+        found = self.maps.of(self.collections.of(index_name).catalog.status_of(index_name))
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
@@ -83,5 +86,5 @@ class MapResource:
 def _not_yet_indexed(collection: Collection, status: IndexStatus, stored: int) -> int:
     try:
         return collection.backlog.count(collection.catalog.get(status.name), stored=stored)
-    except SearchError:  # an index that cannot be served holds none of them
+    except SearchError:  # an index that cannot be served counts as empty
         return stored

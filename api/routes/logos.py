@@ -1,4 +1,4 @@
-"""The routes of stored logos: add, delete, count and list them, and say where they come from."""
+"""The routes of stored logos: add, delete, count and list them, and return their provenance."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import falcon
 
 from api.answers import stored_answer
+from api.errors import wording_of
 from api.journeys.collections import Collections
 from api.journeys.logo_adder import Logo
+from api.journeys.logo_embedder import Rejections
 from api.journeys.vector_adder import SentLogo
 from api.routes import schemas
-from api.routes.parameters import WHOLE_IMAGE, logo_ids_of
+from api.routes.parameters import WHOLE_IMAGE, index_of, is_partial, logo_ids_of
 from api.routes.search import LogoNeighboursResource, unknown_logo
 from api.server.lazy_answer import lazily
 from embeddings.images.decode import check_box
 from embeddings.store.provenance import Provenance
 from embeddings.store.seen_rows import BLOCK
 
-EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
-
 
 @dataclass(frozen=True, slots=True)
 class DeletableLogoResource(LogoNeighboursResource):
-    """`DELETE /api/v1/ann/{logo_id}`, beside the `GET`: forget a logo."""
+    """`DELETE /api/v1/ann/{logo_id}`, besides the `GET`: delete a logo."""
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
-        """Answer how many logos were deleted, one, or 404; the deletion is on the disk by then."""
-        if not self.collections.of(req.get_param("index")).remover.remove(logo_id):
+        """Delete the logo, or return 404. When the answer is sent, the deletion is on disk."""
+        if not self.collections.of(index_of(req, blank_is_default=True)).remover.remove(logo_id):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
 
@@ -41,13 +41,22 @@ class AddResource:
     max_logos: int
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer how many logos were new; they are on disk by then."""
+        """Store the new logos, and return how many there were. When the answer is sent, they are on disk."""
         body = req.get_media()
         schemas.check("Addition", body)
-        _check_logos(body["logos"], self.max_logos)
-        adder = self.collections.of(req.get_param("index")).image_adder()
-        logos = [Logo(int(logo["id"]), tuple(logo["bounding_box"])) for logo in body["logos"]]
-        resp.media = {"added": adder.add(body["image_url"], logos)}
+        schemas.check_logos(body["logos"], self.max_logos)
+        logos = [Logo(logo_id, tuple(logo["bounding_box"])) for logo_id, logo in _with_ids(body["logos"])]
+        partial = is_partial(req)
+        adder = self.collections.of(index_of(req, blank_is_default=True)).image_adder()
+        if not partial:
+            resp.media = {"added": adder.add(body["image_url"], logos)}
+            return
+        rejected: Rejections = {}
+        added = adder.add(body["image_url"], logos, rejected)
+        resp.media = {
+            "added": added,
+            "rejected": [{"id": logo_id, **wording_of(error)} for logo_id, error in rejected.items()],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +67,40 @@ class AddEmbeddingsResource:
     max_logos: int
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Send how many logos were new; they are on disk by then, and so are replaced ones."""
+        """Store the logos, and return how many are new. When the answer is sent, they are on disk."""
         replace = bool(req.get_param_as_bool("replace", default=False))
         body = req.get_media()
         schemas.check("EmbeddingsAddition", _without_values(body))
-        _check_logos(body["logos"], self.max_logos)
-        logos = [SentLogo(int(logo["id"]), logo["embedding"], _origin(logo)) for logo in body["logos"]]
-        index = req.get_param("index")
-        collection = self.collections.of(index)
-        collection.catalog.status_of(index)  # what has no index of that name must not get its logos
+        schemas.check_logos(body["logos"], self.max_logos)
+        logos = [
+            SentLogo(logo_id, logo["embedding"], _origin(logo_id, logo)) for logo_id, logo in _with_ids(body["logos"])
+        ]
+        index_name = index_of(req, blank_is_default=True)
+        collection = self.collections.of(index_name)
+        collection.catalog.status_of(index_name)  # an unknown name must not add to the default store
         resp.media = {"added": collection.vectors.add(logos, replace=replace)}
 
 
 @dataclass(frozen=True, slots=True)
 class CountResource:
-    """`GET /api/v1/ann/count`: how many logos are stored."""
+    """`GET /api/v1/ann/count`: the number of stored logos."""
 
     collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the count."""
-        resp.media = {"count": len(self.collections.of(req.get_param("index")).store)}
+        """Return the count."""
+        resp.media = {"count": len(self.collections.of(index_of(req, blank_is_default=True)).store)}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResource:
-    """`GET /api/v1/ann/stored`: which logos are stored."""
+    """`GET /api/v1/ann/stored`: the ids of all stored logos."""
 
     collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the ids in the order they were stored."""
-        store = self.collections.of(req.get_param("index")).store
+        """Return the ids in the order in which they were stored."""
+        store = self.collections.of(index_of(req, blank_is_default=True)).store
         if store.seen().end <= BLOCK:
             resp.media = {"stored": store.ids()}
             return
@@ -101,15 +112,15 @@ class StoredResource:
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceResource:
-    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and where on them."""
+    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and their boxes on them."""
 
     collections: Collections
     max_logos: int
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
+        """Return the provenance of each logo; logos that are not stored or have none are left out."""
         logo_ids = logo_ids_of(req, self.max_logos)
-        known = self.collections.of(req.get_param("index")).store.provenance(logo_ids)
+        known = self.collections.of(index_of(req, blank_is_default=True)).store.provenance(logo_ids)
         found = {
             str(logo_id): {
                 "image_url": origin.image_url,
@@ -123,17 +134,9 @@ class ProvenanceResource:
     on_head = on_get
 
 
-def _check_logos(logos: list[dict[str, Any]], max_logos: int) -> None:
-    """Check what the schemas cannot: how many new logos there are, and whether their ids are exact."""
-    if len(logos) > max_logos:
-        raise falcon.HTTPBadRequest(
-            title="too many logos",
-            description=f"The request names {len(logos)} logos; {max_logos} are allowed.",
-        )
-    for position, logo in enumerate(logos):
-        if isinstance(logo["id"], float) and logo["id"] >= EXACT_FLOATS:
-            description = f"body.logos[{position}].id: write an id of this size without a decimal point or exponent"
-            raise falcon.MediaValidationError(title="invalid request", description=description)
+def _with_ids(logos: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Return the logos of a body, each with its id; errors are those of `schemas.whole_id`."""
+    return [(schemas.whole_id(logo["id"], f".logos[{position}].id"), logo) for position, logo in enumerate(logos)]
 
 
 def _without_values(body: Any) -> Any:
@@ -148,10 +151,10 @@ def _without_values(body: Any) -> Any:
     }
 
 
-def _origin(logo: dict[str, Any]) -> Provenance | None:
+def _origin(logo_id: int, logo: dict[str, Any]) -> Provenance | None:
     if "image_url" not in logo:
         return None
     y_min, x_min, y_max, x_max = map(float, logo.get("bounding_box", WHOLE_IMAGE))
     box = y_min, x_min, y_max, x_max
-    check_box(box, logo_id=int(logo["id"]))
+    check_box(box, logo_id=logo_id)
     return Provenance(logo["image_url"], box)

@@ -9,11 +9,15 @@ import falcon
 import numpy as np
 
 from api.journeys.collections import Collections
+from api.journeys.index_state import IndexState, index_state
+from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
-from api.routes.parameters import bounding_box_of, count_of, logo_ids_of
+from api.routes.parameters import DEFAULT_COUNT, bounding_box_of, count_of, excludes_self, index_of, logo_ids_of
 from embeddings.images.decode import check_box
 from index.protocol import Neighbours
+
+INDEX_STATE = "X-Index-State"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +28,10 @@ class LogoNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer the neighbours, or 404."""
-        count, index = count_of(req), req.get_param("index")
-        neighbours = self.collections.of(index).search.of_logo(logo_id, count, index)
+        count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
+        search = self.collections.of(index_name).search
+        mark_empty(resp, search, index_name)
+        neighbours = search.of_logo(logo_id, count, index_name, exclude_self=exclude_self)
         if neighbours is None:
             raise unknown_logo(logo_id)
         resp.media = listed(neighbours)
@@ -39,21 +45,47 @@ class RandomNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours; none if the index is empty."""
-        count, index = count_of(req), req.get_param("index")
-        resp.media = listed(self.collections.of(index).search.of_random_logo(count, index))
+        count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
+        search = self.collections.of(index_name).search
+        mark_empty(resp, search, index_name)
+        resp.media = listed(search.of_random_logo(count, index_name, exclude_self=exclude_self))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNeighboursResource:
-    """`GET /api/v1/ann/batch`: the nearest logos to each of several."""
+    """`GET` and `POST /api/v1/ann/batch`: the nearest logos to each of several."""
 
     collections: Collections
     max_logos: int
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours of the known logos, keyed by id in the order asked for."""
-        count, logo_ids, index = count_of(req), logo_ids_of(req, self.max_logos), req.get_param("index")
-        answers = self.collections.of(index).search.of_logos(logo_ids, count, index)
+        """Return the neighbours of the logos that the address names."""
+        count, logo_ids = count_of(req), logo_ids_of(req, self.max_logos)
+        self._answer(req, resp, logo_ids, count, index_of(req))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Return the neighbours of the logos that the body names: more than an address has room for."""
+        try:
+            body = req.get_media()
+        except (falcon.HTTPUnsupportedMediaType, falcon.MediaNotFoundError):
+            description = "The body must be a JSON object."  # no POST, as with the original
+            raise falcon.HTTPMethodNotAllowed(["GET", "OPTIONS", "POST"], description=description) from None
+        schemas.check("BatchQuery", body)
+        schemas.check_logos(body["logo_ids"], self.max_logos)
+        logo_ids = [
+            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
+        ]
+        count = int(body.get("count", DEFAULT_COUNT))
+        self._answer(req, resp, logo_ids, count, index_of(req, blank_is_default=True))
+
+    def _answer(
+        self, req: falcon.Request, resp: falcon.Response, logo_ids: list[int], count: int, index_name: str | None
+    ) -> None:
+        """Return the neighbours of the known logos, keyed by id in the order of the request."""
+        exclude_self = excludes_self(req)
+        search = self.collections.of(index_name).search
+        mark_empty(resp, search, index_name)
+        answers = search.of_logos(logo_ids, count, index_name, exclude_self=exclude_self)
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
         resp.media = {"results": results, "count": len(results)}
 
@@ -67,8 +99,8 @@ class EmbeddingNeighboursResource:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
         body = req.get_media()
-        schemas.check("EmbeddingQuery", body, without="count")
-        index_name = req.get_param("index")
+        _check_embedding(body)
+        index_name = index_of(req)
         search = self.collections.of(index_name).search
         index = search.catalog.get(index_name)
         vector = np.array(body["embedding"], np.float64)
@@ -83,6 +115,7 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
+        mark_empty(resp, search, index_name)
         resp.media = listed(search.of_vector(vector, int(count), index_name))
 
 
@@ -102,19 +135,39 @@ class ImageNeighboursResource:
         if not (req.content_type or "").lower().startswith("image/"):
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
-        count, index_name, box = count_of(req), req.get_param("index"), bounding_box_of(req)
+        count, index_name, box = count_of(req), index_of(req, blank_is_default=True), bounding_box_of(req)
         check_box(box, logo_id=None)
         collection = self.collections.of(index_name)
         collection.catalog.get(index_name)  # if there is none, nothing need be embedded
         embedder = collection.image_embedder()
         with self.limit.turn():
             vector = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+        mark_empty(resp, collection.search, index_name)
         resp.media = listed(collection.search.of_vector(vector, count, index_name))
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:
     """Return the 404 of a logo that is not stored."""
     return falcon.HTTPNotFound(title="unknown logo", description=f"Logo {str(logo_id)[:40]} is not stored.")
+
+
+def mark_empty(resp: falcon.Response, search: NeighbourSearch, index_name: str | None) -> None:
+    """Say in a header that the index to search holds no logos, so that the results are not taken for final.
+
+    Call it before the search: an index that is loaded in between is then called empty, not the other way round.
+    """
+    if index_state(search.catalog, index_name) is IndexState.EMPTY:
+        resp.set_header(INDEX_STATE, IndexState.EMPTY)
+        resp.set_header("Access-Control-Expose-Headers", INDEX_STATE)
+
+
+def _check_embedding(body: Any) -> None:
+    try:
+        schemas.check("EmbeddingQuery", body, without="count")
+    except falcon.MediaValidationError as error:
+        if isinstance(body, dict) and isinstance(body.get("embedding"), (list, str, dict)):
+            error.title = "invalid dimension"  # the original counted the values of whatever has some
+        raise
 
 
 def _rows(neighbours: Neighbours) -> list[dict[str, Any]]:

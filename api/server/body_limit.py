@@ -1,4 +1,4 @@
-"""Refuses request bodies that cannot be read, before they are: too large, compressed, or of an unknown coding."""
+"""Refuse request bodies that are too large, compressed, or of an unknown transfer coding, before they are read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TYPE = re.compile(r"[^\s;,/]+/[^\s;,]+")
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Falcon middleware that holds `Content-Length` to the limit of the request's path."""
+    """Falcon middleware that compares `Content-Length` with the limit of the path."""
 
     sizes: BodySizes
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Let the request through, or answer 411, 413 or 415.
+        """Pass the request on, or refuse it with 411, 413 or 415.
 
         Raises:
             falcon.HTTPLengthRequired: the body has a transfer coding beside `chunked`, which the worker takes off.

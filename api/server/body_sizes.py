@@ -1,4 +1,4 @@
-"""How large a request's body may be: the worker's loop waits for no larger one, and the app refuses it unread."""
+"""The largest body of each path. The worker's loop does not wait for a larger one, and the app refuses it unread."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
 ADD_EMBEDDINGS = f"{API}/add_embeddings"
 
-# RFC 9112, section 3.2: the origin or the absolute form. What the app takes for a path must be one here, too: else it
-# would wait for a body that was never received.
+# RFC 9112, section 3.2: the origin or the absolute form. The path must be the one that the app will see. Otherwise the
+# app would wait for a body that the loop did not receive.
 _TARGET = re.compile(rb"[!-~]+ (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?(/[^?# ]*)")
 
 
@@ -21,25 +21,25 @@ class BodySizes:
     """The largest bodies that are read, in bytes.
 
     Attributes:
-        usual: of any path but those of `of_paths`.
-        of_paths: of some paths, without a slash at their end, and of those that end with them: the app may be mounted
-            below another path (`SCRIPT_NAME`), which the loop sees and the app does not.
+        usual: the limit of all paths that are not in `of_paths`.
+        of_paths: the limits of some paths, written without a trailing slash. They also apply to paths that end like
+            them: the app may be mounted below a prefix (`SCRIPT_NAME`), which the loop sees and the app does not.
     """
 
     usual: int = 2**20
     of_paths: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, path: str) -> int:
-        """Return the largest body that a path takes."""
+        """Return the largest body of a path, in bytes."""
         path = path.rstrip("/")
         return next((size for end, size in self.of_paths.items() if path.endswith(end)), self.usual)
 
     def of_request(self, first_line: bytes) -> int:
-        """Return the largest body of a request that begins with this line, whatever the line is."""
+        """Return the largest body of a request with this first line, in bytes; the line may be invalid."""
         target = _TARGET.match(first_line)
         return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
 
 
 def body_sizes(*, usual: int, image: int, embeddings: int) -> BodySizes:
-    """Return the limits of the routes: `image` and `embeddings` bytes where they take these, `usual` elsewhere."""
+    """Return the limits: `image` and `embeddings` bytes for the routes that receive these, `usual` for the others."""
     return BodySizes(usual, {FROM_IMAGE: image, ADD_EMBEDDINGS: embeddings})

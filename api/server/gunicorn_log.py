@@ -1,4 +1,4 @@
-"""gunicorn's logger without its access log: the app writes a line of each request, and does so under any server."""
+"""gunicorn's logger without its access log, because the app logs each request itself, under any server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gunicorn.glogging import Logger
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """See the module."""
+    """gunicorn's logger, without its access log."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
-        """Leave it to the app."""
+        """Log nothing."""

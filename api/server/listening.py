@@ -1,7 +1,7 @@
-"""Check that the service can listen before it starts.
+"""Check that the service can listen on its address before it prepares anything.
 
-gunicorn itself tries five times, with a traceback or two lines of its log for each, and does so only after the data
-directory was prepared.
+gunicorn alone would try five times, with a traceback or two log lines each time, and only after the data directory has
+been prepared.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import time
 from collections.abc import Iterable
 
 PATIENCE_SECONDS = 5.0
-"""How long to wait for a port: a service that was killed just now may still hold it. gunicorn waits as long."""
+"""How long to wait for a port that a service killed just before may still hold. gunicorn waits as long."""
 
 _PAUSE_SECONDS = 0.1
 _INHERITED = ("LISTEN_FDS", "GUNICORN_FD")  # from systemd, or from the master that this one replaces
 
 
 class ListenError(OSError):
-    """An address cannot be listened on; the message says why, and what to change."""
+    """The service cannot listen on an address; the message says why, and what to change."""
 
 
 def check_addresses(addresses: Iterable[object], *, patience_seconds: float = PATIENCE_SECONDS) -> None:
-    """Check that each TCP address of gunicorn's can be bound; sockets that were inherited need no check.
+    """Check that each TCP address can be bound. Inherited sockets need no check.
 
     Args:
-        addresses: as in gunicorn's `cfg.address`: `(host, port)`; anything else is no TCP address, and is passed over.
+        addresses: as in gunicorn's `cfg.address`: `(host, port)`; anything else is no TCP address, and is skipped.
         patience_seconds: how long to wait for a port that is in use.
 
     Raises:

@@ -1,18 +1,18 @@
-"""The files in which gunicorn's workers count, so that whichever is asked for /metrics returns the sum.
+"""The files in which gunicorn's workers count, so that any worker can return the sums on /metrics.
 
-They are those of prometheus_client's multiprocess mode. By itself it has three faults that users notice, all measured:
+They are the files of prometheus_client's multiprocess mode. Used alone, that mode has three faults, all measured:
 
-- It gives each process id files of its own and never removes them. Each worker that dies takes 190 KiB of shared memory
-  for good and makes each scrape 7 ms slower: after 200 deaths a scrape takes 1.4 s, and after 300 Docker's /dev/shm of
-  64 MB is full. Here a worker counts in the files of its *slot*, a number that no other living worker has. The worker
-  that replaces a dead one takes its slot and continues its counts.
-- It maps files with holes. On a full disk, or a full /dev/shm, the first count kills the worker by SIGBUS. Here the
-  files get their space when the worker starts. Without space, only what this worker counts is lost.
-- It leaves the directory to its user. Here the master creates one at each start and removes it at its end. What a
-  killed master left is removed by the next start.
+- It creates files for each process id and never removes them. Each worker that dies leaves 190 KiB of shared memory
+  in use and makes each scrape 7 ms slower: after 200 deaths a scrape takes 1.4 s, and after 300 deaths Docker's
+  /dev/shm of 64 MB is full. Here a worker counts in the files of its *slot*, a number that no other living worker has.
+  A worker that replaces a dead one reuses its slot and continues its counts.
+- It maps sparse files. On a full disk, or a full /dev/shm, the first count kills the worker by SIGBUS. Here the space
+  is allocated when the worker starts. Without space, only the counts of this worker are lost.
+- It does not manage the directory. Here the master creates one when it starts and removes it when it ends. The next
+  start removes what a killed master left.
 
-Counting and reading are prometheus_client's own. This module does not import it: it decides at its import where it
-counts.
+prometheus_client does the counting and reading. This module imports it late, because it decides at import time where to
+count.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "robotoff-ann-metrics-"
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
 _LIVE = "gauge_livesum"
-_FILES = {"counter": 2**18, "histogram": 2**19, _LIVE: 2**16}  # bytes; prometheus_client enlarges them if need be
+_FILES = {"counter": 2**18, "histogram": 2**19, _LIVE: 2**16}  # bytes; prometheus_client enlarges full files
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class MetricFiles:
     """The directory of one master.
 
     Attributes:
-        directory: holds the files.
-        lock: a descriptor that holds a lock on the directory as long as the master or one of its workers lives.
+        directory: contains the files.
+        lock: a descriptor that locks the directory as long as the master or one of its workers lives.
     """
 
     directory: Path
@@ -46,18 +46,18 @@ class MetricFiles:
 
     @classmethod
     def make(cls, parent: Path) -> MetricFiles:
-        """Create the directory, and remove those of masters that are gone.
+        """Create the directory, and remove the directories of dead masters.
 
         Raises:
             OSError: it cannot be created.
         """
         for left in parent.glob(f"{_PREFIX}*"):
-            with suppress(OSError):  # its master lives, it is another user's, or it was removed meanwhile
+            with suppress(OSError):  # in use, owned by another user, or already removed
                 lock = _locked(left)
                 shutil.rmtree(left, ignore_errors=True)
                 os.close(lock)
         made = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}", dir=parent))
-        lock = _locked(made)  # before it has the name by which others look for it
+        lock = _locked(made)  # lock it before it gets the name that other masters search for
         return cls(made.rename(parent / made.name.removeprefix("new-")), lock)
 
     def free_slot(self, taken: Iterable[int]) -> int:
@@ -66,18 +66,18 @@ class MetricFiles:
         return next(number for number in range(len(numbers) + 1) if number not in numbers)
 
     def forget(self, slot: int) -> None:
-        """Remove what a dead worker had open from the sums; what it counted stays."""
-        with suppress(OSError):  # somebody may have tidied up
+        """Remove the open connections of a dead worker from the sums; its counts stay."""
+        with suppress(OSError):  # somebody may have removed the file
             self._path(_LIVE, slot).unlink()
 
     def use(self, slot: int) -> None:
-        """Make this process, a worker, count in the files of a slot. Call it before anything is counted.
+        """Make this worker process count in the files of a slot. Call it before anything is counted.
 
         Raises:
-            OSError: there is no space for them. What this process counts is lost then; it still returns what the
-                others count.
+            OSError: there is no space for the files. This process then loses its own counts, and still returns those
+                of the others.
         """
-        self.directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
+        self.directory.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
         os.environ[_VARIABLE] = str(self.directory)
         from prometheus_client import values
 
@@ -95,7 +95,7 @@ class MetricFiles:
 
 
 def shared_directory() -> str | None:
-    """Return the directory in which this process and others count; `None` if this one counts alone."""
+    """Return the directory in which the workers count; `None` if this process counts alone."""
     return os.environ.get(_VARIABLE) or None
 
 
@@ -104,7 +104,7 @@ def _make_space(path: Path, size: int) -> None:
     try:
         os.posix_fallocate(fd, 0, size)
     except OSError:
-        if os.fstat(fd).st_size == 0:  # prometheus_client cannot read an empty one
+        if os.fstat(fd).st_size == 0:  # prometheus_client cannot read an empty file
             path.unlink()
         raise
     finally:
@@ -115,7 +115,7 @@ def _locked(directory: Path) -> int:
     """Open a directory and lock it.
 
     Raises:
-        OSError: somebody else has locked it.
+        OSError: another process has locked it.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

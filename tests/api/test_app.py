@@ -1,4 +1,4 @@
-"""How an app is built: from the environment, with what it finds."""
+"""Building an app from the environment and the data directory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_store_of_the_original_is_served_with_a_warning(open_app: Any, caplog: p
 
 
 def test_store_that_cannot_be_written_stops_the_start(open_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can write everywhere
     with pytest.raises(StoreUnavailableError, match="cannot be written"):
         open_app()
 
 
-def test_app_says_which_route_a_path_has(open_app: Any) -> None:
+def test_app_returns_the_route_of_a_path(open_app: Any) -> None:
     app = open_app()
     assert app.template_of("/api/v1/ann/3/") == app.template_of("/api/v1/ann/4") == "/api/v1/ann/{logo_id:int}"
     assert app.template_of("/api/v1/ann/batch") == "/api/v1/ann/batch"

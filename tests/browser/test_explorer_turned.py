@@ -17,7 +17,8 @@ from index.map.map_file import LogoMap, write_map
 from tests.browser.explored import Explorer, difference
 from tests.browser.test_explorer_map import _places_on_map
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 WIDTH, HEIGHT = 600, 360
 BOX = (0.125, 0.1, 0.625, 0.7)
@@ -59,7 +60,7 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
             logos = [{"id": logo_id, "bounding_box": list(BOX)}]
             added = service.post("/add", {"image_url": photos.url(names[logo_id]), "logos": logos})
             assert added.json() == {"added": 1}
-        assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
+        assert manage(data_dir, "generate-index").returncode == 0
         places = np.array([(column, row) for row in range(4) for column in range(6)]) * 10_000
         write_map((data_dir / "efficientnet-b0" / "current").resolve(), LogoMap(np.array([*TURNED]), places))
         wait_until(lambda: service.get("/status").json()["map_points"] == len(TURNED))
@@ -114,7 +115,7 @@ def test_the_map_and_its_card_show_stored_pixels(explorer: Explorer, logo_id: in
     def shows_logo() -> bool:
         return difference(Image.open(io.BytesIO(page.screenshot(clip=clip))), expected) < 22  # a turn: 44 at least
 
-    wait_until(shows_logo, seconds=5)
+    wait_until(shows_logo)
     page.mouse.move(area["x"] + left, area["y"] + top)
     expect(page.locator(".tip .id")).to_have_text(str(logo_id))
     expect(page.locator(".tip .fitted")).to_have_css("opacity", "1")

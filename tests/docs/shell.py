@@ -1,4 +1,4 @@
-"""The commands that a page shows, and the JSON that it says they print."""
+"""Find the commands on a page, and the JSON that they should print."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIABLE = {"generation", "built_at", "age_seconds", "detail", "map_points"}
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An `sh` block of a page, and the JSON of the block that follows it, one value a line; none if none follows."""
+    """An `sh` block of a page, and the JSON values of the block that follows it, if there is one."""
 
     command: str
     answers: list[Any]
@@ -26,7 +26,7 @@ def examples(text: str) -> list[Example]:
 
 
 def printed(text: str) -> list[Any]:
-    """Return the JSON values that commands printed, which end no line."""
+    """Return the JSON values that commands printed without line ends."""
     decoder, values, rest = json.JSONDecoder(), [], text.strip()
     while rest:
         value, end = decoder.raw_decode(rest)
@@ -36,7 +36,7 @@ def printed(text: str) -> list[Any]:
 
 
 def alike(answered: Any, shown: Any) -> bool:
-    """Tell whether an answer is as shown: distances to one digit, what varies from run to run by its type."""
+    """Return whether an answer is as shown: distances to one digit, values that vary between runs by their type."""
     return bool(_fixed(answered) == _fixed(shown))
 
 

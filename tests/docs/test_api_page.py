@@ -1,4 +1,4 @@
-"""docs/api.md tells of every route, and its examples are answered as it shows."""
+"""docs/api.md describes every route, and its examples return what it shows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.docs.pages import ROOT
 from tests.docs.shell import Example, alike, examples, printed, read
 from tests.openapi.toured_service import TOUR_PHOTOS, TouredService
 from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE
 
 PAGE = read(ROOT / "docs" / "api.md")
 PHOTOS = "http://127.0.0.1:8000"
@@ -22,7 +23,7 @@ PHOTOS = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the photos that the examples send."""
+    """Create a folder with the photos that the examples send."""
     folder = tmp_path_factory.mktemp("api")
     (folder / "photos").mkdir()
     for photo in make_photos(12, 1):
@@ -43,19 +44,19 @@ def routes(service: TouredService) -> set[tuple[str, str]]:
     return {(method.upper(), path) for path, methods in paths for method in methods}
 
 
-def test_the_page_tells_of_every_route_and_of_no_other(service: TouredService) -> None:
+def test_page_describes_exactly_the_routes(service: TouredService) -> None:
     told = re.findall(r"^(?:### |\| ).*?`[A-Z]+ /.*$", PAGE, re.MULTILINE)
     assert {found for line in told for found in re.findall(r"`([A-Z]+) (/[^`]*)`", line)} == routes(service)
 
 
-def test_the_front_page_names_every_route_but_those_of_files(service: TouredService) -> None:
+def test_front_page_names_every_route_except_files(service: TouredService) -> None:
     table = read(ROOT / "README.md").partition("\n| route | returns |\n")[2].partition("\n\n")[0]
     named = {path.removeprefix("/api/v1/ann") for path in re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", table)}
     paths = {path.removeprefix("/api/v1/ann") for _, path in routes(service) if not path.endswith("/{file}")}
     assert named == paths
 
 
-def test_every_example_is_answered_as_the_page_shows(service: TouredService, folder: Path) -> None:
+def test_every_example_returns_what_the_page_shows(service: TouredService, folder: Path) -> None:
     shown = [example for example in examples(PAGE) if not example.command.startswith("S=")]
     assert len(shown) >= 14
     for example in shown:
@@ -70,7 +71,7 @@ def _run(example: Example, service: TouredService, folder: Path) -> list[object]
         env={**os.environ, "S": service.address("")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return printed(ran.stdout.replace(service.photos.url(""), PHOTOS)) if example.answers else []

@@ -1,4 +1,4 @@
-"""Every link between the pages resolves, and so does every page that the code names."""
+"""Every link between pages leads somewhere, and every page that the code names exists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_links_of_a_page_resolve(page: Path) -> None:
     assert not broken
 
 
-def test_pages_that_code_and_configuration_name_exist() -> None:
+def test_pages_named_in_code_and_configuration_exist() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     broken = [
         f"{name}: {target}"
@@ -38,7 +38,7 @@ def test_every_page_of_docs_is_in_the_index() -> None:
     assert set(index.parent.glob("*.md")) - {index} <= linked
 
 
-def test_an_anchor_is_that_of_github() -> None:
+def test_anchors_are_those_of_github() -> None:
     assert slug_of("`GET /api/v1/ann/{logo_id}`") == "get-apiv1annlogo_id"
     assert slug_of("The store is full (507)") == "the-store-is-full-507"
     assert slug_of("A [page](page.md), and more: this") == "a-page-and-more-this"

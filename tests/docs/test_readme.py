@@ -1,4 +1,4 @@
-"""The front page is short, and its tour works as printed and cleans up after itself."""
+"""The front page is short, and its tour works as printed and removes what it creates."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import requests
 
 from tests.docs.pages import ROOT
 from tests.docs.shell import alike, examples, printed, read
-from tests.photo_server import wait_until
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, wait_until
 
 README = read(ROOT / "README.md")
 MOST_WORDS = 900
@@ -22,7 +22,7 @@ END = "the block ended with"
 
 
 class Terminal:
-    """A shell that runs one block of commands after the other, as if they were typed."""
+    """A shell that runs blocks of commands as if they were typed."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._shell = subprocess.Popen(
@@ -37,7 +37,7 @@ class Terminal:
         )
 
     def run(self, block: str) -> str:
-        """Run a block to its end, and return what it printed."""
+        """Run a block, and return what it printed."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         self._shell.stdin.write(f'{block}\necho; echo "{END} $?"\n')
@@ -50,16 +50,16 @@ class Terminal:
         return "".join(lines)
 
     def close(self) -> None:
-        """End the shell, and what it left running."""
+        """Stop the shell and its background processes."""
         os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.communicate()
 
 
-def test_the_front_page_is_short() -> None:
+def test_front_page_is_short() -> None:
     assert len(README.split()) <= MOST_WORDS
 
 
-def test_the_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
+def test_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
     service_port, photo_port = free_ports(2)
     tour = README.partition("## A short tour")[2].partition("\n## ")[0]
     start, draw, *middle, clean_up = examples(
@@ -71,19 +71,19 @@ def test_the_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
     service = subprocess.Popen(["bash", "-c", f"exec env {start.command}"], cwd=tmp_path, env=environment)
     terminal = Terminal(tmp_path, environment)
     try:
-        wait_until(lambda: _listens(service_port), seconds=60)
+        wait_until(lambda: _listens(service_port))
         terminal.run(draw.command)
-        wait_until(lambda: _listens(photo_port), seconds=60)
+        wait_until(lambda: _listens(photo_port))
         for example in middle:
             answers = printed(terminal.run(example.command))
             assert alike(answers, example.answers), f"{example.command}answered {answers}"
             if "generate-index" in example.command:  # a loaded machine may take longer than the tour sleeps
-                wait_until(lambda: _indexed(service_port) == 3, seconds=60)
-        assert requests.get(f"http://127.0.0.1:{service_port}/", timeout=30).status_code == 200
+                wait_until(lambda: _indexed(service_port) == 3)
+        assert requests.get(f"http://127.0.0.1:{service_port}/", timeout=PATIENCE).status_code == 200
         service.send_signal(signal.SIGINT)
-        service.wait(60)
+        service.wait(PATIENCE)
         terminal.run(clean_up.command)
-        wait_until(lambda: not _listens(photo_port), seconds=60)
+        wait_until(lambda: not _listens(photo_port))
         assert not (tmp_path / "tour").exists()
     finally:
         terminal.close()
@@ -114,7 +114,7 @@ def _script(path: Path, command: str) -> None:
 
 
 def _indexed(port: int) -> int:
-    status = requests.get(f"http://127.0.0.1:{port}/api/v1/ann/status", timeout=30).json()
+    status = requests.get(f"http://127.0.0.1:{port}/api/v1/ann/status", timeout=PATIENCE).json()
     return int(status["logos_indexed"])
 
 

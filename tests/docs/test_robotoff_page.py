@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import ROOT
 from tests.docs.shell import read
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 PAGE = read(ROOT / "docs" / "robotoff.md")
 MOST_LINES = 120

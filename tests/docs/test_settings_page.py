@@ -1,4 +1,4 @@
-"""docs/settings.md has a row for each setting, with its default, what it takes, and what it is for."""
+"""docs/settings.md has a row for each setting, with its default, values and purpose."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shown_default(default: Any) -> str:
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
-def test_the_page_has_the_row_of_every_setting() -> None:
+def test_page_has_a_row_for_every_setting() -> None:
     rows = [
         f"| `{row.metadata['variable']}` | {shown_default(row.default)} | {row.metadata['takes']} |"
         f" {row.metadata['purpose']} |"
@@ -31,6 +31,6 @@ def test_the_page_has_the_row_of_every_setting() -> None:
     assert not missing, "\n".join(["rows for docs/settings.md:", *missing])
 
 
-def test_the_page_has_no_setting_that_does_not_exist() -> None:
+def test_page_has_no_unknown_setting() -> None:
     known = {row.metadata["variable"] for row in table()}
     assert set(re.findall(r"^\| `((?:ANN_)\w+)`", PAGE, re.MULTILINE)) <= known

@@ -96,7 +96,7 @@ def executioner() -> Iterator[Executioner]:
     of_child.close()
     yield Executioner(orders)
     orders.close()
-    child.join(10)
+    child.join()
     assert child.exitcode == 0
 
 

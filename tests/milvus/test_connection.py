@@ -18,6 +18,7 @@ from tests.end_to_end.service import ROOT, environment
 from tests.milvus.certificates import Authority, Certificate
 from tests.milvus.indexed import INDEXED, A
 from tests.milvus.standalone import StandaloneServer
+from tests.waiting import PATIENCE
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]
@@ -38,7 +39,7 @@ class Guarded:
         return {
             "milvus_ca": self.authority.path,
             "milvus_server_name": "milvus.internal",  # it is reached by an address that is not in its certificate
-            "milvus_connect_seconds": 1.5,
+            "milvus_connect_seconds": 4.0,
             **(certificate if self.mutual else {}),
         }
 
@@ -97,7 +98,7 @@ def test_a_service_gets_through_with_all_that_is_asked_for_and_not_without(
 
 def test_plain_text_does_not_get_through_to_tls(guarded: Guarded, open_app: OpenApp) -> None:
     uri = guarded.server.uri.replace("https:", "http:")
-    client = Client(open_app(guarded.server, milvus_uri=uri, milvus_connect_seconds=1.5))
+    client = Client(open_app(guarded.server, milvus_uri=uri, milvus_connect_seconds=4.0))
     status, why = readiness(client)
     assert status == 503
     assert uri in why
@@ -154,7 +155,7 @@ def run_without_pymilvus(data_dir: Path, *arguments: str, **variables: str) -> s
         env={**environment(data_dir), "ANN_BIND": "127.0.0.1:0", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -204,7 +205,7 @@ def test_a_certificate_that_cannot_be_read_stops_the_start_in_one_line(data_dir:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

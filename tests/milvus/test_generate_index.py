@@ -24,10 +24,11 @@ from manage import cli
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
-from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
+from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, store_with
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
 from tests.settings_with import settings_with
+from tests.waiting import PATIENCE
 
 INDEX = "efficientnet-b0"
 ALIAS = "logos_efficientnet_b0"
@@ -36,7 +37,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     settings = {"DATA_DIR": str(tmp_path), "ENGINE": "milvus", "MILVUS_URI": lite.uri, "RELOAD_SECONDS": "0.05"}
     for name, value in settings.items():
         monkeypatch.setenv(f"ANN_{name}", value)
@@ -50,7 +51,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
     path = tmp_path / f"{INDEX}.hdf5"
-    new_store(path, LOGOS).close()
+    store_with(path, LOGOS).close()
     return path
 
 
@@ -123,8 +124,8 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
 def test_what_is_for_annoy_is_refused(run: Run, store_path: Path, lite: LiteServer, arguments: list[str]) -> None:
     result = run("generate-index", *arguments)
     assert result.exit_code == 2
-    assert "is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes" in result.output
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert "is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus" in result.output
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_pair_of_files_is_annoys_whatever_the_engine(run: Run, store_path: Path, tmp_path: Path) -> None:
@@ -153,9 +154,9 @@ def test_a_build_that_is_not_to_wait_for_another_says_so(run: Run, store_path: P
 
 
 def test_an_empty_store_is_nothing_to_index_and_no_fault(run: Run, lite: LiteServer, tmp_path: Path) -> None:
-    new_store(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
+    store_with(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
     assert run("generate-index").exit_code == 0
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_milvus_that_is_away_is_waited_for_only_so_long(
@@ -228,7 +229,7 @@ def test_stats_tells_of_the_collection(run: Run, lite: LiteServer, store_path: P
 def test_verify_counts_what_milvus_lacks_which_is_no_damage(run: Run, lite: LiteServer, store_path: Path) -> None:
     assert run("generate-index").exit_code == 0
     milvus = milvus_at(lite)
-    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=10)
+    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=PATIENCE)
     result = run("verify")
     assert result.exit_code == 0
     assert "40 logos checked" in result.output

@@ -108,11 +108,12 @@ def test_limits_are_those_of_the_settings(open_app: Callable[..., AnnApp]) -> No
     changes = {"max_batch_logos": 7, "max_add_logos": 8, "max_body_bytes": 12345, "image_max_bytes": 23456}
     app = open_app(**changes, default_index="mine", receive_seconds=2.5)
     document = inlined(document_of(app))
-    logo_ids, _, index = document["paths"]["/api/v1/ann/batch"]["get"]["parameters"]
+    logo_ids, _, index, _ = document["paths"]["/api/v1/ann/batch"]["get"]["parameters"]
     assert logo_ids["schema"]["maxItems"] == 7
     assert "at most 7." in logo_ids["description"]
     assert index["schema"]["default"] == "mine"
     assert "`mine`" in index["description"]
+    assert schema_of_body(document, "/api/v1/ann/batch")["properties"]["logo_ids"]["maxItems"] == 7
     assert schema_of_body(document, "/api/v1/ann/add")["properties"]["logos"]["maxItems"] == 8
     embedding = schema_of_body(document, "/api/v1/ann/from_embedding")["properties"]["embedding"]
     assert (embedding["minItems"], embedding["maxItems"]) == (1280, 1280)
@@ -127,7 +128,9 @@ def test_limits_in_the_document_are_those_of_the_code(app: AnnApp) -> None:
     document = inlined(document_of(app))
     in_address = document["paths"]["/api/v1/ann/{logo_id}"]["get"]["parameters"][1]
     in_body = schema_of_body(document, "/api/v1/ann/from_embedding")["properties"]["count"]
+    in_batch = schema_of_body(document, "/api/v1/ann/batch")["properties"]["count"]
     assert (in_address["name"], in_address["schema"]["default"], in_body["default"]) == ("count", DEFAULT_COUNT, 1)
+    assert in_batch["default"] == DEFAULT_COUNT
     assert in_address["schema"]["maximum"] == in_body["maximum"] == schemas.MAX_COUNT
     images = document["paths"]["/api/v1/ann/from_image"]["post"]["requestBody"]["content"]
     assert list(images) == [f"image/{name.lower()}" for name in FORMATS]
@@ -151,7 +154,10 @@ INVALID: list[tuple[str, Any]] = [
     ("from_embedding", "a"),
     ("from_embedding", {"count": 1}),
     ("from_embedding", {"embedding": 1}),
-    ("from_embedding", {"embedding": [1, None]}),
+    ("batch", [1]),
+    ("batch", {"logo_ids": []}),
+    ("batch", {"logo_ids": [1, "2"]}),
+    ("batch", {"logo_ids": [1], "count": 0}),
 ]
 
 

@@ -14,7 +14,8 @@ from index.files.generations import current_generation
 from index.map.logo_map import add_map
 from settings import DEFAULT_COLLECTION
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 TOUR_PHOTOS = ("photo-002.jpg", "photo-003.jpg")
 
@@ -59,4 +60,4 @@ class TouredService(Service):
 
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request to any path."""
-        return requests.request(method, self.address(path), timeout=30, **arguments)
+        return requests.request(method, self.address(path), timeout=PATIENCE, **arguments)

@@ -1,16 +1,16 @@
-// Pictures of logos. The browser itself fetches the photo that a logo was seen on and shows what the logo's box holds of it.
-// Addresses and boxes come from whoever added the logo: nothing but an http(s) address and four sane numbers is believed.
+// Pictures of logos. The browser loads the photo of a logo from its own host and shows the part inside the logo's box.
+// Addresses and boxes come from clients, so only http(s) addresses and boxes of four reasonable numbers are used.
 
 import { make } from "./elements.js";
 import * as service from "./service.js";
 import { layOut, orientationIn, storedSize } from "./stored_pixels.js";
 
-const AT_ONCE = 200; // ids in one request: an address stays under 4 KB
+const AT_ONCE = 200; // ids in one request, which keeps the address below 4 KB
 
 const known = new Map(); // id -> provenance, or null
-let wanted = new Map(); // id -> those who wait for it
+let wanted = new Map(); // id -> the promises that wait for it
 
-// The provenance of a logo, or null. What is asked for in one go is fetched with one request.
+// Returns the provenance of a logo, or null. All logos asked for in the same task are fetched in one request.
 export function provenanceOf(id) {
   if (known.has(id)) return Promise.resolve(known.get(id));
   if (wanted.size === 0) queueMicrotask(fetchWanted);
@@ -38,7 +38,7 @@ async function fetchSome(some) {
   } catch (error) {
     const half = some.length >> 1;
     if (error.status === 400 && half) {
-      await fetchSome(some.slice(0, half)); // the service may take fewer at once
+      await fetchSome(some.slice(0, half)); // the service may allow fewer ids per request
       return fetchSome(some.slice(half));
     }
     for (const [, those] of some) for (const { reject } of those) reject(error);
@@ -59,7 +59,7 @@ async function believed(told) {
   }
 }
 
-// A frame that shows the crop of a logo, or says why it cannot; `ratio` is the frame's width over its height.
+// Returns a frame with the crop of a logo, or with the reason why there is none. `ratio` is its width over its height.
 export function cropOf(id, { ratio = 1, eager = false } = {}) {
   const frame = make("span", { className: "crop loading" });
   const say = (text) => {
@@ -85,14 +85,14 @@ function show(frame, id, { url, box, orientation }, ratio, eager, failed) {
     hole.style[width / height > ratio ? "width" : "height"] = "100%";
     layOut(image, orientation, box);
     hole.classList.add("fitted");
-    hole.classList.toggle("beyond", Math.min(top, left) < 0 || Math.max(bottom, right) > 1); // the service saw black there
+    hole.classList.toggle("beyond", Math.min(top, left) < 0 || Math.max(bottom, right) > 1); // the service fills this part with black
     frame.classList.remove("loading");
   });
   image.addEventListener("error", failed);
   frame.replaceChildren(hole);
 }
 
-// The whole photo with the logo's box marked, or null if there is none.
+// Returns the whole photo, with the box of the logo marked.
 export function wholePhotoOf(id, seen) {
   const [top, left, bottom, right] = seen.box;
   const mark = make("span", { className: "mark" });
@@ -122,6 +122,6 @@ export function wholePhotoOf(id, seen) {
 }
 
 function photo(url, alt, eager) {
-  // `loading` and the policy must be set before the address.
+  // `loading` and the referrer policy must be set before `src`.
   return make("img", { alt, referrerPolicy: "no-referrer", decoding: "async", loading: eager ? "eager" : "lazy", draggable: false, src: url });
 }

@@ -1,4 +1,4 @@
-"""How many stored logos are not yet indexed."""
+"""The number of stored logos that are not yet indexed."""
 
 from __future__ import annotations
 

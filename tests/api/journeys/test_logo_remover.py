@@ -1,4 +1,4 @@
-"""Which deletions are reported, and when."""
+"""When deletions are reported to the feed."""
 
 from __future__ import annotations
 

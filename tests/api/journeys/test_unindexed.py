@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from api.app import AnnApp
 from api.journeys.unindexed import UnindexedLogos
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
-from embeddings.store.store_path import create_store
 from index.exact import ExactIndex
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import random_vectors, write_pair
-from tests.photo_server import wait_until
 from tests.properties import examples
+from tests.stores import new_store
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]
@@ -151,10 +150,9 @@ def test_whatever_is_stored_and_deleted_the_newest_are_searched(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int]], most: int, indexed: int
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "s.hdf5"
-    create_store(path, capacity=100, dim=6, stamp=ModelStamp("", ""))
     index = ExactIndex([*range(1, indexed + 1)], MANY[:indexed])
     stored: dict[int, int] = {}  # the vector of each logo, in the order they were stored
-    with EmbeddingStore(path) as store:
+    with new_store(path, dim=6) as store:
         unindexed = UnindexedLogos(store, most)
         for step, (change, logo_id) in enumerate(changes):
             if change == "add" and logo_id not in stored:

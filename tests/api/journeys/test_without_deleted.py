@@ -1,4 +1,4 @@
-"""The wrappers of a search are indexes themselves: they are held to an exact index of the logos that are left."""
+"""The wrappers of a search are indexes themselves: they must equal an exact index of the same logos."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.without_deleted import WithoutDeleted
-from embeddings.store.layout import ModelStamp
-from embeddings.store.store import EmbeddingStore
-from embeddings.store.store_path import create_store
 from index.exact import ExactIndex
 from index.protocol import SearchIndex
 from tests.original_files import random_vectors
 from tests.properties import examples
+from tests.stores import new_store
 
 IDS = [*range(11, 41)]
 INDEXED = IDS[:20]
@@ -65,9 +63,8 @@ def test_with_unindexed_logos_an_index_is_one_of_all(
     tmp_path_factory: pytest.TempPathFactory, deleted: set[int]
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "s.hdf5"
-    create_store(path, capacity=100, dim=6, stamp=ModelStamp("", ""))
     index = of(INDEXED)
-    with EmbeddingStore(path) as store:
+    with new_store(path, dim=6) as store:
         unindexed = UnindexedLogos(store, 100)
         assert unindexed.beside(index) is index
         store.append(IDS, VECTORS)

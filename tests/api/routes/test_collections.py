@@ -21,8 +21,8 @@ from embeddings.store.store import EmbeddingStore
 from index.build import BuildRequest, build
 from index.unit_logos import UnitLogos
 from runtime.progress import logged_progress
-from tests.photo_server import wait_until
 from tests.settings_with import settings_with
+from tests.waiting import wait_until
 
 API = "/api/v1/ann"
 CLIP = CollectionDefinition("clip", 8, "cosine")

@@ -1,4 +1,4 @@
-"""`GET /provenance`: the photos that logos were cut from."""
+"""`GET /provenance`: the photos that logos were cut from, and their boxes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def app(open_app: Callable[..., Any], tmp_path: Path) -> Any:
     return open_app(data_dir=tmp_path / "new")
 
 
-def test_an_added_logo_is_seen_where_it_was_added_from(app: Any, photos: PhotoServer) -> None:
+def test_added_logo_has_its_url_and_box(app: Any, photos: PhotoServer) -> None:
     client, url = Client(app), photos.url("/1.jpg")
     body = {"image_url": url, "logos": [{"id": 2**62, "bounding_box": BOX}, {"id": 7, "bounding_box": [0, 0, 1, 1]}]}
     assert client.simulate_post("/api/v1/ann/add", json=body).json == {"added": 2}
@@ -65,12 +65,12 @@ def test_what_is_not_known_is_left_out(app: Any) -> None:
     assert answer["count"] == 1
 
 
-def test_logos_of_the_original_have_none(client: Client) -> None:
+def test_logos_of_the_original_have_no_provenance(client: Client) -> None:
     assert ask(client, "logo_ids=3,1001").json == {"provenance": {}, "count": 0}
 
 
 @pytest.mark.parametrize("query", ["", "logo_ids=", "logo_ids=one", "logo_ids=1,,2", "logo_ids=1,2,3"])
-def test_what_cannot_be_meant_is_400(open_app: Callable[..., Any], query: str) -> None:
+def test_invalid_ids_are_400(open_app: Callable[..., Any], query: str) -> None:
     answer = ask(Client(open_app(max_batch_logos=2)), query)
     assert answer.status_code == 400
     assert answer.json["title"]

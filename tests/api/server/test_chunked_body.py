@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.server.chunked_body import ChunkedBody
-from tests.api.server.test_worker import Server, get, read_all, read_answer
+from tests.api.server.small_server import Server, get, read_all, read_answer
 from tests.properties import examples
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"

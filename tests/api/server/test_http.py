@@ -13,7 +13,8 @@ import falcon.testing
 import pytest
 import sentry_sdk
 
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 ROUTES = {
@@ -34,7 +35,7 @@ def test_other_methods_are_405(client: Client, path: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "method"), ROUTES.items())
-def test_options_name_the_method(client: Client, path: str, method: str) -> None:
+def test_options_name_the_methods(client: Client, path: str, method: str) -> None:
     answer = client.simulate_options(path)
     assert answer.status_code == 200
     assert method in answer.headers["allow"]
@@ -56,7 +57,7 @@ def test_one_trailing_slash_is_accepted(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/index.html", "/api/v1/anns", "/api/v2/ann", "/API/V1/ANN", "/api/v1/ann/batch/3"])
-def test_unknown_path_is_404_in_the_one_envelope(client: Client, path: str) -> None:
+def test_unknown_path_is_404_in_the_usual_form(client: Client, path: str) -> None:
     answer = client.simulate_get(path)
     assert answer.status_code == 404
     assert set(answer.json) <= {"title", "description"}
@@ -155,7 +156,7 @@ def test_unexpected_error_is_a_500_in_the_envelope_and_logged(
 
 @pytest.fixture
 def sentry() -> Iterator[tuple[str, list[bytes]]]:
-    """A DSN whose server keeps what it is sent."""
+    """Run a server that keeps the reports it receives, and return its DSN."""
     reports: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -176,7 +177,7 @@ def sentry() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_unexpected_error_is_reported_where_a_dsn_says_and_nowhere_else(
+def test_unexpected_error_is_reported_only_if_there_is_a_dsn(
     open_app: Any, monkeypatch: pytest.MonkeyPatch, sentry: tuple[str, list[bytes]], photos: PhotoServer
 ) -> None:
     dsn, reports = sentry

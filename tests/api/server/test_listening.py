@@ -12,25 +12,26 @@ from pathlib import Path
 import pytest
 
 from api.server.listening import ListenError, check_addresses
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def taken() -> Iterator[socket.socket]:
-    """A socket that listens."""
+    """A listening socket."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
 
-def test_port_in_use_is_refused_with_what_to_do(taken: socket.socket) -> None:
+def test_error_of_a_port_in_use_says_what_to_do(taken: socket.socket) -> None:
     port = taken.getsockname()[1]
     with pytest.raises(ListenError, match=rf"^port {port} is in use: .* ANN_BIND .* PORT=5502"):
         check_addresses([taken.getsockname()], patience_seconds=0)
 
 
-def test_port_that_is_let_go_of_is_waited_for(taken: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a killed service is started again at once."""
+def test_port_that_is_released_in_time_is_accepted(taken: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed service may be started again at once."""
     address = taken.getsockname()
     monkeypatch.setattr(time, "sleep", lambda seconds: taken.close())
     check_addresses([address], patience_seconds=60)
@@ -41,7 +42,7 @@ def test_address_of_another_machine_is_refused() -> None:
         check_addresses([("192.0.2.1", 5501)])
 
 
-def test_inherited_sockets_and_unix_sockets_need_no_port(
+def test_inherited_sockets_and_unix_sockets_are_not_checked(
     taken: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     check_addresses([str(tmp_path / "socket"), 3], patience_seconds=0)
@@ -49,7 +50,7 @@ def test_inherited_sockets_and_unix_sockets_need_no_port(
     check_addresses([taken.getsockname()], patience_seconds=0)
 
 
-def test_service_on_a_port_in_use_stops_in_one_line_and_leaves_no_data(taken: socket.socket, tmp_path: Path) -> None:
+def test_service_on_a_port_in_use_stops_with_one_line_and_creates_no_data(taken: socket.socket, tmp_path: Path) -> None:
     port = taken.getsockname()[1]
     stopped = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--config", "gunicorn_conf.py"],
@@ -63,7 +64,7 @@ def test_service_on_a_port_in_use_stops_in_one_line_and_leaves_no_data(taken: so
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

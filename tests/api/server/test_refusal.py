@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from api.server.refusal import MOST_HEADERS
-from tests.api.server.test_worker import Server, get
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("refusing"), "receive_seconds=60, send_seconds=60") as server:
-        yield server
+from tests.api.server.small_server import Server, get
 
 
 def refused(answer: bytes) -> tuple[int, str, str]:
@@ -30,7 +23,7 @@ def test_a_path_outside_script_name_is_not_found(server: Server, path: str, name
     assert refused(answer) == (
         404,
         "not found",
-        "The path does not begin with SCRIPT_NAME, below which the service is told to be.",
+        "The path does not begin with SCRIPT_NAME, below which the service is mounted.",
     )
 
 

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from embeddings.errors import ImageDecodeError
 from embeddings.images.containers.bare_file import MOST_PARTS
 from embeddings.images.decode import FORMATS, decode_rgb, open_image
-from tests.embeddings.images.test_decode import MAX_PIXELS, decoded, encoded, picture
+from tests.embeddings.images.pictures import MAX_PIXELS, decoded, encoded, picture
 
 VIDEO = b"\0\0\0\x18ftypmp42" + random.Random(1).randbytes(500_000)
 JPEGS: dict[str, dict[str, Any]] = {

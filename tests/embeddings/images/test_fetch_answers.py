@@ -11,7 +11,7 @@ import pytest
 from embeddings.errors import HostBusyError, HostUnreachableError, ImageFetchError
 from embeddings.images.fetch import ImageFetcher
 from tests.embeddings.hostile_server import Behaviour, HostileServer, flood, raw, redirect, reply, silence
-from tests.embeddings.images.test_fetch import HURRIED, PHOTO, on_loopback
+from tests.embeddings.images.fetched import HURRIED, PHOTO, on_loopback
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"

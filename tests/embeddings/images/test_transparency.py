@@ -13,7 +13,7 @@ from PIL import Image
 
 from embeddings.images.decode import decode_rgb
 from embeddings.images.rgb import to_rgb
-from tests.embeddings.images.test_decode import decoded, encoded, picture
+from tests.embeddings.images.pictures import decoded, encoded, picture
 
 WHITE = (255, 255, 255)
 BEHIND_WHITE = (0, 0, 16, 30)  # of the 40 x 30 picture

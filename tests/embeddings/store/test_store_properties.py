@@ -23,6 +23,7 @@ from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import create_store
 from tests.properties import examples
+from tests.waiting import PATIENCE
 
 DIM, CAPACITY = 3, 24
 IDS = [*range(1, 16), 2**31 - 1, 2**32 + 3, 2**63 - 1]
@@ -192,7 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def order(self, action: str, *of_action: Any) -> Any:
         self.other_process.send((action, self.path, *of_action))
-        assert self.other_process.poll(60)
+        assert self.other_process.poll(PATIENCE)
         return self.other_process.recv()
 
     def teardown(self) -> None:

@@ -1,4 +1,4 @@
-"""The real service under faults, and what must hold through all of them."""
+"""The real service under faults, and the checks that must pass under every fault."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ import requests
 from embeddings.store.store import EmbeddingStore
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import ROOT, Service, environment, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 INDEXED, ONLY_STORED = range(1, 7), range(7, 10)
 
 
-class SpoiltService(Service):
-    """A service of two workers, with faults to inject; it keeps the ids that it acknowledged.
+class FaultyService(Service):
+    """A service of two workers with injected faults. It records the ids that it acknowledged.
 
     Attributes:
-        store: its store's file.
-        acknowledged: the ids that an answer said were stored.
+        store: the file of the store.
+        acknowledged: the ids of logos that an answer confirmed.
     """
 
     def __init__(self, data_dir: Path, photos: PhotoServer, faults: InjectedFaults | None = None) -> None:
@@ -50,7 +51,7 @@ class SpoiltService(Service):
             assert self.add_one(logo_id).status_code == 200
 
     def build_index(self, **environment: str) -> None:
-        """Build an index of all that is stored, and wait for both workers to serve it."""
+        """Build an index of all logos, and wait until both workers serve it."""
         newest = max(self.acknowledged)
         built = manage(self.data_dir, "generate-index", "--tree-count", "3", **environment)
         assert built.returncode == 0, built.stderr
@@ -68,27 +69,27 @@ class SpoiltService(Service):
         return answer
 
     def assert_adds_are_refused(self, status: int, why: str) -> None:
-        """Add a few times: each is refused, and the log says why."""
+        """Check that adds are refused and that the log says why."""
         logged = len(self.log)
         for _ in range(4):
             answer = self.add_one()
             assert (answer.status_code, set(answer.json())) == (status, {"title", "description"}), answer.text
         assert self.log[logged:].count(why) >= 4
 
-    def assert_it_answers(self) -> None:
-        """Ask for indexed and for merely stored logos, and for the count."""
+    def assert_queries_succeed(self) -> None:
+        """Check queries for indexed and for not yet indexed logos, and the count."""
         for _ in range(3):
             assert self.get("/1?count=2").json()["results"][0] == {"distance": 0.0, "logo_id": 1}
             assert self.get("/8?count=2").json()["count"] == 2
             assert self.get("/batch?logo_ids=1,8&count=1").json()["count"] == 2
             assert self.get("/count").json()["count"] >= len(self.acknowledged)
 
-    def assert_it_is_whole(self) -> None:
-        """Add and ask: all is as before, and nothing that was acknowledged is missing or damaged."""
+    def assert_intact(self) -> None:
+        """Check that adds and queries work, and that no acknowledged logo is missing or damaged."""
         for _ in range(4):
             answer = self.add_one()
             assert answer.status_code == 200, answer.text
-        self.assert_it_answers()
+        self.assert_queries_succeed()
         stored = self.get("/stored").json()["stored"]
         assert len(stored) == len(set(stored))
         assert self.acknowledged <= set(stored)
@@ -96,18 +97,18 @@ class SpoiltService(Service):
             assert [*store.verify()] == []
 
     def restart(self) -> None:
-        """Stop it as an operator does, and start it again."""
+        """Shut the service down, and start it again."""
         assert self.terminate() == 0
         self.start()
 
     def worker_pids(self) -> list[int]:
-        """Return the processes of the workers."""
+        """Return the process ids of the workers."""
         pid = self.process.pid
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     @contextmanager
     def limited(self, which: int, soft: dict[int, int] | int) -> Iterator[None]:
-        """Lower a limit of the running workers, to one value or to one for each process."""
+        """Lower a limit of the running workers, either all to one value or each to its own."""
         before = {pid: resource.prlimit(pid, which) for pid in self.worker_pids()}
         try:
             for pid, (_, hard) in before.items():
@@ -119,15 +120,15 @@ class SpoiltService(Service):
         assert self.worker_pids() == [*before], "a worker died of it"
 
 
-def start_in_vain(prelude: str, data_dir: Path, **variables: str) -> list[str]:
-    """Start a service that cannot work, after a shell command; return the lines that it left."""
+def start_that_fails(prelude: str, data_dir: Path, **variables: str) -> list[str]:
+    """Run a shell command, start a service that must fail, and return the lines that it printed."""
     stopped = subprocess.run(
         ["sh", "-c", f'{prelude} && exec "$0" -m gunicorn --config gunicorn_conf.py', sys.executable],
         cwd=ROOT,
         env={**environment(data_dir), "ANN_BIND": "127.0.0.1:0", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1
