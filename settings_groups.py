@@ -135,11 +135,20 @@ class RequestLimits:
     """How large a request may be."""
 
     max_batch_logos: int = setting(
-        "ANN_MAX_BATCH_LOGOS", 1000, whole(1), "Largest number of logo ids in one `/batch` request."
+        "ANN_MAX_BATCH_LOGOS",
+        1000,
+        whole(1),
+        "Largest number of logos in one request to `/batch`, `/attributes`, `/provenance`, `/predict` or `/delete`.",
     )
     max_add_logos: int = setting("ANN_MAX_ADD_LOGOS", 1000, whole(1), "Largest number of logos in one `/add` request.")
     max_body_bytes: int = setting(
         "ANN_MAX_BODY_BYTES", 2**20, whole(1, unit="bytes"), "Largest request body, unless it is an image."
+    )
+    max_attributes: int = setting(
+        "ANN_MAX_ATTRIBUTES", 16, whole(1, 256), "Largest number of attributes that a logo can have."
+    )
+    max_attribute_length: int = setting(
+        "ANN_MAX_ATTRIBUTE_LENGTH", 256, whole(1, 4096), "Longest value of an attribute, in characters."
     )
 
 

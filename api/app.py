@@ -20,15 +20,18 @@ from falcon.routing import CompiledRouter
 
 from api import errors, openapi
 from api.answers.index_maps import IndexMaps
+from api.journeys.attribute_setter import AttributeSetter
 from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.journeys.logo_adder import LogoAdder
+from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.logo_remover import LogoRemover
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
+from api.routes import attributes as attribute_resources
 from api.routes import explorer
 from api.routes import index as index_resources
 from api.routes import logos as logo_resources
@@ -40,12 +43,13 @@ from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
 from api.telemetry.observer import RequestObserver, RouteNote, StartResponse
+from embeddings.attributes.limits import AttributeLimits
 from embeddings.model.embedder import Embedder
 from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
 from runtime.engines import Engine, open_engine
 from runtime.startup import image_fetcher, prepare
-from settings import Settings
+from settings import RequestLimits, Settings
 from version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -56,6 +60,7 @@ class Parts:
     """What an app holds open: `close` ends its thread and closes its files."""
 
     store: EmbeddingStore
+    attributes: LogoAttributes
     engine: Engine
     embedder: Embedder
 
@@ -65,9 +70,10 @@ class Parts:
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop looking for new indexes and close the store."""
+        """Stop looking for new indexes and close the store and its attributes."""
         self.engine.close()
         self.store.close()
+        self.attributes.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
@@ -121,9 +127,14 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
             " with old ones until the logos are embedded anew",
             store.path,
         )
+    attributes = LogoAttributes(settings.store_path, _attribute_limits(settings.requests))
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
-    return Parts(store, engine, Embedder(model, threads=settings.workers.embed_threads))
+    return Parts(store, attributes, engine, Embedder(model, threads=settings.workers.embed_threads))
+
+
+def _attribute_limits(limits: RequestLimits) -> AttributeLimits:
+    return AttributeLimits(per_logo=limits.max_attributes, value_length=limits.max_attribute_length)
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -159,20 +170,26 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
     logo = search_resources.LogoNeighboursResource(search)
+    max_logos = settings.requests.max_batch_logos
+    routes: dict[str, Any] = {}
     if settings.allow_delete:
-        remover = LogoRemover(parts.store, limit=limit, on_removed=feed.forget if feed else None)
+        forget = feed.forget if feed else None
+        remover = LogoRemover(parts.store, parts.attributes, limit=limit, on_removed=forget)
         logo = logo_resources.DeletableLogoResource(search, remover)
+        routes["/delete"] = logo_resources.DeletionsResource(remover, max_logos)
+    setter = AttributeSetter(parts.store, parts.attributes, limit)
     maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
-    routes: dict[str, Any] = {
+    routes |= {
         "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": search_resources.BatchNeighboursResource(search, settings.requests.max_batch_logos),
+        "/batch": search_resources.BatchNeighboursResource(search, max_logos),
         "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
         FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
         "/add": logo_resources.AddResource(adder, settings.requests.max_add_logos),
         "/count": logo_resources.CountResource(parts.store),
         "/stored": logo_resources.StoredResource(parts.store),
-        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.requests.max_batch_logos),
+        "/provenance": logo_resources.ProvenanceResource(parts.store, max_logos),
+        "/attributes": attribute_resources.AttributesResource(setter, max_logos),
         "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
         "/map": index_resources.MapResource(parts.catalog, maps),
     }

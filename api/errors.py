@@ -15,8 +15,11 @@ import falcon
 
 from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
+    AttributeValueError,
+    DamagedAttributesError,
     EmbeddingsError,
     ExhaustedError,
+    FilterError,
     HostBusyError,
     ImageError,
     StoreFullError,
@@ -39,6 +42,8 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (ImageError, falcon.HTTPBadRequest, "invalid image"),
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
+    (AttributeValueError, falcon.HTTPBadRequest, "invalid attribute"),
+    (FilterError, falcon.HTTPBadRequest, "invalid filter"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
     (TooManyWritesError, falcon.HTTPServiceUnavailable, "too many changes at once"),
     (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
@@ -47,6 +52,7 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file was put in its place
     (StoreModelError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
+    (DamagedAttributesError, falcon.HTTPInternalServerError, "attributes damaged"),
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )

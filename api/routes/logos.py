@@ -16,8 +16,6 @@ from api.server.lazy_answer import lazily
 from embeddings.store.seen_rows import BLOCK
 from embeddings.store.store import EmbeddingStore
 
-EXACT_FLOATS = 2**53  # from here on, a JSON number read as a 64-bit float may be another whole number than was written
-
 
 @dataclass(frozen=True, slots=True)
 class DeletableLogoResource(LogoNeighboursResource):
@@ -27,9 +25,27 @@ class DeletableLogoResource(LogoNeighboursResource):
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer how many logos were deleted, one, or 404; the deletion is on the disk by then."""
-        if not self.remover.remove(logo_id):
+        if not self.remover.remove([logo_id]):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionsResource:
+    """`POST /api/v1/ann/delete`: forget many logos."""
+
+    remover: LogoRemover
+    max_logos: int
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Return how many of the logos were stored; the deletions are on the disk by then."""
+        body = req.get_media()
+        schemas.check("Deletion", body)
+        schemas.check_logos(body["logo_ids"], self.max_logos)
+        logo_ids = [
+            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
+        ]
+        resp.media = {"deleted": len(self.remover.remove(logo_ids))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +59,11 @@ class AddResource:
         """Answer how many logos were new; they are on disk by then."""
         body = req.get_media()
         schemas.check("Addition", body)
-        if len(body["logos"]) > self.max_logos:
-            raise falcon.HTTPBadRequest(
-                title="too many logos",
-                description=f"The request names {len(body['logos'])} logos; {self.max_logos} are allowed.",
-            )
-        for position, logo in enumerate(body["logos"]):
-            if isinstance(logo["id"], float) and logo["id"] >= EXACT_FLOATS:
-                description = f"body.logos[{position}].id: write an id of this size without a decimal point or exponent"
-                raise falcon.MediaValidationError(title="invalid request", description=description)
-        logos = [Logo(int(logo["id"]), tuple(logo["bounding_box"])) for logo in body["logos"]]
+        schemas.check_logos(body["logos"], self.max_logos)
+        logos = [
+            Logo(schemas.whole_id(logo["id"], f".logos[{position}].id"), tuple(logo["bounding_box"]))
+            for position, logo in enumerate(body["logos"])
+        ]
         resp.media = {"added": self.adder.add(body["image_url"], logos)}
 
 

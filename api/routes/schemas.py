@@ -5,6 +5,7 @@ A number that is whole counts as an integer (`900017.0` is one), as JSON Schema 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import jsonschema_rs
 from api import openapi
 
 MAX_COUNT = 500
+_INEXACT_FLOATS = range(2**53, 2**63)  # a JSON number read as such a 64-bit float may be another id than was written
 
 
 @cache
@@ -47,3 +49,31 @@ def check(name: str, body: Any, *, without: str | None = None) -> None:
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
     message = error.message if len(error.message) <= 200 else f"…{error.message[-200:]}"
     raise falcon.MediaValidationError(title="invalid request", description=f"body{place}: {message}")
+
+
+def check_logos(logos: Sequence[object], max_logos: int) -> None:
+    """Limit the number of logos in a body.
+
+    Raises:
+        falcon.HTTPBadRequest: there are more than `max_logos`.
+    """
+    if len(logos) > max_logos:
+        description = f"The request names {len(logos)} logos; {max_logos} are allowed."
+        raise falcon.HTTPBadRequest(title="too many logos", description=description)
+
+
+def whole_id(number: float, place: str) -> int:
+    """Return a logo id of a body, which the schema has checked.
+
+    Args:
+        number: the id; `900017.0` is one.
+        place: where it is in the body.
+
+    Raises:
+        falcon.MediaValidationError: the id is written so that it may have lost digits.
+    """
+    logo_id = int(number)
+    if isinstance(number, float) and logo_id in _INEXACT_FLOATS:
+        description = f"body{place}: write an id of this size without a decimal point or exponent"
+        raise falcon.MediaValidationError(title="invalid request", description=description)
+    return logo_id
