@@ -27,16 +27,18 @@ from api.journeys.logo_adder import LogoAdder
 from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.logo_remover import LogoRemover
+from api.journeys.matching import Filters
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
 from api.routes import attributes as attribute_resources
-from api.routes import explorer
+from api.routes import explorer, robotoff_search
 from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
+from api.routes import votes as vote_resources
 from api.server.body_limit import BodyLimit
 from api.server.body_sizes import API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
@@ -168,7 +170,8 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
     )
     beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
-    search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
+    filters = Filters(parts.attributes, parts.store.vectors, parts.store.moment)
+    search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages, filters)
     logo = search_resources.LogoNeighboursResource(search)
     max_logos = settings.requests.max_batch_logos
     routes: dict[str, Any] = {}
@@ -189,6 +192,10 @@ def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings)
         "/count": logo_resources.CountResource(parts.store),
         "/stored": logo_resources.StoredResource(parts.store),
         "/provenance": logo_resources.ProvenanceResource(parts.store, max_logos),
+        "/predict": vote_resources.PredictionResource(search, parts.attributes, max_logos),
+        "/predict/{logo_id:int}": vote_resources.LogoPredictionResource(search, parts.attributes),
+        "/search": robotoff_search.RandomSearchResource(search),
+        "/search/{logo_id:int}": robotoff_search.LogoSearchResource(search),
         "/attributes": attribute_resources.AttributesResource(setter, max_logos),
         "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
         "/map": index_resources.MapResource(parts.catalog, maps),

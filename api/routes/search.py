@@ -12,7 +12,7 @@ from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
-from api.routes.parameters import bounding_box_of, count_of, logo_ids_of
+from api.routes.parameters import bounding_box_of, count_of, logo_ids_of, narrowed
 from embeddings.images.decode import check_box
 from index.protocol import Neighbours
 
@@ -25,7 +25,8 @@ class LogoNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer the neighbours, or 404."""
-        neighbours = self.search.of_logo(logo_id, count_of(req), req.get_param("index"))
+        count, search = count_of(req), narrowed(req, self.search)
+        neighbours = search.of_logo(logo_id, count, req.get_param("index"))
         if neighbours is None:
             raise unknown_logo(logo_id)
         resp.media = listed(neighbours)
@@ -39,7 +40,8 @@ class RandomNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours; none if the index is empty."""
-        resp.media = listed(self.search.of_random_logo(count_of(req), req.get_param("index")))
+        count, search = count_of(req), narrowed(req, self.search)
+        resp.media = listed(search.of_random_logo(count, req.get_param("index")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class BatchNeighboursResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours of the known logos, keyed by id in the order asked for."""
-        count = count_of(req)
-        answers = self.search.of_logos(logo_ids_of(req, self.max_logos), count, req.get_param("index"))
+        count, logo_ids, search = count_of(req), logo_ids_of(req, self.max_logos), narrowed(req, self.search)
+        answers = search.of_logos(logo_ids, count, req.get_param("index"))
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
         resp.media = {"results": results, "count": len(results)}
 
@@ -81,7 +83,7 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
-        resp.media = listed(self.search.of_vector(vector, int(count), index_name))
+        resp.media = listed(narrowed(req, self.search).of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,12 @@ class ImageNeighboursResource:
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
         count, index_name, box = count_of(req), req.get_param("index"), bounding_box_of(req)
+        search = narrowed(req, self.search)
         check_box(box, logo_id=None)
         self.search.catalog.get(index_name)  # if there is none, nothing need be embedded
         with self.limit.turn():
             vector = self.embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
-        resp.media = listed(self.search.of_vector(vector, count, index_name))
+        resp.media = listed(search.of_vector(vector, count, index_name))
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:
