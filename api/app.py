@@ -39,6 +39,7 @@ from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
 from api.routes import votes as vote_resources
+from api.server.access import AccessTokens
 from api.server.body_limit import BodyLimit
 from api.server.body_sizes import API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
@@ -107,11 +108,13 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     """
     if settings is None:
         settings = Settings.from_env()
+    write_token, read_token = settings.access.tokens()
     report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
     sizes = body_sizes(usual=settings.requests.max_body_bytes, image=settings.images.max_bytes)
-    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    access = AccessTokens(write_token, read_token)
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes), access])
     app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
