@@ -46,13 +46,12 @@ from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
 from api.telemetry.observer import RequestObserver, RouteNote, StartResponse
-from embeddings.attributes.limits import AttributeLimits
 from embeddings.model.embedder import Embedder
 from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
 from runtime.engines import Engine, open_engine
-from runtime.startup import image_fetcher, prepare
-from settings import RequestLimits, Settings
+from runtime.startup import attribute_limits, image_fetcher, prepare
+from settings import Settings
 from version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -132,14 +131,10 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
             " with old ones until the logos are embedded anew",
             store.path,
         )
-    attributes = LogoAttributes(settings.store_path, _attribute_limits(settings.requests))
+    attributes = LogoAttributes(settings.store_path, attribute_limits(settings.requests))
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
     return Parts(store, attributes, engine, Embedder(model, threads=settings.workers.embed_threads))
-
-
-def _attribute_limits(limits: RequestLimits) -> AttributeLimits:
-    return AttributeLimits(per_logo=limits.max_attributes, value_length=limits.max_attribute_length)
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from commands import attributes
 from commands.shell import open_store, progress
 from index.errors import IndexDamagedError
 from index.files.audit import audit
@@ -40,6 +41,7 @@ def stats(settings: Settings, as_json: bool) -> None:
                 "bytes_on_disk": file.st_blocks * 512,
                 "bytes_with_holes": file.st_size,
             },
+            "attributes": attributes.report(settings.store_path),
             "indexes": {
                 status.name: {
                     "serving": status.source or None,
@@ -59,17 +61,19 @@ def stats(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
         return
-    for title, values in (("store", report["store"]), *report["indexes"].items()):
+    for title, values in ({"store": report["store"], "attributes": report["attributes"]} | report["indexes"]).items():
+        if values is None:
+            continue
         click.echo(title)
         for key, value in values.items():
-            shown = ", ".join(value) if isinstance(value, list) else value
+            shown = ", ".join(value) if isinstance(value, (list, dict)) else value
             click.echo(f"  {key.replace('_', ' '):18} {'-' if shown in (None, '') else shown}")
 
 
 @click.command()
 @click.pass_obj
 def verify(settings: Settings) -> None:
-    """Check every row of the store and every file of the indexes against its checksum.
+    """Check every row of the store, its attributes, and every file of the indexes against its checksum.
 
     Exits with 1 if anything is damaged, and names it.
     """
@@ -83,6 +87,7 @@ def verify(settings: Settings) -> None:
                 for row in store.verify(advance)
             ]
     click.echo(f"{settings.store_path}: {logos} logos checked")
+    damages += attributes.faults(settings.store_path)
     with progress("checking bytes of indexes", None) as advance:
         for directory, trouble in audit(settings.data_dir, dim=dim, progress=advance):
             if trouble is None:

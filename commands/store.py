@@ -7,6 +7,7 @@ from typing import TextIO
 
 import click
 
+from commands import attributes
 from commands.shell import open_store, progress, rewrite
 from embeddings.errors import StoreError
 from embeddings.maintenance.backup import CopyReport, backup_store, restore_store
@@ -39,6 +40,7 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
     if not ids:
         raise click.UsageError("name the logos to delete, or a file of them with --from")
     with open_store(settings, writable=True) as store:
+        attributes.drop_attributes(store.path, ids)
         deleted = store.delete(ids)
     click.echo(f"deleted {len(deleted)} logos")
     unknown = [logo_id for logo_id in dict.fromkeys(ids) if logo_id not in set(deleted)]
@@ -49,8 +51,9 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
 @click.command()
 @click.pass_obj
 def compact(settings: Settings) -> None:
-    """Rewrite the store without its deleted and damaged rows. Services go on meanwhile."""
+    """Rewrite the store without its deleted and damaged rows, and its attributes. Services go on meanwhile."""
     rewrite(settings)
+    attributes.compact(settings.store_path)
 
 
 @click.command()
@@ -110,10 +113,12 @@ def repair(settings: Settings, backup: Path | None) -> None:
 def backup(settings: Settings, target: Path) -> None:
     """Copy the store into TARGET while services use it, and read the copy back.
 
-    An earlier backup at TARGET is brought up to date, a run that was stopped goes on. Exits with 1 if rows are damaged.
+    Its attributes go into TARGET.attributes. An earlier backup at TARGET is brought up to date, a run that was stopped goes
+    on. Exits with 1 if rows are damaged.
     """
     with open_store(settings) as store, progress("copying and reading back", 2 * len(store)) as advance:
         report = backup_store(settings.store_path, target, advance)
+    attributes.back_up(settings.store_path, target)
     _tell(f"{target} holds", report)
 
 
@@ -122,7 +127,7 @@ def backup(settings: Settings, target: Path) -> None:
 @click.option("--replace", is_flag=True, help="Take the place of the store that is there; it is kept beside.")
 @click.pass_obj
 def restore(settings: Settings, source: Path, replace: bool) -> None:
-    """Make the store from BACKUP, and read it back. Running services go on with it.
+    """Make the store and its attributes from BACKUP, and read it back. Running services go on with it.
 
     Exits with 1 if rows of the backup are damaged; the others are restored.
     """
@@ -133,6 +138,7 @@ def restore(settings: Settings, source: Path, replace: bool) -> None:
         report = restore_store(source, settings.store_path, replace=replace, progress=advance)
     if report.kept_as is not None:
         click.echo(f"the former store is kept as {report.kept_as}")
+    attributes.restore(source, settings.store_path)
     _tell(f"{settings.store_path} holds", report)
 
 
