@@ -113,8 +113,8 @@ def repair(settings: Settings, backup: Path | None) -> None:
 def backup(settings: Settings, target: Path) -> None:
     """Copy the store into TARGET while services use it, and read the copy back.
 
-    Its attributes go into TARGET.attributes. An earlier backup at TARGET is brought up to date, a run that was stopped goes
-    on. Exits with 1 if rows are damaged.
+    Its attributes go into TARGET.attributes. An earlier backup at TARGET is brought up to date, a run that was stopped
+    goes on. Exits with 1 if rows are damaged.
     """
     with open_store(settings) as store, progress("copying and reading back", 2 * len(store)) as advance:
         report = backup_store(settings.store_path, target, advance)

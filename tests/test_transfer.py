@@ -75,14 +75,11 @@ def test_attributes_move_along(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
         assert dict(attributes.items()) == {7: {"type": "brand", "value": "a"}, 9: {"value": "b"}}
     table = pq.read_table(file)
     column = table.schema.get_field_index("attributes")
-    for values, says in (([[("Type", "a")], None, None], "attributes of logo 7"), (["a", "b", "c"], "maps of strings")):
-        pq.write_table(table.set_column(column, "attributes", pa.array(values, table_type(values))), file)
+    maps = pa.array([[("Type", "a")], None, None], pa.map_(pa.string(), pa.string()))
+    for values, says in ((maps, "attributes of logo 7"), (pa.array(["a", "b", "c"]), "maps of strings")):
+        pq.write_table(table.set_column(column, "attributes", values), file)
         answer = run("import", file, "--any-model")
         assert (answer.exit_code, says in answer.stderr) == (1, True)
-
-
-def table_type(values: list[object]) -> pa.DataType:
-    return pa.string() if isinstance(values[0], str) else pa.map_(pa.string(), pa.string())
 
 
 def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
