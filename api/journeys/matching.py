@@ -150,6 +150,8 @@ class Matching:
     def _matches(self, logo_ids: Sequence[int] | NDArray[np.int64]) -> list[bool]:
         if not len(self._ids):
             return [False] * len(logo_ids)
+        if not isinstance(logo_ids, np.ndarray):
+            logo_ids = [logo_id if 0 < logo_id < 2**63 else 0 for logo_id in logo_ids]  # a request may name any number
         asked = np.asarray(logo_ids, np.int64)
         places = np.minimum(self._ids.searchsorted(asked), len(self._ids) - 1)
         flags: list[bool] = (self._ids[places] == asked).tolist()

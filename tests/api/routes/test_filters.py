@@ -43,13 +43,14 @@ def test_only_logos_that_match_are_neighbours(client: Client) -> None:
     assert ids(client.simulate_get(f"{A}/{other}?where=colour:red")) == nearest(vector, RED)
     assert ids(client.simulate_get(f"{A}/{STORED_ONLY[0]}?where=colour:red")) == nearest(VECTORS[40], RED)
     assert ids(client.simulate_get(f"{A}/{other}?where=colour:blue")) == []
-    assert client.simulate_get(f"{A}/77?where=colour:red").status_code == 404
+    for unknown in (77, 2**70):
+        assert client.simulate_get(f"{A}/{unknown}?where=colour:red").status_code == 404
 
 
 def test_every_search_takes_a_filter(client: Client) -> None:
     random = ids(client.simulate_get(f"{A}?where=colour:red"))
     assert (random[0] in RED, sorted(random)) == (True, sorted(RED))
-    batch = client.simulate_get(f"{A}/batch?logo_ids={RED[0]},{INDEXED[1]},77&where=colour:red&count=2").json
+    batch = client.simulate_get(f"{A}/batch?logo_ids={RED[0]},{INDEXED[1]},77,{2**70}&where=colour:red&count=2").json
     assert {key: [row["logo_id"] for row in rows] for key, rows in batch["results"].items()} == {
         str(logo_id): nearest(VECTORS[LOGO_IDS.index(logo_id)], RED)[:2] for logo_id in (RED[0], INDEXED[1])
     }
