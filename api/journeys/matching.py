@@ -1,13 +1,14 @@
 """An index of only the logos that match a filter: a scan of their vectors if they are few, else the index itself.
 
-The rule: to return `count` matching logos, the index is asked for so many that enough of them should match, with a
-margin. If the matching logos are at most `_SCANS_PER_NEIGHBOUR` times as many as that, their vectors are scanned
-instead, which is exact and then no slower. They are also scanned if the index returns too few that match, because those
-lie far from what is searched for. So there are `count` results whenever the index holds so many matching logos.
+The rule: for `count` matching logos, the index is asked for so many that enough of them should match, and each of these
+neighbours costs as much as scanning some vectors. If the matching logos are no more than could be scanned in that time,
+they are scanned, which is exact. They are also scanned if the index returns too few that match, because those lie far
+from what is searched for. So there are `count` results whenever the index holds so many matching logos.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from collections import OrderedDict
@@ -25,8 +26,8 @@ from index.exact import ExactIndex
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import check_count, usable_rows
 
-_SCANS_PER_NEIGHBOUR = 8  # vectors that are scanned in the time that an index takes for one more neighbour, at least
-_MARGIN = 1.3  # of what the index is asked for: matching logos do not lie evenly
+_SCANNED_KEPT = 32  # vectors in memory that are scanned in the time that an index takes for one neighbour, at least
+_SCANNED_READ = 8  # the same for vectors that are read from the store first
 _BLOCK = 4096  # vectors scanned at once
 _RANDOM_TRIES = 20  # before all that match are looked up
 
@@ -42,6 +43,7 @@ class Matching:
         ids: of all logos that match, (n,), ascending; the index need not hold them.
         blocks: returns exact indexes that hold those of the matching logos together that the index holds.
         vectors: returns the vectors of stored logos.
+        scanned: vectors that are scanned in the time that the index takes for one neighbour.
     """
 
     def __init__(
@@ -50,11 +52,14 @@ class Matching:
         ids: NDArray[np.int64],
         blocks: Callable[[], Iterator[SearchIndex]],
         vectors: Vectors,
+        *,
+        scanned: int,
     ) -> None:
         self._index = index
         self._ids = ids
         self._blocks = blocks
         self._vectors = vectors
+        self._scanned = scanned
 
     @property
     def dim(self) -> int:
@@ -94,7 +99,8 @@ class Matching:
         if self._is_scan(wanted):
             return self
         matching = [logo_id for logo_id, is_one in zip(logo_ids, self._matches(logo_ids), strict=True) if is_one]
-        return Matching(self._index.prefetched(matching, wanted), self._ids, self._blocks, self._vectors)
+        prefetched = self._index.prefetched(matching, wanted)
+        return Matching(prefetched, self._ids, self._blocks, self._vectors, scanned=self._scanned)
 
     def random_logo(self) -> int | None:
         """Return the id of any indexed logo that matches; `None` if there is none."""
@@ -119,11 +125,14 @@ class Matching:
         return Neighbours([found.logo_ids[place] for place in places], [found.distances[place] for place in places])
 
     def _wanted(self, count: int) -> int:
-        """Return how many neighbours the index is asked for, so that `count` of them should match."""
-        return int(_MARGIN * count * len(self._index) / max(1, len(self._ids))) + count
+        """Return how many neighbours the index is asked for, so that `count` of them should match.
+
+        Three standard deviations more than `count` are expected to match, as if matching logos lay evenly.
+        """
+        return math.ceil((count + 3 * math.sqrt(count) + 3) * len(self._index) / max(1, len(self._ids)))
 
     def _is_scan(self, wanted: int) -> bool:
-        return len(self._ids) <= _SCANS_PER_NEIGHBOUR * wanted
+        return len(self._ids) <= self._scanned * wanted
 
     def _scan_for(self, logo_id: int, count: int) -> Neighbours:
         if logo_id not in self._index:
@@ -208,7 +217,8 @@ class Filters:
             built: what the other index holds, apart from logos that were stored since: vectors are kept for it.
         """
         ids = self._attributes.matching(conditions)
-        return Matching(index, ids, lambda: self._blocks(index, conditions, ids, built), self._vectors)
+        scanned = _SCANNED_KEPT if len(ids) <= self._max_kept else _SCANNED_READ
+        return Matching(index, ids, lambda: self._blocks(index, conditions, ids, built), self._vectors, scanned=scanned)
 
     def _blocks(
         self, index: SearchIndex, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex

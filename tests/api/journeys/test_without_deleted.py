@@ -125,7 +125,8 @@ def test_an_index_of_matching_logos_is_one_of_these_alone(
     all_logos = of(IDS)
     with pytest.MonkeyPatch.context() as patch:
         if not is_scan:
-            patch.setattr("api.journeys.matching._SCANS_PER_NEIGHBOUR", 0)
+            patch.setattr("api.journeys.matching._SCANNED_KEPT", 0)
+            patch.setattr("api.journeys.matching._SCANNED_READ", 0)
         index = filters.over(all_logos, RED, built=all_logos)
         left = [logo_id for logo_id in IDS if logo_id in matching]
         assert_searches_like(index, of(left))
@@ -144,7 +145,7 @@ def test_few_matching_logos_are_scanned_and_of_many_the_index_is_asked(attribute
         found = filters.over(index, parse_where(where), built=index).nearest_to_vector(vectors[7], 10)
         exact = ExactIndex(ids[::step], vectors[::step]).nearest_to_vector(vectors[7], 10)
         assert found == exact
-    assert index.asked == [36]  # 1.3 * 10 * 20,000 / 10,000 and 10
+    assert index.asked == [45]  # twice as many as 10 and three standard deviations
 
 
 def test_logos_that_match_far_from_the_query_are_found_by_a_scan(attributes: LogoAttributes) -> None:
