@@ -69,6 +69,7 @@ def _memory_directory() -> str | None:
 
 try:
     _settings = Settings.from_env()
+    _settings.access.tokens()  # a file that cannot be read stops the start, not each worker
 except SettingsError as error:
     _stop(error)
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "generate-index": "commands.build:generate_index",
     "export-model": "commands.build:export_model",
     "stats": "commands.report:stats",
+    "evaluate": "commands.evaluate:evaluate",
     "verify": "commands.report:verify",
     "backup": "commands.store:backup",
     "restore": "commands.store:restore",

@@ -22,14 +22,18 @@ from api.answers.index_maps import IndexMaps
 from api.collection_opener import CollectionOpener
 from api.journeys.collections import Collections
 from api.journeys.health import Health
+from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.stages import Stage, Stages
 from api.journeys.write_limit import WriteLimit
-from api.routes import explorer
+from api.routes import attributes as attribute_resources
+from api.routes import explorer, robotoff_search
 from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
+from api.routes import votes as vote_resources
+from api.server.access import AccessTokens
 from api.server.body_limit import BodyLimit
 from api.server.body_sizes import ADD_EMBEDDINGS, API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
@@ -68,15 +72,21 @@ class Parts:
     limit: WriteLimit
 
     @property
+    def attributes(self) -> LogoAttributes:
+        """The attributes of the default collection's logos."""
+        return self.collections.default.attributes
+
+    @property
     def catalog(self) -> Catalog:
         """The indexes."""
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop watching for new indexes, and close the stores."""
+        """Stop watching for new indexes, and close the stores and their attributes."""
         self.collections.close()
         self.engine.close()
         self.store.close()
+        self.attributes.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
@@ -109,6 +119,7 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     """
     if settings is None:
         settings = Settings.from_env()
+    write_token, read_token = settings.access.tokens()
     report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
@@ -117,7 +128,8 @@ def create_app(settings: Settings | None = None) -> AnnApp:
         image=settings.images.max_bytes,
         embeddings=settings.requests.max_embeddings_bytes,
     )
-    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    access = AccessTokens(write_token, read_token)
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes), access])
     app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
@@ -179,9 +191,11 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
     collections, requests, maps = parts.collections, settings.requests, IndexMaps()
     logo = search_resources.LogoNeighboursResource(collections)
+    routes: dict[str, Any] = {}
     if settings.allow_delete:
         logo = logo_resources.DeletableLogoResource(collections)
-    routes: dict[str, Any] = {
+        routes["/delete"] = logo_resources.DeletionsResource(collections, requests.max_batch_logos)
+    routes |= {
         "": search_resources.RandomNeighboursResource(collections),
         "/{logo_id:int}": logo,
         "/batch": search_resources.BatchNeighboursResource(collections, requests.max_batch_logos),
@@ -192,6 +206,11 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         "/count": logo_resources.CountResource(collections),
         "/stored": logo_resources.StoredResource(collections),
         "/provenance": logo_resources.ProvenanceResource(collections, requests.max_batch_logos),
+        "/predict": vote_resources.PredictionResource(collections, requests.max_batch_logos),
+        "/predict/{logo_id:int}": vote_resources.LogoPredictionResource(collections),
+        "/search": robotoff_search.RandomSearchResource(collections),
+        "/search/{logo_id:int}": robotoff_search.LogoSearchResource(collections),
+        "/attributes": attribute_resources.AttributesResource(collections, requests.max_batch_logos),
         "/status": index_resources.StatusResource(collections, maps, parts.embedder.description),
         "/map": index_resources.MapResource(collections, maps),
     }

@@ -15,9 +15,12 @@ import falcon
 
 from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
+    AttributeValueError,
     CollectionError,
+    DamagedAttributesError,
     EmbeddingsError,
     ExhaustedError,
+    FilterError,
     HostBusyError,
     ImageError,
     NoEmbedderError,
@@ -44,6 +47,8 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
     (SentEmbeddingError, falcon.HTTPBadRequest, "invalid embedding"),
+    (AttributeValueError, falcon.HTTPBadRequest, "invalid attribute"),
+    (FilterError, falcon.HTTPBadRequest, "invalid filter"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
     (UnknownCollectionError, falcon.HTTPBadRequest, None),
     (NoEmbedderError, falcon.HTTPBadRequest, "no embedder"),
@@ -55,6 +60,7 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file has replaced it
     (StoreModelError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
+    (DamagedAttributesError, falcon.HTTPInternalServerError, "attributes damaged"),
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )

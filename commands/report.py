@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from commands import attributes
 from commands.shell import INDEX, definition_of, open_store, progress
 from index.errors import IndexDamagedError
 from index.files.audit import audit
@@ -51,6 +52,7 @@ def stats(settings: Settings, index: str | None, as_json: bool) -> None:
                 "bytes_on_disk": file.st_blocks * 512,
                 "bytes_with_holes": file.st_size,
             },
+            "attributes": attributes.report(store.path),
             "indexes": {
                 status.name: {
                     "serving": status.source or None,
@@ -70,10 +72,12 @@ def stats(settings: Settings, index: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
         return
-    for title, values in (("store", report["store"]), *report["indexes"].items()):
+    for title, values in ({"store": report["store"], "attributes": report["attributes"]} | report["indexes"]).items():
+        if values is None:
+            continue
         click.echo(title)
         for key, value in values.items():
-            shown = ", ".join(value) if isinstance(value, list) else value
+            shown = ", ".join(value) if isinstance(value, (list, dict)) else value
             click.echo(f"  {key.replace('_', ' '):18} {'-' if shown in (None, '') else shown}")
 
 
@@ -81,7 +85,7 @@ def stats(settings: Settings, index: str | None, as_json: bool) -> None:
 @INDEX
 @click.pass_obj
 def verify(settings: Settings, index: str | None) -> None:
-    """Check every row of the store and every file of the indexes against its checksum.
+    """Check every row of the store, its attributes, and every file of the indexes against its checksum.
 
     Names everything that is damaged, and exits with 1.
     """
@@ -96,6 +100,7 @@ def verify(settings: Settings, index: str | None) -> None:
                 for row in store.verify(advance)
             ]
     click.echo(f"{path}: {logos} logos checked")
+    damages += attributes.faults(path)
     if definition is None:
         index_dirs = [path for path in index_directories(settings.data_dir) if not has_own_store(path)]
     else:

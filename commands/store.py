@@ -7,7 +7,8 @@ from typing import TextIO
 
 import click
 
-from commands.shell import INDEX, definition_of, open_store, progress, rewrite
+from commands import attributes
+from commands.shell import INDEX, definition_of, open_store, progress, rewrite, store_path_of
 from embeddings.collection.directory import CollectionDirectory
 from embeddings.errors import StoreError
 from embeddings.maintenance.backup import CopyReport, backup_store, restore_store
@@ -41,6 +42,7 @@ def delete_logos(settings: Settings, index: str | None, logo_ids: tuple[int, ...
     if not ids:
         raise click.UsageError("name the logos to delete, or a file of their ids with --from")
     with open_store(settings, index, writable=True) as store:
+        attributes.drop_attributes(store.path, ids)
         deleted = store.delete(ids)
     click.echo(f"deleted {len(deleted)} logos")
     unknown = [logo_id for logo_id in dict.fromkeys(ids) if logo_id not in set(deleted)]
@@ -52,8 +54,9 @@ def delete_logos(settings: Settings, index: str | None, logo_ids: tuple[int, ...
 @INDEX
 @click.pass_obj
 def compact(settings: Settings, index: str | None) -> None:
-    """Rewrite the store without its deleted and damaged rows. Services keep running."""
+    """Rewrite the store without its deleted and damaged rows, and its attributes. Services keep running."""
     rewrite(settings, index)
+    attributes.compact(store_path_of(settings, index))
 
 
 @click.command()
@@ -116,11 +119,12 @@ def repair(settings: Settings, index: str | None, backup: Path | None) -> None:
 def backup(settings: Settings, index: str | None, target: Path) -> None:
     """Copy the store to TARGET while services use it, and verify the copy.
 
-    If TARGET is an earlier backup, it is updated; if it is the rest of a stopped run, the run resumes. Exits with 1 if
-    rows are damaged.
+    Its attributes are copied to TARGET.attributes. If TARGET is an earlier backup, it is updated; if it is the rest of
+    a stopped run, the run resumes. Exits with 1 if rows are damaged.
     """
     with open_store(settings, index) as store, progress("copying and reading back", 2 * len(store)) as advance:
         report = backup_store(store.path, target, advance)
+    attributes.back_up(store.path, target)
     _print_report(target, report)
 
 
@@ -130,7 +134,7 @@ def backup(settings: Settings, index: str | None, target: Path) -> None:
 @INDEX
 @click.pass_obj
 def restore(settings: Settings, index: str | None, source: Path, replace: bool) -> None:
-    """Restore the store from BACKUP, and verify it. Running services switch to it.
+    """Restore the store and its attributes from BACKUP, and verify it. Running services switch to it.
 
     If rows of the backup are damaged, the others are restored, and the exit status is 1.
     """
@@ -145,6 +149,7 @@ def restore(settings: Settings, index: str | None, source: Path, replace: bool) 
         report = restore_store(source, path, replace=replace, progress=advance)
     if report.kept_as is not None:
         click.echo(f"the previous store is kept as {report.kept_as}")
+    attributes.restore(source, path)
     _print_report(path, report)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from collections.abc import Collection as Names
 from dataclasses import dataclass
 
+from api.journeys.attribute_setter import AttributeSetter
 from api.journeys.backlog import Backlog
 from api.journeys.logo_adder import LogoAdder
+from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.logo_remover import LogoRemover
 from api.journeys.neighbour_search import NeighbourSearch
@@ -37,6 +39,8 @@ class Collection:
         catalog: the indexes of the store.
         search: finds neighbours.
         metric: how vectors are compared.
+        attributes: of the logos.
+        setter: sets attributes.
         remover: deletes logos.
         vectors: adds logos by their vectors.
         backlog: counts the logos that are not yet indexed.
@@ -49,6 +53,8 @@ class Collection:
     catalog: Catalog
     search: NeighbourSearch
     metric: Metric
+    attributes: LogoAttributes
+    setter: AttributeSetter
     remover: LogoRemover
     vectors: VectorAdder
     backlog: Backlog
@@ -74,9 +80,10 @@ class Collection:
         return self.embedder
 
     def close(self) -> None:
-        """Stop looking for new indexes and close the store."""
+        """Stop looking for new indexes, and close the store and its attributes."""
         self.catalog.close()
         self.store.close()
+        self.attributes.close()
 
     def _no_embedder(self, instead: str) -> NoEmbedderError:
         return NoEmbedderError(f"The collection {self.name} does not embed images: {instead}?index={self.name}.")
@@ -131,6 +138,17 @@ class Collections:
             if known is None:
                 known = self._opened[name] = identity, self._open_collection(self._directory.get(name))
             return known[1]
+
+    def named(self, name: str | None) -> Collection:
+        """Return the collection of a name, for routes that must not take a mistyped one for the default.
+
+        Raises:
+            UnknownIndexError: neither an index nor a collection has this name.
+            CollectionError, StoreError: as for `of`.
+        """
+        collection = self.of(name)
+        collection.catalog.status_of(name)
+        return collection
 
     def names(self) -> list[str]:
         """Return the names of the indexes and collections that `?index=` takes, in alphabetical order."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.journeys.attribute_setter import AttributeSetter
 from api.journeys.stages import UNOBSERVED, Stage, Stages
 from api.journeys.write_limit import WriteLimit
 from embeddings.errors import SentEmbeddingError
@@ -26,11 +27,13 @@ class SentLogo:
         id: of the logo.
         embedding: see `decode_embeddings`.
         origin: the photo that it is cut from, if that is known.
+        attributes: values to set by key; `None` removes one.
     """
 
     id: int
     embedding: object
     origin: Provenance | None = None
+    attributes: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class VectorAdder:
@@ -38,6 +41,7 @@ class VectorAdder:
 
     Args:
         store: the logos.
+        setter: sets their attributes.
         cosine: whether vectors are compared by cosine, for which they must not be all zeros.
         limit: how many requests may change the store at once.
         stages: is told of appending.
@@ -47,6 +51,7 @@ class VectorAdder:
     def __init__(
         self,
         store: EmbeddingStore,
+        setter: AttributeSetter,
         *,
         cosine: bool,
         limit: WriteLimit,
@@ -54,6 +59,7 @@ class VectorAdder:
         on_stored: Callable[[list[int]], None] | None = None,
     ) -> None:
         self._store = store
+        self._setter = setter
         self._cosine = cosine
         self._limit = limit
         self._stages = stages
@@ -62,7 +68,8 @@ class VectorAdder:
     def add(self, logos: Sequence[SentLogo], *, replace: bool = False) -> int:
         """Store the logos in one append, and return how many are new; all of them are on the disk by then.
 
-        Of an id named twice, the first embedding counts. Logos that are stored already are skipped.
+        Of an id named twice, the first embedding counts. Logos that are stored already are skipped, but attributes are
+        merged for all: a request that failed between the two writes can be sent again.
 
         Args:
             logos: what to store.
@@ -70,16 +77,21 @@ class VectorAdder:
 
         Raises:
             SentEmbeddingError: an embedding cannot be used; nothing was stored.
+            AttributeValueError: an attribute cannot be stored; nothing was stored.
             StoreError: the store cannot take them.
             TooManyWritesError: as many requests as allowed are changing the store; try again.
         """
         ids = [logo.id for logo in logos]
         embeddings = decode_embeddings(ids, [logo.embedding for logo in logos], self._store.dim)
         self._refuse_unsearchable(ids, embeddings)
+        attributes = {logo.id: logo.attributes for logo in reversed(logos) if logo.attributes}
+        self._setter.check(attributes)
         origins = [logo.origin for logo in logos]
         with self._limit.turn():
             with self._stages.measure(Stage.APPEND):
                 added = self._store.append(ids, embeddings, origins if any(origins) else None, replace=replace)
+                if attributes:
+                    self._setter.merge_in_turn(attributes)
             stored = [*dict.fromkeys(ids)] if replace else added
             if stored and self._on_stored is not None:
                 with self._stages.measure(Stage.SEND):

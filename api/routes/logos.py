@@ -28,9 +28,28 @@ class DeletableLogoResource(LogoNeighboursResource):
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Delete the logo, or return 404. When the answer is sent, the deletion is on disk."""
-        if not self.collections.of(index_of(req, blank_is_default=True)).remover.remove(logo_id):
+        if not self.collections.of(index_of(req, blank_is_default=True)).remover.remove([logo_id]):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionsResource:
+    """`POST /api/v1/ann/delete`: delete many logos."""
+
+    collections: Collections
+    max_logos: int
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Delete the logos, and return how many were stored. When the answer is sent, the deletions are on disk."""
+        body = req.get_media()
+        schemas.check("Deletion", body)
+        schemas.check_logos(body["logo_ids"], self.max_logos)
+        logo_ids = [
+            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
+        ]
+        collection = self.collections.named(index_of(req, blank_is_default=True))
+        resp.media = {"deleted": len(collection.remover.remove(logo_ids))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +92,10 @@ class AddEmbeddingsResource:
         schemas.check("EmbeddingsAddition", _without_values(body))
         schemas.check_logos(body["logos"], self.max_logos)
         logos = [
-            SentLogo(logo_id, logo["embedding"], _origin(logo_id, logo)) for logo_id, logo in _with_ids(body["logos"])
+            SentLogo(logo_id, logo["embedding"], _origin(logo_id, logo), logo.get("attributes") or {})
+            for logo_id, logo in _with_ids(body["logos"])
         ]
-        index_name = index_of(req, blank_is_default=True)
-        collection = self.collections.of(index_name)
-        collection.catalog.status_of(index_name)  # an unknown name must not add to the default store
+        collection = self.collections.named(index_of(req, blank_is_default=True))
         resp.media = {"added": collection.vectors.add(logos, replace=replace)}
 
 

@@ -13,7 +13,15 @@ from api.journeys.index_state import IndexState, index_state
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
-from api.routes.parameters import DEFAULT_COUNT, bounding_box_of, count_of, excludes_self, index_of, logo_ids_of
+from api.routes.parameters import (
+    DEFAULT_COUNT,
+    bounding_box_of,
+    count_of,
+    excludes_self,
+    index_of,
+    logo_ids_of,
+    narrowed,
+)
 from embeddings.images.decode import check_box
 from index.protocol import Neighbours
 
@@ -29,7 +37,7 @@ class LogoNeighboursResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Answer the neighbours, or 404."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
-        search = self.collections.of(index_name).search
+        search = narrowed(req, self.collections.of(index_name).search)
         mark_empty(resp, search, index_name)
         neighbours = search.of_logo(logo_id, count, index_name, exclude_self=exclude_self)
         if neighbours is None:
@@ -46,7 +54,7 @@ class RandomNeighboursResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the neighbours; none if the index is empty."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
-        search = self.collections.of(index_name).search
+        search = narrowed(req, self.collections.of(index_name).search)
         mark_empty(resp, search, index_name)
         resp.media = listed(search.of_random_logo(count, index_name, exclude_self=exclude_self))
 
@@ -83,7 +91,7 @@ class BatchNeighboursResource:
     ) -> None:
         """Return the neighbours of the known logos, keyed by id in the order of the request."""
         exclude_self = excludes_self(req)
-        search = self.collections.of(index_name).search
+        search = narrowed(req, self.collections.of(index_name).search)
         mark_empty(resp, search, index_name)
         answers = search.of_logos(logo_ids, count, index_name, exclude_self=exclude_self)
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
@@ -116,7 +124,7 @@ class EmbeddingNeighboursResource:
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
         mark_empty(resp, search, index_name)
-        resp.media = listed(search.of_vector(vector, int(count), index_name))
+        resp.media = listed(narrowed(req, search).of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +146,13 @@ class ImageNeighboursResource:
         count, index_name, box = count_of(req), index_of(req, blank_is_default=True), bounding_box_of(req)
         check_box(box, logo_id=None)
         collection = self.collections.of(index_name)
+        search = narrowed(req, collection.search)
         collection.catalog.get(index_name)  # if there is none, nothing need be embedded
         embedder = collection.image_embedder()
         with self.limit.turn():
             vector = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
-        mark_empty(resp, collection.search, index_name)
-        resp.media = listed(collection.search.of_vector(vector, count, index_name))
+        mark_empty(resp, search, index_name)
+        resp.media = listed(search.of_vector(vector, count, index_name))
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:
