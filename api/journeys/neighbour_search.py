@@ -44,7 +44,7 @@ class NeighbourSearch:
         store: the logos.
         catalog: the indexes.
         unindexed: the logos that are not yet indexed, if they are searched, too.
-        stages: is told of each search.
+        stages: records the time of each search.
         filters: which logos match.
         where: the conditions that neighbours must fulfil.
         max_distance: how far neighbours may be.

@@ -44,7 +44,7 @@ class VectorAdder:
         setter: sets their attributes.
         cosine: whether vectors are compared by cosine, for which they must not be all zeros.
         limit: how many requests may change the store at once.
-        stages: is told of appending.
+        stages: records the time of appending.
         on_stored: called with the ids of new and replaced logos, once they are on the disk.
     """
 

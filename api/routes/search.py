@@ -35,7 +35,7 @@ class LogoNeighboursResource:
     collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
-        """Answer the neighbours, or 404."""
+        """Return the neighbours, or 404."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
         search = narrowed(req, self.collections.of(index_name).search)
         mark_empty(resp, search, index_name)
@@ -52,7 +52,7 @@ class RandomNeighboursResource:
     collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours; none if the index is empty."""
+        """Return the neighbours; none if the index is empty."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
         search = narrowed(req, self.collections.of(index_name).search)
         mark_empty(resp, search, index_name)
@@ -105,7 +105,7 @@ class EmbeddingNeighboursResource:
     collections: Collections
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
+        """Return the neighbours of the body's `embedding`; one unless its `count` says more."""
         body = req.get_media()
         _check_embedding(body)
         index_name = index_of(req)
@@ -139,7 +139,7 @@ class ImageNeighboursResource:
     limit: WriteLimit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours of what the `bounding_box` holds of the body, an image's file."""
+        """Return the neighbours of what the `bounding_box` holds of the body, an image's file."""
         if not (req.content_type or "").lower().startswith("image/"):
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
