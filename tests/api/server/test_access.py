@@ -18,7 +18,7 @@ Client = falcon.testing.TestClient
 A = "/api/v1/ann"
 WRITE, READ = "write-token-1", "read-token-22"
 OPEN = {"/", "/docs", "/docs/{file}", "/explorer/{file}", "/openapi.json", "/livez", "/readyz", "/api/v1/health"}
-SEARCHES = {f"{A}/from_embedding", f"{A}/from_image", f"{A}/predict"}
+SEARCHES = {f"{A}/batch", f"{A}/from_embedding", f"{A}/from_image", f"{A}/predict"}
 
 
 def status(client: Client, method: str, path: str, token: str | None) -> int:
