@@ -69,6 +69,7 @@ def _memory_directory() -> str | None:
 
 try:
     _settings = Settings.from_env()
+    _settings.access.tokens()  # a file that cannot be read stops the start, not each worker
 except SettingsError as error:
     _stop(error)
 
@@ -79,7 +80,11 @@ class BufferingWorker(worker.BufferingWorker):
     limits = ClientLimits(
         receive_seconds=_settings.clients.receive_seconds,
         send_seconds=_settings.clients.send_seconds,
-        bodies=body_sizes(usual=_settings.requests.max_body_bytes, image=_settings.images.max_bytes),
+        bodies=body_sizes(
+            usual=_settings.requests.max_body_bytes,
+            image=_settings.images.max_bytes,
+            embeddings=_settings.requests.max_embeddings_bytes,
+        ),
         buffer_bytes=_settings.clients.max_buffer_bytes,
     )
 

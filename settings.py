@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from settings_groups import (
+    AccessSettings,
     ClientSettings,
     ImageSettings,
     LogSettings,
@@ -40,6 +41,7 @@ from settings_values import (
 
 __all__ = [
     "DEFAULT_COLLECTION",
+    "AccessSettings",
     "ClientSettings",
     "ImageSettings",
     "LogSettings",
@@ -119,11 +121,13 @@ class Settings:
         "ANN_ALLOW_DELETE",
         False,
         SWITCH,
-        "Answer `DELETE /api/v1/ann/{logo_id}`. Anyone who can reach the service can then delete logos.",
+        "Answer `DELETE /api/v1/ann/{logo_id}` and `POST /api/v1/ann/delete`. Anyone who can reach the service can then"
+        " delete logos, unless `ANN_WRITE_TOKEN` is set.",
     )
     model: ModelSettings = ModelSettings()
     milvus: MilvusSettings = MilvusSettings()
     requests: RequestLimits = RequestLimits()
+    access: AccessSettings = AccessSettings()
     workers: WorkerSettings = WorkerSettings()
     clients: ClientSettings = ClientSettings()
     images: ImageSettings = ImageSettings()

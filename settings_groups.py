@@ -16,6 +16,7 @@ from settings_values import (
     REVISION,
     SECONDS,
     SWITCH,
+    TOKEN,
     WEB_ADDRESS,
     WEIGHTS,
     WORD,
@@ -23,6 +24,7 @@ from settings_values import (
     matching,
     one_of,
     setting,
+    token_in,
     whole,
 )
 from version import VERSION
@@ -135,12 +137,75 @@ class RequestLimits:
     """How large a request may be."""
 
     max_batch_logos: int = setting(
-        "ANN_MAX_BATCH_LOGOS", 1000, whole(1), "Largest number of logo ids in one `/batch` request."
+        "ANN_MAX_BATCH_LOGOS",
+        1000,
+        whole(1),
+        "Largest number of logos in one request to `/batch`, `/attributes`, `/provenance`, `/predict` or `/delete`.",
     )
-    max_add_logos: int = setting("ANN_MAX_ADD_LOGOS", 1000, whole(1), "Largest number of logos in one `/add` request.")
+    max_add_logos: int = setting(
+        "ANN_MAX_ADD_LOGOS", 1000, whole(1), "Largest number of logos in one `/add` or `/add_embeddings` request."
+    )
     max_body_bytes: int = setting(
-        "ANN_MAX_BODY_BYTES", 2**20, whole(1, unit="bytes"), "Largest request body, unless it is an image."
+        "ANN_MAX_BODY_BYTES",
+        2**20,
+        whole(1, unit="bytes"),
+        "Largest request body, unless it is an image or embeddings.",
     )
+    max_embeddings_bytes: int = setting(
+        "ANN_MAX_EMBEDDINGS_BYTES",
+        2**24,
+        whole(1, unit="bytes"),
+        "Largest body of `/add_embeddings`. 1,000 embeddings of 512 values take 3 MB as base64, and about 10 MB as"
+        " numbers.",
+    )
+    max_attributes: int = setting(
+        "ANN_MAX_ATTRIBUTES", 16, whole(1, 256), "Largest number of attributes that a logo can have."
+    )
+    max_attribute_length: int = setting(
+        "ANN_MAX_ATTRIBUTE_LENGTH", 256, whole(1, 4096), "Longest value of an attribute, in characters."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Which tokens requests must carry."""
+
+    write_token: str | None = setting(
+        "ANN_WRITE_TOKEN",
+        None,
+        TOKEN,
+        "Token that requests must carry to change something; it also reads. Unset: anyone can.",
+        secret=True,
+    )
+    write_token_file: Path | None = setting(
+        "ANN_WRITE_TOKEN_FILE", None, FILE, "File that holds the write token, such as a Docker secret."
+    )
+    read_token: str | None = setting(
+        "ANN_READ_TOKEN",
+        None,
+        TOKEN,
+        "Token that requests must carry to search and to look up. Unset: anyone can.",
+        secret=True,
+    )
+    read_token_file: Path | None = setting(
+        "ANN_READ_TOKEN_FILE", None, FILE, "File that holds the read token, such as a Docker secret."
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("write", "read"):
+            if getattr(self, f"{name}_token") is not None and getattr(self, f"{name}_token_file") is not None:
+                raise SettingsError(f"ANN_{name.upper()}_TOKEN and ANN_{name.upper()}_TOKEN_FILE: set one of them")
+
+    def tokens(self) -> tuple[str | None, str | None]:
+        """Return the write token and the read token, from their files where these are set.
+
+        Raises:
+            SettingsError: a file cannot be read, or holds no token.
+        """
+        return (
+            self.write_token or token_in("ANN_WRITE_TOKEN_FILE", self.write_token_file),
+            self.read_token or token_in("ANN_READ_TOKEN_FILE", self.read_token_file),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,22 @@ def whole(minimum: int, maximum: int = UNLIMITED, unit: str = "") -> Values[int]
     return Values(parse, f"a whole number{of_unit} {bounds}")
 
 
+def token_in(variable: str, path: Path | None) -> str | None:
+    """Return the token that a file holds, without the line break at its end; `None` without a file.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else; the message does not show it.
+    """
+    if path is None:
+        return None
+    try:
+        return TOKEN.parse(path.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise SettingsError(f"{variable}={str(path)!r}: cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise SettingsError(f"{variable}={str(path)!r}: the file must hold {TOKEN.must_be}") from None
+
+
 def one_of(*words: str) -> Values[str]:
     """Allow some words, in upper or lower case; the value is the word as written here."""
     known = {word.lower(): word for word in words}
@@ -223,4 +239,5 @@ WEB_ADDRESS = Values(_web_address, "an http or https address without user, query
 DSN = Values(_dsn, "a DSN (https://KEY@HOST/PROJECT), or disabled")
 MILVUS_ADDRESS = Values(_milvus_address, "http://HOST:PORT, or https://HOST:PORT for TLS")
 WORD = matching(r"[A-Za-z_]\w{0,254}", "a name of letters, digits and _ that does not begin with a digit")
+TOKEN = matching(r"[A-Za-z0-9._~+/-]{8,256}=*", "8 to 256 letters, digits and characters of - . _ ~ + /")
 REVISION = matching(r"[\w.+/-]{1,64}", "a word of at most 64 letters, digits and characters of . + / _ -")

@@ -19,29 +19,32 @@ from falcon.routing import CompiledRouter
 
 from api import errors, openapi
 from api.answers.index_maps import IndexMaps
-from api.journeys.backlog import Backlog
+from api.collection_opener import CollectionOpener
+from api.journeys.collections import Collections
 from api.journeys.health import Health
-from api.journeys.logo_adder import LogoAdder
+from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
-from api.journeys.logo_remover import LogoRemover
-from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
-from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
-from api.routes import explorer
+from api.routes import attributes as attribute_resources
+from api.routes import explorer, robotoff_search
 from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
 from api.routes import service as operator_resources
+from api.routes import votes as vote_resources
+from api.server.access import AccessTokens
 from api.server.body_limit import BodyLimit
-from api.server.body_sizes import API, FROM_IMAGE, body_sizes
+from api.server.body_sizes import ADD_EMBEDDINGS, API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
 from api.telemetry.observer import RequestObserver, RouteNote, StartResponse
+from embeddings.collection.directory import CollectionDirectory
 from embeddings.model.embedder import Embedder
 from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
+from runtime.collections import default_names
 from runtime.engines import Engine, open_engine
 from runtime.startup import image_fetcher, prepare
 from settings import Settings
@@ -52,11 +55,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an app keeps open. `close` stops its threads and closes its files."""
+    """What an app keeps open. `close` stops its threads and closes its files.
+
+    Attributes:
+        store: the default collection's.
+        engine: the indexes of the default collection.
+        embedder: makes vectors of images.
+        collections: all of them.
+        limit: how many requests may change stores, or embed, at once.
+    """
 
     store: EmbeddingStore
     engine: Engine
     embedder: Embedder
+    collections: Collections
+    limit: WriteLimit
+
+    @property
+    def attributes(self) -> LogoAttributes:
+        """The attributes of the default collection's logos."""
+        return self.collections.default.attributes
 
     @property
     def catalog(self) -> Catalog:
@@ -64,9 +82,11 @@ class Parts:
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop watching for new indexes, and close the store."""
+        """Stop watching for new indexes, and close the stores and their attributes."""
+        self.collections.close()
         self.engine.close()
         self.store.close()
+        self.attributes.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
@@ -99,15 +119,21 @@ def create_app(settings: Settings | None = None) -> AnnApp:
     """
     if settings is None:
         settings = Settings.from_env()
+    write_token, read_token = settings.access.tokens()
     report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
-    sizes = body_sizes(usual=settings.requests.max_body_bytes, image=settings.images.max_bytes)
-    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    sizes = body_sizes(
+        usual=settings.requests.max_body_bytes,
+        image=settings.images.max_bytes,
+        embeddings=settings.requests.max_embeddings_bytes,
+    )
+    access = AccessTokens(write_token, read_token)
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes), access])
     app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
-    _add_routes(app, parts, metrics, settings)
+    _add_routes(app, parts, settings)
     _add_operator_routes(app, parts, metrics, settings)
     return app
 
@@ -123,7 +149,27 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
-    return Parts(store, engine, Embedder(model, threads=settings.workers.embed_threads))
+    embedder = Embedder(model, threads=settings.workers.embed_threads)
+    limit = WriteLimit(settings.workers.add_concurrency, on_refusal=metrics.count_refused_write)
+    opener = CollectionOpener(
+        settings,
+        metrics,
+        image_fetcher(settings.images),
+        LogoEmbedder(
+            embedder,
+            concurrency=settings.workers.embed_concurrency,
+            max_pixels=settings.images.max_pixels,
+            stages=metrics.stages,
+        ),
+        limit,
+    )
+    collections = Collections(
+        opener.default(store, engine),
+        default_names(settings),
+        CollectionDirectory(settings.data_dir),
+        opener.open,
+    )
+    return Parts(store, engine, embedder, collections, limit)
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -142,39 +188,31 @@ def _configure(app: AnnApp, stages: Stages) -> None:
     app.resp_options.xml_error_serialization = False
 
 
-def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    fetcher = image_fetcher(settings.images)
-    limit = WriteLimit(settings.workers.add_concurrency, on_refusal=metrics.count_refused_write)
-    embedder = LogoEmbedder(
-        parts.embedder,
-        concurrency=settings.workers.embed_concurrency,
-        max_pixels=settings.images.max_pixels,
-        stages=metrics.stages,
-    )
-    feed = parts.engine.feed
-    adder = LogoAdder(
-        parts.store, fetcher, embedder, limit=limit, stages=metrics.stages, on_added=feed.send if feed else None
-    )
-    beside = settings.search_unindexed and feed is None  # a feed adds new logos to the index itself
-    unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
-    search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
-    logo = search_resources.LogoNeighboursResource(search)
+def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
+    collections, requests, maps = parts.collections, settings.requests, IndexMaps()
+    logo = search_resources.LogoNeighboursResource(collections)
+    routes: dict[str, Any] = {}
     if settings.allow_delete:
-        remover = LogoRemover(parts.store, limit=limit, on_removed=feed.forget if feed else None)
-        logo = logo_resources.DeletableLogoResource(search, remover)
-    maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
-    routes: dict[str, Any] = {
-        "": search_resources.RandomNeighboursResource(search),
+        logo = logo_resources.DeletableLogoResource(collections)
+        routes["/delete"] = logo_resources.DeletionsResource(collections, requests.max_batch_logos)
+    routes |= {
+        "": search_resources.RandomNeighboursResource(collections),
         "/{logo_id:int}": logo,
-        "/batch": search_resources.BatchNeighboursResource(search, settings.requests.max_batch_logos),
-        "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
-        FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
-        "/add": logo_resources.AddResource(adder, settings.requests.max_add_logos),
-        "/count": logo_resources.CountResource(parts.store),
-        "/stored": logo_resources.StoredResource(parts.store),
-        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.requests.max_batch_logos),
-        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
-        "/map": index_resources.MapResource(parts.catalog, maps),
+        "/batch": search_resources.BatchNeighboursResource(collections, requests.max_batch_logos),
+        "/from_embedding": search_resources.EmbeddingNeighboursResource(collections),
+        FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(collections, parts.limit),
+        "/add": logo_resources.AddResource(collections, requests.max_add_logos),
+        ADD_EMBEDDINGS.removeprefix(API): logo_resources.AddEmbeddingsResource(collections, requests.max_add_logos),
+        "/count": logo_resources.CountResource(collections),
+        "/stored": logo_resources.StoredResource(collections),
+        "/provenance": logo_resources.ProvenanceResource(collections, requests.max_batch_logos),
+        "/predict": vote_resources.PredictionResource(collections, requests.max_batch_logos),
+        "/predict/{logo_id:int}": vote_resources.LogoPredictionResource(collections),
+        "/search": robotoff_search.RandomSearchResource(collections),
+        "/search/{logo_id:int}": robotoff_search.LogoSearchResource(collections),
+        "/attributes": attribute_resources.AttributesResource(collections, requests.max_batch_logos),
+        "/status": index_resources.StatusResource(collections, maps, parts.embedder.description),
+        "/map": index_resources.MapResource(collections, maps),
     }
     for path, resource in routes.items():
         app.add_route(API + path, resource)
@@ -193,7 +231,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, Backlog(parts.store, parts.engine.feed), build))
+    metrics.add(Gauges(parts.store, parts.catalog, health, parts.collections.default.backlog, build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))

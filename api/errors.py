@@ -15,14 +15,21 @@ import falcon
 
 from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
+    AttributeValueError,
+    CollectionError,
+    DamagedAttributesError,
     EmbeddingsError,
     ExhaustedError,
+    FilterError,
     HostBusyError,
     ImageError,
+    NoEmbedderError,
+    SentEmbeddingError,
     StoreFullError,
     StoreLayoutError,
     StoreModelError,
     StoreUnavailableError,
+    UnknownCollectionError,
 )
 from index.errors import DimensionError, IndexUnavailableError, SearchError, UnknownIndexError, UnusableVectorError
 
@@ -39,7 +46,13 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (ImageError, falcon.HTTPBadRequest, "invalid image"),
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
+    (SentEmbeddingError, falcon.HTTPBadRequest, "invalid embedding"),
+    (AttributeValueError, falcon.HTTPBadRequest, "invalid attribute"),
+    (FilterError, falcon.HTTPBadRequest, "invalid filter"),
     (UnknownIndexError, falcon.HTTPBadRequest, None),
+    (UnknownCollectionError, falcon.HTTPBadRequest, None),
+    (NoEmbedderError, falcon.HTTPBadRequest, "no embedder"),
+    (CollectionError, falcon.HTTPServiceUnavailable, "collection unavailable"),
     (TooManyWritesError, falcon.HTTPServiceUnavailable, "too many changes at once"),
     (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),
@@ -47,6 +60,7 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file has replaced it
     (StoreModelError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
+    (DamagedAttributesError, falcon.HTTPInternalServerError, "attributes damaged"),
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )

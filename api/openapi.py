@@ -79,14 +79,23 @@ def document(app: falcon.App[Any, Any], settings: Settings, *, dim: int) -> dict
         "dim": dim,
         "ANN_DEFAULT_INDEX": settings.default_index,
         "ANN_IMAGE_MAX_BYTES": settings.images.max_bytes,
+        "ANN_MAX_ATTRIBUTES": settings.requests.max_attributes,
+        "ANN_MAX_ATTRIBUTE_LENGTH": settings.requests.max_attribute_length,
         "ANN_MAX_BATCH_LOGOS": settings.requests.max_batch_logos,
+        "ANN_MAX_EMBEDDINGS_BYTES": settings.requests.max_embeddings_bytes,
         "ANN_MAX_BODY_BYTES": settings.requests.max_body_bytes,
         "ANN_RECEIVE_SECONDS": f"{settings.clients.receive_seconds:g}",
     }
     filled: dict[str, Any] = _filled(load(), values)
     schemas, paths = filled["components"]["schemas"], filled["paths"]
-    schemas["LogoIds"]["maxItems"] = settings.requests.max_batch_logos
-    schemas["NewLogos"]["maxItems"] = settings.requests.max_add_logos
+    for limited in (
+        schemas["LogoIds"],
+        schemas["AttributeChanges"]["properties"]["logos"],
+        schemas["Deletion"]["properties"]["logo_ids"],
+    ):
+        limited["maxItems"] = settings.requests.max_batch_logos
+    for added in ("NewLogos", "NewVectors"):
+        schemas[added]["maxItems"] = settings.requests.max_add_logos
     schemas["Vector"] |= {"minItems": dim, "maxItems": dim}
     search = paths["/api/v1/ann/from_embedding"]["post"]["requestBody"]["content"]["application/json"]
     search["examples"]["a vector"]["value"]["embedding"] *= dim

@@ -15,6 +15,7 @@ import click
 
 from benchmarks import (
     add,
+    add_vectors,
     cold_start,
     embedding,
     image_query,
@@ -34,6 +35,7 @@ ROWS: dict[str, Callable[[Fixture], list[Row]]] = {
     "recall": recall.measure,
     "embedding": embedding.measure,
     "add": add.measure,
+    "add-vectors": add_vectors.measure,
     "image-query": image_query.measure,
     "map": index_map.measure,
     "cold-start": cold_start.measure,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from commands.shell import BUSY, open_store, progress, rewrite
+from commands.shell import BUSY, definition_of, open_store, progress, rewrite
+from embeddings.collection.directory import CollectionDirectory
 from embeddings.model.description import MODEL_NAMES
 from embeddings.store.store_path import inspect
-from index.build import BuildRequest, build, describe
+from index.build import BuildRequest, LogoSource, build, describe
+from index.unit_logos import UnitLogos
 from settings import Settings
 
 logger = logging.getLogger("manage")
@@ -28,6 +31,7 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.command()
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
+@click.option("--all", "every", is_flag=True, help="Build the default index and that of each collection.")
 @click.option(
     "--tree-count", type=click.IntRange(1), help="More trees find more neighbours. [default: 100, or 24 with --reduce]"
 )
@@ -51,6 +55,7 @@ def generate_index(
     settings: Settings,
     output: Path | None,
     name: str | None,
+    every: bool,
     tree_count: int | None,
     reduce: bool | None,
     jobs: int | None,
@@ -62,13 +67,17 @@ def generate_index(
     as_indexed: bool,
     dry_run: bool,
 ) -> None:
-    """Build an index of all stored logos.
+    """Build an index of all stored logos: of the default store, or of the collection that --index names.
 
     Without OUTPUT, a new generation of the index is published, and a running service loads it by itself.
     With OUTPUT, the original's pair of files, index.bin and index.txt, is written into that directory.
     With ANN_ENGINE=milvus, a collection is filled, indexed and switched to; --seed, --keep and --fresh apply.
     """
-    in_milvus = settings.engine == "milvus" and output is None
+    if every and (name or output):
+        raise click.UsageError("--all takes neither --index nor OUTPUT")
+    collections = CollectionDirectory(settings.data_dir)
+    own_store = name is not None and collections.identity(name) is not None
+    in_milvus = settings.engine == "milvus" and output is None and not own_store
     for option, given in {
         "--tree-count": tree_count,
         "--reduce": reduce,
@@ -79,42 +88,66 @@ def generate_index(
             raise click.UsageError(f"{option} is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus")
     if as_indexed and not in_milvus:
         raise click.UsageError("--as-indexed needs ANN_ENGINE=milvus, and no OUTPUT")
-    if _is_original(settings) and not dry_run:
+    if _is_original(settings) and not dry_run and not own_store:
         rewrite(settings)  # at normal priority, because services wait for it
     _yield_to_queries()
+    request = BuildRequest(
+        output or settings.data_dir / (name or settings.default_index),
+        pair=output is not None,
+        trees=tree_count,
+        reduce=reduce,
+        seed=seed,
+        jobs=jobs,
+        on_disk=on_disk,
+        keep=keep,
+        wait=wait,
+        fresh=fresh,
+        map_points=settings.map_points,
+    )
+    damaged = 0
+    if not own_store:
+        damaged += _build_default(settings, request, as_indexed=as_indexed, dry_run=dry_run)
+    for own in collections.names() if every else [name] if own_store and name else []:
+        directory = settings.data_dir / own if every else request.directory
+        damaged += _build_own(settings, own, replace(request, directory=directory), dry_run=dry_run)
+    if damaged:
+        raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
+
+
+def _build_default(settings: Settings, request: BuildRequest, *, as_indexed: bool, dry_run: bool) -> int:
+    """Build an index of the default store; return how many damaged rows were left out."""
     with open_store(settings) as store:
         if not len(store):
             logger.warning("%s contains no logos yet: there is nothing to index", settings.store_path)
-            return
-        request = BuildRequest(
-            output or settings.data_dir / (name or settings.default_index),
-            pair=output is not None,
-            trees=tree_count,
-            reduce=reduce,
-            seed=seed,
-            jobs=jobs,
-            on_disk=on_disk,
-            keep=keep,
-            wait=wait,
-            fresh=fresh,
-            map_points=settings.map_points,
-            model_name=store.stamp.name,
-            weights_digest=store.stamp.digest,
-        )
-        if in_milvus:
+            return 0
+        request = replace(request, model_name=store.stamp.name, weights_digest=store.stamp.digest)
+        if settings.engine == "milvus" and not request.pair:
             from commands.build_milvus import build_in_milvus, describe_milvus_build
 
             if dry_run:
                 click.echo(describe_milvus_build(settings, store))
-                return
-            damaged = build_in_milvus(settings, store, request, as_indexed=as_indexed)
-        elif dry_run:
+                return 0
+            return build_in_milvus(settings, store, request, as_indexed=as_indexed)
+        if dry_run:
             click.echo(describe(request, store))
-            return
-        else:
-            damaged = build(request, store, progress)
-    if damaged:
-        raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
+            return 0
+        return build(request, store, progress)
+
+
+def _build_own(settings: Settings, name: str, request: BuildRequest, *, dry_run: bool) -> int:
+    """Build the index of a collection with a store of its own; return how many damaged rows were left out."""
+    definition = definition_of(settings, name)
+    with open_store(settings, name) as store:
+        if not len(store):
+            logger.warning("%s contains no logos yet: there is nothing to index", store.path)
+            return 0
+        request = replace(request, model_name=store.stamp.name, weights_digest=store.stamp.digest)
+        cosine = definition is not None and definition.metric == "cosine"
+        source: LogoSource = UnitLogos(store) if cosine else store
+        if dry_run:
+            click.echo(describe(request, source))
+            return 0
+        return build(request, source, progress)
 
 
 @click.command()

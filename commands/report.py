@@ -9,11 +9,14 @@ from typing import Any
 
 import click
 
-from commands.shell import open_store, progress
+from commands import attributes
+from commands.shell import INDEX, definition_of, open_store, progress
 from index.errors import IndexDamagedError
 from index.files.audit import audit
-from index.files.generations import list_generations
+from index.files.generations import index_directories, list_generations
 from index.map.map_file import MapFile
+from index.protocol import Catalog
+from runtime.collections import has_own_store, open_collection_catalog
 from runtime.engines import open_engine
 from settings import Settings
 
@@ -22,24 +25,34 @@ _IDS_AT_ONCE = 8192
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@INDEX
 @click.pass_obj
-def stats(settings: Settings, as_json: bool) -> None:
+def stats(settings: Settings, index: str | None, as_json: bool) -> None:
     """Show what is stored and indexed, the model that made it, and its size."""
-    with open_store(settings) as store:
-        catalog = open_engine(settings, store).catalog
-        file = settings.store_path.stat()
+    definition = definition_of(settings, index)
+    with open_store(settings, index) as store:
+        catalog: Catalog
+        if definition is None:
+            catalog = open_engine(settings, store).catalog
+            unknown = "unknown (a store of the original)"
+        else:
+            catalog = open_collection_catalog(settings, definition, store)
+            unknown = "none: clients send vectors"
+        file = store.path.stat()
         logos = len(store)
         report: dict[str, Any] = {
             "store": {
-                "path": str(settings.store_path),
+                "path": str(store.path),
                 "logos": logos,
                 "capacity": store.capacity,
                 "dim": store.dim,
-                "model": store.stamp.name or "unknown (a store of the original)",
+                "metric": "euclidean" if definition is None else definition.metric,
+                "model": store.stamp.name or unknown,
                 "weights": store.stamp.digest or "unknown",
                 "bytes_on_disk": file.st_blocks * 512,
                 "bytes_with_holes": file.st_size,
             },
+            "attributes": attributes.report(store.path),
             "indexes": {
                 status.name: {
                     "serving": status.source or None,
@@ -59,39 +72,48 @@ def stats(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2, default=str))
         return
-    for title, values in (("store", report["store"]), *report["indexes"].items()):
+    for title, values in ({"store": report["store"], "attributes": report["attributes"]} | report["indexes"]).items():
+        if values is None:
+            continue
         click.echo(title)
         for key, value in values.items():
-            shown = ", ".join(value) if isinstance(value, list) else value
+            shown = ", ".join(value) if isinstance(value, (list, dict)) else value
             click.echo(f"  {key.replace('_', ' '):18} {'-' if shown in (None, '') else shown}")
 
 
 @click.command()
+@INDEX
 @click.pass_obj
-def verify(settings: Settings) -> None:
-    """Check every row of the store and every file of the indexes against its checksum.
+def verify(settings: Settings, index: str | None) -> None:
+    """Check every row of the store, its attributes, and every file of the indexes against its checksum.
 
     Names everything that is damaged, and exits with 1.
     """
     damages = []
-    with open_store(settings) as store:
-        dim, logos = store.dim, len(store)
+    definition = definition_of(settings, index)
+    with open_store(settings, index) as store:
+        path, dim, logos = store.path, store.dim, len(store)
         with progress("checking logos", logos) as advance:
             damages += [
-                f"{settings.store_path}: row {row.row}, logo {row.logo_id}, "
+                f"{path}: row {row.row}, logo {row.logo_id}, "
                 + ("is damaged" if row.embedding else "has damaged provenance; its vector is good")
                 for row in store.verify(advance)
             ]
-    click.echo(f"{settings.store_path}: {logos} logos checked")
+    click.echo(f"{path}: {logos} logos checked")
+    damages += attributes.faults(path)
+    if definition is None:
+        index_dirs = [path for path in index_directories(settings.data_dir) if not has_own_store(path)]
+    else:
+        index_dirs = [settings.data_dir / definition.name]
     with progress("checking bytes of indexes", None) as advance:
-        for directory, trouble in audit(settings.data_dir, dim=dim, progress=advance):
+        for directory, trouble in audit(index_dirs, dim=dim, progress=advance):
             if trouble is None:
                 click.echo(f"{directory}: good")
             else:
                 damages.append(trouble)
     for damage in damages:
         click.echo(damage, err=True)
-    if settings.engine == "milvus":
+    if settings.engine == "milvus" and definition is None:
         _compare_with_engine(settings)
     if damages:
         raise click.ClickException(f"{len(damages)} damages found")

@@ -7,18 +7,24 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
+from embeddings.collection.definition import CollectionDefinition
+from embeddings.collection.directory import CollectionDirectory
 from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import inspect
 from index.errors import BuildInProgressError, SearchError
+from runtime.collections import default_names, prepare_collection
 from runtime.progress import logged_progress
 from settings import Settings, SettingsError
 
 logger = logging.getLogger("manage")
+
+INDEX = click.option("--index", help="A collection with a store of its own. [default: the default one]")
 
 BUSY = 75  # exit status: EX_TEMPFAIL of sysexits.h, try again later
 
@@ -75,36 +81,57 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@contextmanager
-def open_store(settings: Settings, *, writable: bool = False) -> Iterator[EmbeddingStore]:
-    """Open the store that the settings name.
+def definition_of(settings: Settings, index: str | None) -> CollectionDefinition | None:
+    """Return the definition of the collection that `--index` names; `None` if it is the default one.
 
     Raises:
+        CollectionError: there is none of that name, or it cannot be used.
+    """
+    if index is None or index in default_names(settings):
+        return None
+    return CollectionDirectory(settings.data_dir).get(index)
+
+
+def store_path_of(settings: Settings, index: str | None) -> Path:
+    """Return the path of the store that `--index` names, and make the store of a new collection."""
+    definition = definition_of(settings, index)
+    return settings.store_path if definition is None else prepare_collection(settings, definition)
+
+
+@contextmanager
+def open_store(settings: Settings, index: str | None = None, *, writable: bool = False) -> Iterator[EmbeddingStore]:
+    """Open the store that `--index` names.
+
+    Raises:
+        CollectionError: as for `definition_of`.
         StoreError: there is no store, or it cannot be opened.
     """
-    if not settings.store_path.exists():
-        raise StoreUnavailableError(f"there is no store at {settings.store_path}: set ANN_DATA_DIR to its directory")
-    with EmbeddingStore(settings.store_path, writable=writable) as store:
+    path = store_path_of(settings, index)
+    if not path.exists():
+        raise StoreUnavailableError(f"there is no store at {path}: set ANN_DATA_DIR to its directory")
+    with EmbeddingStore(path, writable=writable) as store:
         yield store
 
 
-def rewrite(settings: Settings, capacity: int | None = None) -> None:
+def rewrite(settings: Settings, index: str | None = None, capacity: int | None = None) -> None:
     """Rewrite the store.
 
     Args:
-        settings: where the store is.
+        settings: where the stores are.
+        index: the collection of the store; `None` is the default one.
         capacity: the number of logos to make room for; `None` keeps it, except that a store in the original's layout
             gets at least `ANN_STORE_CAPACITY`.
     """
     from embeddings.maintenance.rewrite import rewrite_store
 
+    path = store_path_of(settings, index)
     if capacity is None:
         with suppress(StoreLayoutError):  # the header is damaged; the rewrite deals with it
-            layout = inspect(settings.store_path)
+            layout = inspect(path)
             if layout is not None and layout.offsets is None:
                 capacity = max(settings.store_capacity, layout.capacity)
     with progress("copying rows", None) as advance:
-        rewrite_store(settings.store_path, capacity=capacity, progress=advance)
+        rewrite_store(path, capacity=capacity, progress=advance)
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from commands.shell import open_store, progress
+from commands.attributes import attributes_of
+from commands.shell import INDEX, definition_of, open_store, progress, store_path_of
 from commands.store import FILE
+from embeddings.attributes.attribute_store import AttributeStore, attributes_path
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
 from embeddings.maintenance.reembedding import (
@@ -23,21 +27,26 @@ from embeddings.model.embedder import Embedder
 from embeddings.store.damaged_rows import some_ids
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
-from runtime.startup import configured_model, image_fetcher
+from runtime.startup import attribute_limits, configured_model, image_fetcher
 from settings import Settings
 
 
 @click.command(name="export")
 @click.argument("target", metavar="FILE", type=FILE)
 @click.option("--replace", is_flag=True, help="Replace an existing Parquet file.")
+@INDEX
 @click.pass_obj
-def export_logos(settings: Settings, target: Path, replace: bool) -> None:
-    """Write all logos into a Parquet FILE: ids, vectors, image URLs and boxes. Services keep running.
+def export_logos(settings: Settings, index: str | None, target: Path, replace: bool) -> None:
+    """Write all logos into a Parquet FILE: ids, vectors, image URLs, boxes and attributes. Services keep running.
 
     Exits with 1 if damaged rows were left out.
     """
-    with open_store(settings) as store, progress("exporting logos", len(store)) as advance:
-        report = parquet.export_logos(store, target, replace=replace, progress=advance)
+    with (
+        open_store(settings, index) as store,
+        attributes_of(store.path) as attributes,
+        progress("exporting logos", len(store)) as advance,
+    ):
+        report = parquet.export_logos(store, target, attributes=attributes, replace=replace, progress=advance)
     click.echo(f"{target} holds {report.logos} logos, {report.with_provenance} of them with provenance")
     if report.damaged:
         raise click.ClickException(f"{report.damaged} damaged rows were left out: see `manage.py verify`")
@@ -46,17 +55,31 @@ def export_logos(settings: Settings, target: Path, replace: bool) -> None:
 @click.command(name="import")
 @click.argument("source", metavar="FILE", type=FILE)
 @click.option("--any-model", is_flag=True, help="Assume that the store's model made the vectors, whatever FILE says.")
+@INDEX
 @click.pass_obj
-def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
+def import_logos(settings: Settings, index: str | None, source: Path, any_model: bool) -> None:
     """Store the logos of a Parquet FILE that are not stored yet. Services keep running.
 
     Creates the store if there is none. After a stopped run, run it again.
     """
     rows = parquet.count_rows(source)
-    if not settings.store_path.exists():
+    definition = definition_of(settings, index)
+    if definition is not None and definition.model is None:
+        any_model = True  # clients made the vectors, and nobody knows how
+    if not store_path_of(settings, index).exists():
         _make_store(settings, settings.store_path, rows)
-    with open_store(settings, writable=True) as store, progress("importing logos", rows) as advance:
-        report = parquet.import_logos(source, store, any_model=any_model, progress=advance)
+    with (
+        open_store(settings, index, writable=True) as store,
+        progress("importing logos", rows) as advance,
+        ExitStack() as files,
+    ):
+
+        @functools.cache
+        def attributes() -> AttributeStore:  # their file is made only if there are some
+            limits = attribute_limits(settings.requests)
+            return files.enter_context(AttributeStore(attributes_path(store.path), limits=limits))
+
+        report = parquet.import_logos(source, store, attributes=attributes, any_model=any_model, progress=advance)
     click.echo(f"{source} holds {report.logos} logos, {report.stored} of them were new")
 
 

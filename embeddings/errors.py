@@ -19,7 +19,8 @@ EmbeddingsError
 │   ├── DamagedAttributesError the database of attributes is damaged
 │   └── BackupError            a file is not a backup of the store, or does not read back
 ├── CollectionError            a collection cannot be created, read or dropped
-│   └── UnknownCollectionError     no collection has this name
+│   ├── UnknownCollectionError     no collection has this name
+│   └── NoEmbedderError            images were sent to a collection that takes vectors only
 ├── ParquetError               a Parquet file cannot be used
 ├── ExhaustedError             this process is out of descriptors or memory; a retry may succeed
 └── ModelError                 weights are missing, damaged or not converted
@@ -120,6 +121,10 @@ class CollectionError(EmbeddingsError):
 
 class UnknownCollectionError(CollectionError):
     """No collection has the name asked for."""
+
+
+class NoEmbedderError(CollectionError):
+    """An image was sent to a collection that takes vectors only."""
 
 
 class ParquetError(EmbeddingsError):

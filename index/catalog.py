@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class IndexCatalog:
         reload_seconds: time between two checks.
         search_k_floor: see `load_index`.
         on_load: see `index.status.OnLoad`.
+        passes_over: whether a directory is none of these indexes, because it belongs to another store.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class IndexCatalog:
         reload_seconds: float = 5.0,
         search_k_floor: int = SEARCH_K_FLOOR,
         on_load: OnLoad = lambda name, taken_in: None,
+        passes_over: Callable[[Path], bool] = lambda directory: False,
     ) -> None:
         self._data_dir = data_dir
         self._dim = dim
@@ -67,6 +70,7 @@ class IndexCatalog:
         self._weights_digest = weights_digest
         self._reload_seconds = reload_seconds
         self._on_load = on_load
+        self._passes_over = passes_over
         empty = ExactIndex([], np.empty((0, dim), np.float32))
         self._indexes = {default: WatchedIndex(data_dir / default, self._load, empty=empty, on_load=on_load)}
         self._looking = threading.Lock()
@@ -136,7 +140,8 @@ class IndexCatalog:
 
     def _look(self, *, digests: bool) -> None:
         with self._looking:
-            found = [path for path in index_directories(self._data_dir) if path.name not in self._indexes]
+            directories = index_directories(self._data_dir)
+            found = [path for path in directories if path.name not in self._indexes and not self._passes_over(path)]
             self._indexes |= {
                 path.name: WatchedIndex(path, self._load, empty=None, on_load=self._on_load) for path in found
             }

@@ -34,6 +34,11 @@ class Neighbours:
     logo_ids: list[int]
     distances: list[float]
 
+    def without(self, logo_id: int, count: int) -> Neighbours:
+        """Return the first `count` neighbours that are not a logo, which may be among them."""
+        kept = [place for place, other in enumerate(self.logo_ids) if other != logo_id][:count]
+        return Neighbours([self.logo_ids[place] for place in kept], [self.distances[place] for place in kept])
+
 
 class SearchIndex(Protocol):
     """Logos that can be searched; safe to use from many threads at once."""

@@ -15,6 +15,7 @@ from index.catalog import IndexCatalog
 from index.errors import EngineError
 from index.protocol import Catalog
 from index.status import OnLoad
+from runtime.collections import check_default_index, has_own_store
 from settings import MilvusSettings, Settings
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
     A Milvus that cannot be reached is no error here: its queries fail until it can be.
 
     Raises:
+        CollectionError: ANN_DEFAULT_INDEX names a collection with a store of its own.
         EngineError: as for `check_engine`.
     """
+    check_default_index(settings)
     if settings.engine == "annoy":
         return Engine(
             IndexCatalog(
@@ -67,6 +70,7 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
                 weights_digest=store.stamp.digest,
                 reload_seconds=settings.reload_seconds,
                 on_load=on_load,
+                passes_over=has_own_store,
             )
         )
     from index.milvus.catalog import MilvusCatalog

@@ -11,6 +11,7 @@ import logging
 import os
 from pathlib import Path
 
+from embeddings.attributes.limits import AttributeLimits
 from embeddings.errors import ModelError, StoreUnavailableError
 from embeddings.images.fetch import ImageFetcher
 from embeddings.images.metered_http import FetchLimits
@@ -19,7 +20,7 @@ from embeddings.model.convert import export_in_child_process
 from embeddings.model.description import ConvertedModel, locate_model
 from embeddings.store.layout import ModelStamp
 from runtime.progress import logged_progress
-from settings import ImageSettings, Settings
+from settings import ImageSettings, RequestLimits, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,11 @@ def configured_model(settings: Settings) -> ConvertedModel:
         timeout_seconds=settings.model.convert_seconds,
         weights_url=settings.model.weights_url,
     )
+
+
+def attribute_limits(limits: RequestLimits) -> AttributeLimits:
+    """Return which attributes the settings allow."""
+    return AttributeLimits(per_logo=limits.max_attributes, value_length=limits.max_attribute_length)
 
 
 def image_fetcher(images: ImageSettings) -> ImageFetcher:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from embeddings.attributes.attribute_store import AttributeStore, attributes_path
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.model.description import locate_model
 from embeddings.store.layout import ModelStamp
@@ -61,6 +62,26 @@ def ids_of(path: Path) -> list[int]:
     with EmbeddingStore(path, writable=False) as store:
         ids: list[int] = store.ids().tolist()
         return ids
+
+
+def test_attributes_move_along(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = old_store(tmp_path, {7: None, 8: None, 9: None})
+    file = tmp_path / "logos.parquet"
+    with AttributeStore(attributes_path(path)) as attributes:
+        attributes.merge({7: {"type": "brand", "value": "a"}, 9: {"value": "b"}})
+    assert run("export", file).exit_code == 0
+    monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path / "elsewhere"))
+    answer = run("import", file, "--any-model")
+    assert answer.exit_code == 0, answer.output
+    with AttributeStore(attributes_path(tmp_path / "elsewhere" / "efficientnet-b0.hdf5")) as attributes:
+        assert dict(attributes.items()) == {7: {"type": "brand", "value": "a"}, 9: {"value": "b"}}
+    table = pq.read_table(file)
+    column = table.schema.get_field_index("attributes")
+    maps = pa.array([[("Type", "a")], None, None], pa.map_(pa.string(), pa.string()))
+    for values, says in ((maps, "attributes of logo 7"), (pa.array(["a", "b", "c"]), "maps of strings")):
+        pq.write_table(table.set_column(column, "attributes", values), file)
+        answer = run("import", file, "--any-model")
+        assert (answer.exit_code, says in answer.stderr) == (1, True)
 
 
 def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 A logo id becomes an item of the index if the index holds it, and else its stored vector. So a logo is found as soon as
 it is stored, and is not among its own neighbours until it is indexed. The index is asked through wrappers that decide
-what else is found: stored logos that are not yet indexed (`unindexed.py`), and no deleted ones (`without_deleted.py`).
+what else is found: stored logos that are not yet indexed (`unindexed.py`), only those that match (`matching.py`), no
+deleted ones (`without_deleted.py`), and none too far away (`within.py`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from api.journeys.matching import Filters
 from api.journeys.stages import UNOBSERVED, Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
+from api.journeys.within import Within
 from api.journeys.without_deleted import WithoutDeleted
+from embeddings.attributes.filters import Condition
 from embeddings.errors import DamagedRowError
 from embeddings.store.store import EmbeddingStore
+from index.cosine import CosineIndex
 from index.errors import UnusableVectorError, VectorUnavailableError
 from index.protocol import Catalog, Neighbours, SearchIndex
 
@@ -39,13 +44,25 @@ class NeighbourSearch:
         store: the logos.
         catalog: the indexes.
         unindexed: the logos that are not yet indexed, if they are searched, too.
-        stages: is told of each search.
+        stages: records the time of each search.
+        filters: which logos match.
+        where: the conditions that neighbours must fulfil.
+        max_distance: how far neighbours may be.
+        cosine: whether the indexes hold vectors at unit length, and distances are 1 - cos.
     """
 
     store: EmbeddingStore
     catalog: Catalog
     unindexed: UnindexedLogos | None = None
     stages: Stages = UNOBSERVED
+    filters: Filters | None = None
+    where: tuple[Condition, ...] = ()
+    max_distance: float | None = None
+    cosine: bool = False
+
+    def narrowed(self, where: tuple[Condition, ...], max_distance: float | None) -> NeighbourSearch:
+        """Return a search of only the logos that match, up to a distance."""
+        return replace(self, where=where, max_distance=max_distance) if where or max_distance is not None else self
 
     def of_logo(
         self, logo_id: int, count: int, index_name: str | None, *, exclude_self: bool = False
@@ -90,7 +107,7 @@ class NeighbourSearch:
                     break
                 with suppress(VectorUnavailableError, KeyError):
                     found = index.nearest_to_logo(logo_id, count + exclude_self)
-                    return _others(logo_id, found, count) if exclude_self else found
+                    return found.without(logo_id, count) if exclude_self else found
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
@@ -106,16 +123,21 @@ class NeighbourSearch:
             return self._index(index_name).nearest_to_vector(query, count)
 
     def _index(self, name: str | None) -> SearchIndex:
-        index = self.catalog.get(name)
+        index = built = self.catalog.get(name)
         if self.unindexed is not None:
             index = self.unindexed.beside(index)
-        return WithoutDeleted(index, self.store.deleted_among)
+        if self.where and self.filters is not None:
+            index = self.filters.over(index, self.where, built=built)
+        if self.cosine:
+            index = CosineIndex(index)
+        index = WithoutDeleted(index, self.store.deleted_among)
+        return index if self.max_distance is None else Within(index, self.max_distance)
 
     def _of_logo(
         self, index: SearchIndex, logo_id: int, count: int, *, exclude_self: bool = False
     ) -> Neighbours | None:
         found = self._near_logo(index, logo_id, count + exclude_self)
-        return _others(logo_id, found, count) if exclude_self and found is not None else found
+        return found.without(logo_id, count) if exclude_self and found is not None else found
 
     def _near_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
         with suppress(VectorUnavailableError, KeyError):  # the store says below what is wrong with it
@@ -128,9 +150,3 @@ class NeighbourSearch:
             return index.nearest_to_vector(vector, count)
         except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error
-
-
-def _others(logo_id: int, found: Neighbours, count: int) -> Neighbours:
-    """Leave a logo out of its own neighbours, of which `count` are kept."""
-    kept = [place for place, other in enumerate(found.logo_ids) if other != logo_id][:count]
-    return Neighbours([found.logo_ids[place] for place in kept], [found.distances[place] for place in kept])

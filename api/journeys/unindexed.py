@@ -32,10 +32,12 @@ class UnindexedLogos:
     Args:
         store: the logos.
         max_logos: how many are kept in memory for each index; if there are more, the newest are searched.
+        vectors: returns the vectors of stored logos as the indexes compare them; the store's own by default.
     """
 
-    def __init__(self, store: EmbeddingStore, max_logos: int) -> None:
+    def __init__(self, store: EmbeddingStore, max_logos: int, vectors: Vectors | None = None) -> None:
         self._store = store
+        self._vectors = vectors or store.vectors
         self._max_logos = max_logos
         self._mutex = threading.Lock()
         self._gaps: WeakKeyDictionary[SearchIndex, _Gap] = WeakKeyDictionary()
@@ -45,9 +47,9 @@ class UnindexedLogos:
         with self._mutex:
             gap = self._gaps.get(index)
             if gap is None:
-                gap = self._gaps[index] = _Gap(self._store, self._max_logos)
+                gap = self._gaps[index] = _Gap(self._store, self._max_logos, self._vectors)
         parts = tuple(part for part in gap.of(index) if len(part.ids))
-        return WithUnindexed(index, parts, self._store.vectors) if parts else index
+        return WithUnindexed(index, parts, self._vectors) if parts else index
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,9 @@ class WithUnindexed:
 class _Gap:
     """The stored logos that one index does not hold: most of them in one part, the newest in a small one."""
 
-    def __init__(self, store: EmbeddingStore, max_logos: int) -> None:
+    def __init__(self, store: EmbeddingStore, max_logos: int, vectors: Vectors) -> None:
         self._store = store
+        self._vectors = vectors
         self._max_logos = max_logos
         self._max_recent = min(_RECENT, max_logos // 4)
         self._mutex = threading.Lock()
@@ -202,8 +205,8 @@ class _Gap:
         return len(self._older.ids) + recent <= self._max_logos
 
     def _readable(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return logos and their vectors, without those that are damaged (logged by the store) or too long."""
-        vectors = self._store.vectors(ids)
+        """Return logos and their vectors, without the damaged (the store logs them) and incomparable ones."""
+        vectors = self._vectors(ids)
         good = usable_rows(vectors)
         return ids[good], vectors[good]
 

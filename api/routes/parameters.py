@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import falcon
 
+from api.journeys.neighbour_search import NeighbourSearch
 from api.routes import schemas
+from embeddings.attributes.filters import parse_where
 from embeddings.images.decode import BoundingBox
 
 DEFAULT_COUNT = 100
 WHOLE_IMAGE: BoundingBox = (0.0, 0.0, 1.0, 1.0)
 
 
-def count_of(req: falcon.Request) -> int:
+def count_of(req: falcon.Request, *, default: int = DEFAULT_COUNT) -> int:
     """Return `count`, the number of neighbours to return.
 
     Raises:
         falcon.HTTPBadRequest: it is not a whole number from 1 to `MAX_COUNT`.
     """
-    return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
+    return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=default)
 
 
 def index_of(req: falcon.Request, *, blank_is_default: bool = False) -> str | None:
@@ -63,6 +67,26 @@ def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
         return [int(text) for text in texts]
     except ValueError:
         raise falcon.HTTPInvalidParam("It takes whole numbers, separated by commas.", "logo_ids") from None
+
+
+def narrowed(req: falcon.Request, search: NeighbourSearch, more: str = "") -> NeighbourSearch:
+    """Return a search of the logos that `where` names, as far as `max_distance` says.
+
+    Args:
+        req: the request.
+        search: of all logos.
+        more: conditions beside those of `where`.
+
+    Raises:
+        FilterError: `where` cannot be parsed.
+        falcon.HTTPBadRequest: `max_distance` is no number, or below 0.
+    """
+    where = ",".join(filter(None, [*req.get_param_as_list("where", default=[]), more]))
+    max_distance = req.get_param_as_float("max_distance", min_value=0.0)
+    if max_distance is not None and not math.isfinite(max_distance):
+        raise falcon.HTTPInvalidParam("It takes a number.", "max_distance")
+    is_filter = req.has_param("where") or more
+    return search.narrowed(parse_where(where) if is_filter else (), max_distance)
 
 
 def bounding_box_of(req: falcon.Request) -> BoundingBox:

@@ -8,12 +8,20 @@ from typing import Any
 import falcon
 import numpy as np
 
+from api.journeys.collections import Collections
 from api.journeys.index_state import IndexState, index_state
-from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
-from api.routes.parameters import DEFAULT_COUNT, bounding_box_of, count_of, excludes_self, index_of, logo_ids_of
+from api.routes.parameters import (
+    DEFAULT_COUNT,
+    bounding_box_of,
+    count_of,
+    excludes_self,
+    index_of,
+    logo_ids_of,
+    narrowed,
+)
 from embeddings.images.decode import check_box
 from index.protocol import Neighbours
 
@@ -24,13 +32,14 @@ INDEX_STATE = "X-Index-State"
 class LogoNeighboursResource:
     """`GET /api/v1/ann/{logo_id}`: the nearest logos to a known one."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
-        """Answer the neighbours, or 404."""
+        """Return the neighbours, or 404."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
-        mark_empty(resp, self.search, index_name)
-        neighbours = self.search.of_logo(logo_id, count, index_name, exclude_self=exclude_self)
+        search = narrowed(req, self.collections.of(index_name).search)
+        mark_empty(resp, search, index_name)
+        neighbours = search.of_logo(logo_id, count, index_name, exclude_self=exclude_self)
         if neighbours is None:
             raise unknown_logo(logo_id)
         resp.media = listed(neighbours)
@@ -40,20 +49,21 @@ class LogoNeighboursResource:
 class RandomNeighboursResource:
     """`GET /api/v1/ann`: the nearest logos to a random one of the index."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours; none if the index is empty."""
+        """Return the neighbours; none if the index is empty."""
         count, exclude_self, index_name = count_of(req), excludes_self(req), index_of(req)
-        mark_empty(resp, self.search, index_name)
-        resp.media = listed(self.search.of_random_logo(count, index_name, exclude_self=exclude_self))
+        search = narrowed(req, self.collections.of(index_name).search)
+        mark_empty(resp, search, index_name)
+        resp.media = listed(search.of_random_logo(count, index_name, exclude_self=exclude_self))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchNeighboursResource:
     """`GET` and `POST /api/v1/ann/batch`: the nearest logos to each of several."""
 
-    search: NeighbourSearch
+    collections: Collections
     max_logos: int
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -81,8 +91,9 @@ class BatchNeighboursResource:
     ) -> None:
         """Return the neighbours of the known logos, keyed by id in the order of the request."""
         exclude_self = excludes_self(req)
-        mark_empty(resp, self.search, index_name)
-        answers = self.search.of_logos(logo_ids, count, index_name, exclude_self=exclude_self)
+        search = narrowed(req, self.collections.of(index_name).search)
+        mark_empty(resp, search, index_name)
+        answers = search.of_logos(logo_ids, count, index_name, exclude_self=exclude_self)
         results = {str(logo_id): _rows(neighbours) for logo_id, neighbours in answers.items()}
         resp.media = {"results": results, "count": len(results)}
 
@@ -91,14 +102,15 @@ class BatchNeighboursResource:
 class EmbeddingNeighboursResource:
     """`POST /api/v1/ann/from_embedding`: the nearest logos to a vector."""
 
-    search: NeighbourSearch
+    collections: Collections
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours of the body's `embedding`; one unless its `count` says more."""
+        """Return the neighbours of the body's `embedding`; one unless its `count` says more."""
         body = req.get_media()
         _check_embedding(body)
         index_name = index_of(req)
-        index = self.search.catalog.get(index_name)
+        search = self.collections.of(index_name).search
+        index = search.catalog.get(index_name)
         vector = np.array(body["embedding"], np.float64)
         if len(vector) != index.dim:
             raise falcon.HTTPBadRequest(
@@ -111,8 +123,8 @@ class EmbeddingNeighboursResource:
                 title="invalid dimension or count",  # the original called a bad count an invalid dimension
                 description=f"count takes a whole number from 1 to {schemas.MAX_COUNT}.",
             )
-        mark_empty(resp, self.search, index_name)
-        resp.media = listed(self.search.of_vector(vector, int(count), index_name))
+        mark_empty(resp, search, index_name)
+        resp.media = listed(narrowed(req, search).of_vector(vector, int(count), index_name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +135,24 @@ class ImageNeighboursResource:
     add without its image's fetching, so it counts as one: queries by id keep theirs.
     """
 
-    search: NeighbourSearch
-    embedder: LogoEmbedder
+    collections: Collections
     limit: WriteLimit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the neighbours of what the `bounding_box` holds of the body, an image's file."""
+        """Return the neighbours of what the `bounding_box` holds of the body, an image's file."""
         if not (req.content_type or "").lower().startswith("image/"):
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
         count, index_name, box = count_of(req), index_of(req, blank_is_default=True), bounding_box_of(req)
         check_box(box, logo_id=None)
-        self.search.catalog.get(index_name)  # if there is none, nothing need be embedded
+        collection = self.collections.of(index_name)
+        search = narrowed(req, collection.search)
+        collection.catalog.get(index_name)  # if there is none, nothing need be embedded
+        embedder = collection.image_embedder()
         with self.limit.turn():
-            vector = self.embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
-        mark_empty(resp, self.search, index_name)
-        resp.media = listed(self.search.of_vector(vector, count, index_name))
+            vector = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+        mark_empty(resp, search, index_name)
+        resp.media = listed(search.of_vector(vector, count, index_name))
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
+ADD_EMBEDDINGS = f"{API}/add_embeddings"
 
 # RFC 9112, section 3.2: the origin or the absolute form. The path must be the one that the app will see. Otherwise the
 # app would wait for a body that the loop did not receive.
@@ -39,6 +40,6 @@ class BodySizes:
         return self.of(unquote_to_bytes(target[1]).decode("latin-1")) if target else self.usual
 
 
-def body_sizes(*, usual: int, image: int) -> BodySizes:
-    """Return the limits: `image` bytes for the route that receives images, `usual` bytes for the others."""
-    return BodySizes(usual, {FROM_IMAGE: image})
+def body_sizes(*, usual: int, image: int, embeddings: int) -> BodySizes:
+    """Return the limits: `image` and `embeddings` bytes for the routes that receive these, `usual` for the others."""
+    return BodySizes(usual, {FROM_IMAGE: image, ADD_EMBEDDINGS: embeddings})

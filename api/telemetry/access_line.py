@@ -15,7 +15,9 @@ from runtime.logs import escaped
 
 logger = logging.getLogger("access")
 
-_KNOWN = frozenset({"count", "index", "logo_ids", "bounding_box", "exclude_self", "partial"})
+_KNOWN = frozenset({"count", "index", "logo_ids", "bounding_box", "exclude_self", "partial", "replace"}) | {
+    *("where", "max_distance", "attribute", "k", "threshold", "server_type"),
+}
 _MAX_TARGET, _MAX_AGENT = 500, 200  # characters
 _AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of an absolute target; it may contain a password
 

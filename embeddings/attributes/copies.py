@@ -1,4 +1,4 @@
-"""Backups of attributes in use, the way back, and the check that finds damage.
+"""Backups of attributes in use, the way back, compaction, and the check that finds damage.
 
 A backup is one SQLite file, as of one moment. It is copied by SQLite's own backup, checked, synced, and only then
 given its name. Restoring writes it over the file in one transaction: services that have the file open go on with it.
@@ -81,6 +81,19 @@ def restore_attributes(backup: Path, path: Path, *, wait_seconds: float = 10.0) 
         except DamagedAttributesError:
             return _replace(draft, path)
     return None
+
+
+def compact_attributes(database: AttributeDatabase) -> None:
+    """Rewrite a file of attributes without its unused pages; services may be using it, and writers wait.
+
+    Raises:
+        DamagedAttributesError: it is damaged.
+        StoreFullError: its disk has no room for a second copy.
+        StoreUnavailableError: it cannot be written, or others are writing it for too long.
+    """
+    with database.apart() as connection:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def faults_of(database: AttributeDatabase) -> list[str]:

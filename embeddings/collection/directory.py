@@ -22,7 +22,7 @@ from pathlib import Path
 
 from durable import sync_directory, sync_file
 from embeddings.collection.definition import CollectionDefinition, check_name
-from embeddings.errors import CollectionError, UnknownCollectionError, storage_errors
+from embeddings.errors import CollectionError, UnknownCollectionError, storage_errors, store_error
 
 DEFINITION_NAME = "collection.json"
 STORE_NAME = "logos.hdf5"
@@ -57,6 +57,16 @@ class CollectionDirectory:
         with storage_errors(f"list {self._data_dir}"):
             found = self._data_dir.glob(f"*/{DEFINITION_NAME}")
             return sorted(path.parent.name for path in found if not path.parent.name.startswith("."))
+
+    def identity(self, name: str) -> tuple[int, int, int] | None:
+        """Return what changes if a collection is dropped and created again; `None` if there is none of that name."""
+        try:
+            status = (self.path(name) / DEFINITION_NAME).stat()
+        except (CollectionError, FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise store_error(f"look for the collection {name}", error) from error
+        return status.st_dev, status.st_ino, status.st_mtime_ns
 
     def get(self, name: str) -> CollectionDefinition:
         """Return the definition of a collection.

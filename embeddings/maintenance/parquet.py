@@ -5,6 +5,7 @@
     image_url     string         where the logo comes from; null if unknown
     bounding_box  list of 4 float64: y_min, x_min, y_max, x_max, in fractions of the image's height and width; or null
     orientation   int8           Exif's, of the image, 1 to 8; null where nobody knows
+    attributes    map of string to string; null where there are none
 
 The file's metadata name the model that made the embeddings. A file from elsewhere may lack them, may have its columns
 in any order and other columns beside them, and may use lists and numbers of any width.
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable import sync_directory
+from embeddings.attributes.attribute_store import AttributeStore
 from embeddings.errors import ParquetError, StoreModelError, storage_errors
 from embeddings.maintenance.exclusive_file import open_exclusive
-from embeddings.maintenance.parquet_columns import embeddings_of, ids_of, possible, provenance_of
+from embeddings.maintenance.parquet_columns import attributes_of, embeddings_of, ids_of, possible, provenance_of
 from embeddings.store.id_table import WINDOW
 from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _MODEL, _DIGEST = b"robotoff-ann.model", b"robotoff-ann.model_digest"
 _BOX = 4
+_OPTIONAL = ("image_url", "bounding_box", "orientation", "attributes")
 _MAGIC = b"PAR1"  # the first bytes of a Parquet file
 
 
@@ -65,7 +68,12 @@ class ImportReport:
 
 
 def export_logos(
-    store: EmbeddingStore, target: Path, *, replace: bool = False, progress: Callable[[int], None] = lambda rows: None
+    store: EmbeddingStore,
+    target: Path,
+    *,
+    attributes: AttributeStore | None = None,
+    replace: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
 ) -> ExportReport:
     """Write the logos that a store holds now to a new file; services may be using the store.
 
@@ -74,6 +82,7 @@ def export_logos(
     Args:
         store: the store to export.
         target: the file.
+        attributes: of the logos, if there are any.
         replace: whether to replace an existing Parquet file.
         progress: called with the number of logos just written.
 
@@ -97,6 +106,8 @@ def export_logos(
             try:
                 with pq.ParquetWriter(file, _schema(store), compression="zstd", use_dictionary=["image_url"]) as out:
                     for ids, embeddings, rows in snapshot.blocks_with_provenance():
+                        known_of = {} if attributes is None else attributes.get(ids.tolist())
+                        pairs = [[*of.items()] if (of := known_of.get(i)) else None for i in ids.tolist()]
                         boxes = [None if row is None else [*row.bounding_box] for row in rows]
                         columns = [
                             pa.array(ids),
@@ -104,6 +115,7 @@ def export_logos(
                             pa.array([None if row is None else row.image_url for row in rows], pa.string()),
                             pa.array(boxes, pa.list_(pa.float64(), _BOX)),
                             pa.array([None if row is None else row.orientation for row in rows], pa.int8()),
+                            pa.array(pairs, pa.map_(pa.string(), pa.string())),
                         ]
                         out.write_table(pa.Table.from_arrays(columns, schema=out.schema))
                         logos += len(ids)
@@ -123,6 +135,7 @@ def import_logos(
     source: Path,
     store: EmbeddingStore,
     *,
+    attributes: Callable[[], AttributeStore] | None = None,
     any_model: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ImportReport:
@@ -131,6 +144,7 @@ def import_logos(
     Args:
         source: the file.
         store: the store to append to.
+        attributes: opens where attributes go, if the file has some; those of logos that were stored before are merged.
         any_model: whether to accept the embeddings as those of the store's model, whatever the file says.
         progress: called with the number of rows just read.
 
@@ -147,7 +161,10 @@ def import_logos(
         for batch in _batches(file, source, ("logo_id", "embedding")):
             ids = ids_of(batch, logos)
             embeddings = embeddings_of(batch, logos, store.dim)
+            changes = attributes_of(batch, ids, logos)
             stored += len(store.append(ids, embeddings, possible(provenance_of(batch, logos), logos)))
+            if changes and attributes is not None:
+                attributes().merge(changes)
             logos += len(ids)
             progress(len(ids))
         return ImportReport(logos, stored)
@@ -183,6 +200,7 @@ def _schema(store: EmbeddingStore) -> pa.Schema:
             pa.field("image_url", pa.string()),
             pa.field("bounding_box", pa.list_(pa.float64(), _BOX)),
             pa.field("orientation", pa.int8()),
+            pa.field("attributes", pa.map_(pa.string(), pa.string())),
         ],
         metadata={_MODEL: store.stamp.name.encode(), _DIGEST: store.stamp.digest.encode()},
     )
@@ -243,5 +261,9 @@ def _batches(file: Any, source: Path, needed: Sequence[str]) -> Iterator[pa.Reco
     names = set(file.schema_arrow.names)
     if missing := [name for name in needed if name not in names]:
         raise ParquetError(f"{source} has no column {', '.join(missing)}")
-    optional = [name for name in ("image_url", "bounding_box", "orientation") if name in names and name not in needed]
+    optional = [
+        name
+        for name in ("image_url", "bounding_box", "orientation", "attributes")
+        if name in names and name not in needed
+    ]
     return file.iter_batches(batch_size=WINDOW, columns=[*needed, *optional])  # type: ignore[no-any-return]

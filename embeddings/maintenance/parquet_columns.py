@@ -87,6 +87,23 @@ def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | No
     return found
 
 
+def attributes_of(batch: pa.RecordBatch, ids: NDArray[np.int64], first_row: int) -> dict[int, dict[str, str]]:
+    """Return the attributes of those logos of a batch that have any, by id.
+
+    Raises:
+        ParquetError: the column holds no maps of strings.
+    """
+    import pyarrow as pa
+
+    if "attributes" not in batch.schema.names:
+        return {}
+    column = batch.column("attributes")
+    if not pa.types.is_map(column.type):
+        raise ParquetError(f"rows from {first_row}: attributes takes maps of strings, not {column.type}")
+    pairs = column.cast(pa.map_(pa.string(), pa.string())).to_pylist()
+    return {logo_id: dict(of) for logo_id, of in zip(ids.tolist(), pairs, strict=True) if of}
+
+
 def possible(provenance: list[Provenance | None], first_row: int) -> list[Provenance | None]:
     """Return the provenance unchanged; ParquetError if an add would refuse one of the boxes."""
     for place, origin in enumerate(provenance):

@@ -213,6 +213,11 @@ class EmbeddingStore:
         """
         return self._look()[1]
 
+    def moment(self) -> object:
+        """Look at the file, and return what differs once another row is stored, or one replaced, by any process."""
+        seen = self.seen()
+        return seen.file, seen.end, len(seen.pending)
+
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
         """Return the ids that are not stored, in order, each once. The others are safely on the disk."""
         known, rows = self._find_each(logo_ids)

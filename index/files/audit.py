@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from index.errors import IndexDamagedError
-from index.files.generations import current_generation, index_directories, list_generations
+from index.files.generations import current_generation, list_generations
 from index.files.manifest import BIN_NAME, TXT_NAME
 from index.files.verification import verify_files
 from index.map.map_file import MapFile
 
 
 def audit(
-    data_dir: Path, *, dim: int, progress: Callable[[int], None] = lambda _bytes: None
+    index_dirs: Iterable[Path], *, dim: int, progress: Callable[[int], None] = lambda _bytes: None
 ) -> Iterator[tuple[Path, str | None]]:
-    """Yield each generation and each original pair below the data directory, and its damage, if any.
+    """Yield each generation and each original pair of some indexes, and its damage, if any.
 
     The target of a `current` link is included, even if it is missing.
 
     Args:
-        data_dir: holds a directory for each index; see `index_directories`.
+        index_dirs: the directories of the indexes; see `index_directories`.
         dim: the number of values that a vector must have.
         progress: called with the number of bytes just read.
     """
-    for index_dir in index_directories(data_dir):
+    for index_dir in index_dirs:
         try:
             directories = _sources(index_dir)
         except OSError as error:

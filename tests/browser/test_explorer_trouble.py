@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from demo.photos import Photo
 from index.map.logo_map import FEWEST_LOGOS
@@ -86,6 +86,28 @@ def test_a_small_index_is_said_to_have_no_map(browser_page: Page, small: Service
     with Service(tmp_path / "data") as service:
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
         expect(page.locator(".notice")).to_contain_text(f"at least {FEWEST_LOGOS} logos; this index has 21.")
+
+
+def test_a_token_is_asked_for_until_it_is_right_and_then_kept(
+    browser_page: Page, small: Service, tmp_path: Path
+) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    answers = ["wrong-token", "right-token"]
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept(answers[min(len(asked), len(answers)) - 1])
+
+    browser_page.on("dialog", answer)
+    with Service(tmp_path / "data", ANN_READ_TOKEN="right-token") as service:
+        explorer = Explorer(browser_page, f"http://127.0.0.1:{service.port}")
+        for _ in range(2):
+            page = explorer.open("/?logo=1003")
+            expect(page.locator("main")).to_contain_text("1003")
+            expect(page.get_by_role("alert")).not_to_be_visible()
+            assert asked == ["Token of this service:", "The token is wrong. Token of this service:"]
+        assert not explorer.complaints
 
 
 def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:

@@ -469,3 +469,13 @@ def test_status_tells_when_the_index_was_built_if_that_is_known(tmp_path: Path) 
     assert logos.built_at is not None
     assert abs(time.time() - logos.built_at.timestamp()) < 300
     assert pair.built_at is None
+
+
+def test_directories_of_other_stores_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_pair(tmp_path / "logos", some_logos(10))
+    write_pair(tmp_path / "clip", some_logos(10, dim=3))
+    catalog = catalog_of(tmp_path, passes_over=lambda directory: directory.name == "clip")
+    assert catalog.names() == ["logos"]
+    assert not complaints(caplog)
+    with pytest.raises(UnknownIndexError):
+        catalog.get("clip")

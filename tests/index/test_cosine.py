@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from index.cosine import at_unit_length, cosine_distances, has_direction, unit_rows, unit_vector
+from index.build import BuildRequest, build
+from index.cosine import CosineIndex, at_unit_length, cosine_distances, has_direction, unit_rows, unit_vector
 from index.errors import UnusableVectorError
 from index.exact import ExactIndex
+from index.files.generations import current_generation
+from index.loading import load_index
+from index.unit_logos import UnitLogos
 
 RNG = np.random.default_rng(1)
 VECTORS = (RNG.normal(size=(50, 8)) * RNG.uniform(0.001, 1000, (50, 1))).astype(np.float32)
@@ -43,3 +51,50 @@ def test_a_vector_without_a_direction_is_refused_and_left_out(bad: list[float]) 
     assert has_direction(rows).tolist() == [True, False, True]
     given = at_unit_length(lambda ids: rows[ids])(np.array([2, 1, 0]))
     assert np.isnan(given).all(axis=1).tolist() == [False, True, False]
+
+
+def test_an_index_of_unit_vectors_is_searched_by_cosine_whatever_the_length_of_the_query() -> None:
+    ids = np.arange(1, 51)
+    exact = ExactIndex(ids, unit_rows(VECTORS))
+    index = CosineIndex(exact)
+    found = index.nearest_to_logo(4, 50)
+    assert found.distances == pytest.approx(cosine_distances(exact.nearest_to_logo(4, 50).distances))
+    assert found.logo_ids[0] == 4
+    assert index.nearest_to_vector(1000 * VECTORS[3], 50).logo_ids == found.logo_ids
+    assert index.prefetched([4], 50).nearest_to_logo(4, 50) == found
+    assert (len(index), index.dim, 4 in index, 51 in index) == (50, 8, True, False)
+    assert index.absent(np.array([4, 51])).tolist() == [51]
+    assert index.random_logo() in ids
+    with pytest.raises(UnusableVectorError, match="no direction"):
+        index.nearest_to_vector(np.zeros(8, np.float32), 5)
+
+
+ZEROED = VECTORS.copy()
+ZEROED[6] = 0
+
+
+def test_a_build_leaves_out_what_has_no_direction(tmp_path: Path) -> None:
+    class Stored:
+        dim, damaged = 8, 0
+        ids = np.arange(1, 51)
+
+        def __len__(self) -> int:
+            return 50
+
+        def vectors(self, logo_ids: Any) -> Any:
+            return ZEROED[logo_ids - 1]
+
+        def snapshot(self) -> Any:
+            return self
+
+        def blocks(self) -> Any:
+            yield self.ids, ZEROED
+
+        def sample(self, count: int, seed: int) -> Any:
+            return self.ids, ZEROED
+
+    request = BuildRequest(tmp_path / "clip", reduce=False, trees=5)
+    assert build(request, UnitLogos(Stored()), lambda doing, total: nullcontext(lambda steps: None)) == 0
+    generation = current_generation(tmp_path / "clip")
+    assert generation is not None
+    assert [*load_index(generation, dim=8).absent(Stored.ids)] == [7]

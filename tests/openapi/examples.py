@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-METHODS = ("get", "post", "delete")  # in an order in which none spoils the answer of another
+METHODS = ("put", "get", "post", "delete")  # in an order in which none spoils the answer of another
 
 
 @dataclass(frozen=True, slots=True)

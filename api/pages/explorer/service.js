@@ -4,6 +4,7 @@ import { parseExactly } from "./exact_json.js";
 
 const API = new URL("api/v1/ann", document.baseURI).href;
 const KEPT_ANSWERS = 40; // so that going back needs no request
+const TOKEN = "token"; // in the storage of this tab
 
 // The beginnings of error titles of the service.
 export const INDEX_UNAVAILABLE = "index unavailable";
@@ -78,10 +79,24 @@ export const forget = () => kept.clear();
 
 const listed = (answer) => answer.results.map((row) => ({ id: String(row.logo_id), distance: row.distance }));
 
+// Fetches with the token that the reader gave; asks for it once a visit, where the service wants one.
+async function fetchAllowed(address, options = {}) {
+  const sent = sessionStorage.getItem(TOKEN);
+  const headers = sent ? { ...options.headers, Authorization: `Bearer ${sent}` } : options.headers;
+  const answer = await fetch(address, { ...options, headers });
+  if (answer.status !== 401) return answer;
+  if (sessionStorage.getItem(TOKEN) === sent) {
+    const given = prompt(sent ? "The token is wrong. Token of this service:" : "Token of this service:")?.trim();
+    if (!given) return answer;
+    sessionStorage.setItem(TOKEN, given);
+  }
+  return fetchAllowed(address, options);
+}
+
 async function ask(address, options) {
   let answer, text;
   try {
-    answer = await fetch(address, options);
+    answer = await fetchAllowed(address, options);
     text = await answer.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;

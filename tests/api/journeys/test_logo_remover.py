@@ -4,19 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from api.app import AnnApp
 from api.journeys.logo_remover import LogoRemover
 from api.journeys.write_limit import WriteLimit
+from embeddings.errors import StoreUnavailableError
 from tests.api.conftest import LOGO_IDS
 
 
 def test_deletions_of_stored_logos_are_reported_once_they_are_done(open_app: Callable[..., AnnApp]) -> None:
-    store = open_app().parts.store
+    parts = open_app().parts
+    store = parts.store
     reported: list[tuple[list[int], bool]] = []
     remover = LogoRemover(
-        store, limit=WriteLimit(1), on_removed=lambda removed: reported.append((removed, removed[0] in store))
+        store,
+        parts.attributes,
+        limit=WriteLimit(1),
+        on_removed=lambda removed: reported.append((removed, removed[0] in store)),
     )
-    assert remover.remove(LOGO_IDS[5])
-    assert not remover.remove(LOGO_IDS[5])
-    assert not remover.remove(77)
+    assert remover.remove([LOGO_IDS[5], 77]) == [LOGO_IDS[5]]
+    assert remover.remove([LOGO_IDS[5]]) == []
+    assert remover.remove([77]) == []
     assert reported == [([LOGO_IDS[5]], False)]
+
+
+def test_attributes_are_gone_before_their_logos_are(
+    open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = open_app().parts
+    parts.attributes.merge({LOGO_IDS[5]: {"value": "a"}, LOGO_IDS[6]: {"value": "b"}})
+
+    def fails(logo_ids: object) -> list[int]:
+        raise StoreUnavailableError("the disk is gone")
+
+    monkeypatch.setattr(parts.store, "delete", fails)
+    with pytest.raises(StoreUnavailableError):
+        LogoRemover(parts.store, parts.attributes, limit=WriteLimit(1)).remove([LOGO_IDS[5]])
+    assert parts.attributes.get(LOGO_IDS) == {LOGO_IDS[6]: {"value": "b"}}
+    assert LOGO_IDS[5] in parts.store

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from api.journeys.logo_attributes import LogoAttributes
+from api.journeys.matching import Filters
 from api.journeys.unindexed import UnindexedLogos
+from api.journeys.within import Within
 from api.journeys.without_deleted import WithoutDeleted
+from embeddings.attributes.filters import parse_where
 from index.exact import ExactIndex
-from index.protocol import SearchIndex
+from index.protocol import Neighbours, SearchIndex
 from tests.original_files import random_vectors
 from tests.properties import examples
 from tests.stores import new_store
@@ -75,3 +81,112 @@ def test_with_unindexed_logos_an_index_is_one_of_all(
         store.delete([*deleted])
         left = [logo_id for logo_id in IDS if logo_id not in deleted]
         assert_searches_like(WithoutDeleted(both, store.deleted_among), of(left), not_indexed=not_indexed)
+
+
+class CountedIndex(ExactIndex):
+    """An exact index that notes what it is asked for."""
+
+    asked: list[int]
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        self.asked = [*getattr(self, "asked", []), count]
+        return super().nearest_to_vector(vector, count)
+
+
+@pytest.fixture
+def attributes(tmp_path: Path) -> Iterator[LogoAttributes]:
+    attributes = LogoAttributes(tmp_path / "s.hdf5")
+    yield attributes
+    attributes.close()
+
+
+def vectors_of(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The vectors of IDS, and NaN for any other logo."""
+    padded = np.vstack([VECTORS, np.full((1, 6), np.nan, np.float32)])
+    rows: NDArray[np.float32] = padded[[i - IDS[0] if i in IDS else -1 for i in ids.tolist()]]
+    return rows
+
+
+RED = parse_where("colour:red")
+
+
+@examples(40)
+@given(matching=st.sets(st.sampled_from([*IDS, 3, 99])), is_scan=st.booleans(), max_kept=st.sampled_from([0, 10, 99]))
+def test_an_index_of_matching_logos_is_one_of_these_alone(
+    tmp_path_factory: pytest.TempPathFactory, matching: set[int], is_scan: bool, max_kept: int
+) -> None:
+    attributes = LogoAttributes(tmp_path_factory.mktemp("attributes") / "s.hdf5")
+    attributes.merge({logo_id: {"colour": "red"} for logo_id in matching})
+    attributes.merge({IDS[0]: {"shape": "round"}})
+    filters = Filters(attributes, vectors_of, lambda: 0, max_kept=max_kept)
+    all_logos = of(IDS)
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_scan:
+            patch.setattr("api.journeys.matching._SCANNED_KEPT", 0)
+            patch.setattr("api.journeys.matching._SCANNED_READ", 0)
+        index = filters.over(all_logos, RED, built=all_logos)
+        left = [logo_id for logo_id in IDS if logo_id in matching]
+        assert_searches_like(index, of(left))
+        assert index.random_logo() in (left or [None])
+    attributes.close()
+
+
+def test_few_matching_logos_are_scanned_and_of_many_the_index_is_asked(attributes: LogoAttributes) -> None:
+    ids = np.arange(1, 20_001)
+    vectors = np.random.default_rng(3).standard_normal((20_000, 4)).astype(np.float32)
+    index = CountedIndex(ids, vectors)
+    index.asked = []
+    attributes.merge({i: {"colour": "blue" if i % 2 else "green", "rare": str(i % 200)} for i in ids.tolist()})
+    filters = Filters(attributes, lambda some: vectors[some - 1], lambda: 0)
+    for where, step in (("colour:blue", 2), ("rare:1", 200)):
+        found = filters.over(index, parse_where(where), built=index).nearest_to_vector(vectors[7], 10)
+        exact = ExactIndex(ids[::step], vectors[::step]).nearest_to_vector(vectors[7], 10)
+        assert found == exact
+    assert index.asked == [45]  # twice as many as 10 and three standard deviations
+
+
+def test_logos_that_match_far_from_the_query_are_found_by_a_scan(attributes: LogoAttributes) -> None:
+    ids = np.arange(1, 20_001)
+    vectors = np.zeros((20_000, 2), np.float32)
+    vectors[:, 0] = ids
+    index = ExactIndex(ids, vectors)
+    attributes.merge({i: {"colour": "blue"} for i in ids.tolist() if i > 10_000})
+    matching = Filters(attributes, lambda some: vectors[some - 1], lambda: 0).over(
+        index, parse_where("colour:blue"), built=index
+    )
+    assert matching.nearest_to_vector(vectors[0], 3) == Neighbours([10_001, 10_002, 10_003], [10_000, 10_001, 10_002])
+
+
+def test_vectors_of_rare_values_are_read_once_until_something_changes(attributes: LogoAttributes) -> None:
+    read: list[int] = []
+    moment = 0
+
+    def vectors(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        read.append(len(ids))
+        return vectors_of(ids)
+
+    index, other = of(IDS), of(IDS)
+    filters = Filters(attributes, vectors, lambda: moment)
+
+    def search(index: ExactIndex) -> list[int]:
+        read.clear()
+        filters.over(index, RED, built=index).nearest_to_vector(VECTORS[0], 5)
+        return [*read]
+
+    attributes.merge({logo_id: {"colour": "red"} for logo_id in IDS[:3]})
+    assert [search(index), search(index)] == [[3], []]
+    attributes.merge({IDS[3]: {"colour": "red"}})
+    assert [search(index), search(index)] == [[4], []]
+    moment = 1  # a vector was replaced
+    assert [search(index), search(index)] == [[4], []]
+    assert [search(other), search(other)] == [[4], []]
+
+
+def test_neighbours_end_at_a_distance() -> None:
+    index = of(IDS)
+    everything = index.nearest_to_logo(IDS[0], 30)
+    far = everything.distances[7]
+    expected = Neighbours(everything.logo_ids[:8], everything.distances[:8])
+    near = Within(index, far)
+    assert near.nearest_to_logo(IDS[0], 30) == near.prefetched([IDS[0]], 30).nearest_to_logo(IDS[0], 30) == expected
+    assert near.nearest_to_vector(VECTORS[0], 3).logo_ids == everything.logo_ids[:3]

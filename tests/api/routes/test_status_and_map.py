@@ -71,6 +71,8 @@ def test_status_describes_the_index_that_is_served(open_app: Callable[..., Any],
         "map_points": 0,
         "indexes": [INDEX],
         "model": "",  # a store of the original does not name its model
+        "dim": 1280,
+        "metric": "euclidean",
         "distances": None,
         "keeps_provenance": app.parts.store.keeps_provenance,
     }

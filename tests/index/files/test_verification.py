@@ -8,7 +8,7 @@ import pytest
 
 from index.errors import IndexDamagedError
 from index.files.audit import audit
-from index.files.generations import publish
+from index.files.generations import index_directories, publish
 from index.files.verification import verify_files
 from tests.index.samples import build, some_logos, write_pair
 
@@ -97,7 +97,7 @@ def test_an_audit_names_what_is_damaged_and_what_is_good(tmp_path: Path) -> None
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "store.hdf5").touch()
 
-    found = dict(audit(tmp_path, dim=8))
+    found = dict(audit(index_directories(tmp_path), dim=8))
 
     assert found[good] is None
     assert "it has 1 logos" in str(found[damaged])

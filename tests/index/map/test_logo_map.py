@@ -14,7 +14,7 @@ import pytest
 
 from index.errors import IndexDamagedError
 from index.files.audit import audit
-from index.files.generations import publish
+from index.files.generations import index_directories, publish
 from index.map.logo_map import add_map, earlier_map, sampled
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, MapFile, file_stamp, read_map, write_map
 from index.map.tsne import STEPS, STEPS_FROM_EARLIER
@@ -193,8 +193,8 @@ def test_what_is_no_file_is_refused_and_what_is_missing_is_no_map(tmp_path: Path
 
 def test_verifying_an_index_looks_at_its_map(generation: Path, tmp_path: Path) -> None:
     add_map(generation, vectors_of(LOGOS))
-    assert list(audit(tmp_path, dim=8)) == [(generation, None)]
+    assert list(audit(index_directories(tmp_path), dim=8)) == [(generation, None)]
     (generation / MAP_NAME).write_bytes(GOOD)
-    ((_, trouble),) = audit(tmp_path, dim=8)
+    ((_, trouble),) = audit(index_directories(tmp_path), dim=8)
     assert trouble is not None
     assert "it is the map of 20261122T030000Z" in trouble

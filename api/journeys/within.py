@@ -1,0 +1,59 @@
+"""An index whose results end at a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.protocol import Neighbours, SearchIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A `SearchIndex` whose neighbours are at most so far away; the others are left out of its results.
+
+    Attributes:
+        index: what is searched.
+        max_distance: the largest distance.
+    """
+
+    index: SearchIndex
+    max_distance: float
+
+    @property
+    def dim(self) -> int:
+        """The number of values of a vector."""
+        return self.index.dim
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, logo_id: int) -> bool:
+        return logo_id in self.index
+
+    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some ids, `(n,)`, that are not indexed, in their order."""
+        return self.index.absent(logo_ids)
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        """Return the near ones of the `count` nearest logos to an indexed one; see `SearchIndex`."""
+        return self._near(self.index.nearest_to_logo(logo_id, count))
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        """Return the near ones of the `count` nearest logos to a `(dim,)` float32 vector; see `SearchIndex`."""
+        return self._near(self.index.nearest_to_vector(vector, count))
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        """Return an index that serves the neighbours of some logos in fewer round trips."""
+        return Within(self.index.prefetched(logo_ids, count), self.max_distance)
+
+    def random_logo(self) -> int | None:
+        """Return the id of any indexed logo; `None` if the index is empty."""
+        return self.index.random_logo()
+
+    def _near(self, found: Neighbours) -> Neighbours:
+        kept = sum(distance <= self.max_distance for distance in found.distances)
+        return Neighbours(found.logo_ids[:kept], found.distances[:kept])

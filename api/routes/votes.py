@@ -1,0 +1,99 @@
+"""The routes of votes: predict an attribute from the neighbours of a logo, of several, or of a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import falcon
+import numpy as np
+
+from api.journeys.collections import Collections
+from api.journeys.logo_attributes import LogoAttributes
+from api.journeys.neighbour_search import NeighbourSearch
+from api.journeys.voting import Voting
+from api.routes import schemas
+from api.routes.parameters import index_of, narrowed
+from api.routes.search import unknown_logo
+from index.votes import Prediction
+
+DEFAULT_K = 10  # as in Robotoff
+
+
+@dataclass(frozen=True, slots=True)
+class LogoPredictionResource:
+    """`GET /api/v1/ann/predict/{logo_id}`: what the neighbours of a logo say about it."""
+
+    collections: Collections
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
+        """Return the outcome of the vote, or 404."""
+        voting, search = _vote_of(req, self.collections)
+        prediction = voting.on_logo(search, logo_id)
+        if prediction is None:
+            raise unknown_logo(logo_id)
+        resp.media = _shown(prediction)
+
+    on_head = on_get
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionResource:
+    """`POST /api/v1/ann/predict`: what neighbours say about a vector, or about several logos."""
+
+    collections: Collections
+    max_logos: int
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Return the outcome of the vote on the body's `embedding`, or of one vote for each of its `logo_ids`."""
+        body = req.get_media()
+        schemas.check("PredictionQuery", body)
+        voting, search = _vote_of(req, self.collections)
+        if "embedding" in body:
+            resp.media = _shown(voting.on_vector(search, np.array(body["embedding"], np.float64)))
+            return
+        schemas.check_logos(body["logo_ids"], self.max_logos)
+        logo_ids = [
+            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
+        ]
+        results = {str(logo_id): _shown(outcome) for logo_id, outcome in voting.on_logos(search, logo_ids).items()}
+        resp.media = {"results": results, "count": len(results)}
+
+
+def _vote_of(req: falcon.Request, collections: Collections) -> tuple[Voting, NeighbourSearch]:
+    """Return the vote that a request asks for, and the search that finds the voters."""
+    index_name = index_of(req, blank_is_default=True)
+    collection = collections.of(index_name)
+    return _voting_of(req, collection.attributes, index_name), narrowed(req, collection.search)
+
+
+def _voting_of(req: falcon.Request, attributes: LogoAttributes, index_name: str | None) -> Voting:
+    key = req.get_param("attribute", required=True)
+    if problem := attributes.limits.key_problem(key):
+        raise falcon.HTTPInvalidParam(f"{problem}.", "attribute")
+    return Voting(
+        attributes,
+        key,
+        k=req.get_param_as_int("k", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_K),
+        threshold=_threshold_of(req),
+        index_name=index_name,
+    )
+
+
+def _threshold_of(req: falcon.Request) -> float:
+    threshold = req.get_param_as_float("threshold", default=0.0)
+    if not 0 <= threshold <= 1:  # also refuses NaN
+        raise falcon.HTTPInvalidParam("It takes a number from 0 to 1.", "threshold")
+    return threshold
+
+
+def _shown(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "value": prediction.value,
+        "confidence": prediction.confidence,
+        "shares": [{"value": value, "share": share} for value, share in prediction.shares.items()],
+        "deciders": [
+            {"logo_id": voter.logo_id, "distance": voter.distance, "weight": voter.weight}
+            for voter in prediction.deciders
+        ],
+    }

@@ -1,0 +1,70 @@
+"""The client that docs/robotoff.md shows works as printed, on a service that runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.docs.shell import read
+from tests.end_to_end.service import Service, manage
+from tests.waiting import wait_until
+
+PAGE = read(ROOT / "docs" / "robotoff.md")
+MOST_LINES = 120
+LOGOS = 1200
+RNG = np.random.default_rng(4)
+CENTRES = RNG.normal(size=(12, 512))
+VECTORS = (CENTRES[np.arange(LOGOS) % 12] + RNG.normal(0, 0.3, (LOGOS, 512))).astype("<f4")
+LABELS = {logo_id: f"brand-{(logo_id - 1) % 12}" for logo_id in range(1, LOGOS + 1)}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("robotoff") / "data", workers=2, ANN_ALLOW_DELETE="1") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> ModuleType:
+    """The module of the page, and the collection that the page creates, while the service runs."""
+    (command,) = re.findall(r"^python manage.py (create-collection .*)$", PAGE, re.MULTILINE)
+    created = manage(service.data_dir, *command.split())
+    assert created.returncode == 0, created.stderr
+    (source,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert source.count("\n") <= MOST_LINES
+    module = ModuleType("robotoff_client")
+    exec(compile(source, "docs/robotoff.md", "exec"), module.__dict__)
+    module.API = f"http://127.0.0.1:{service.port}/api/v1/ann"  # type: ignore[attr-defined]
+    return module
+
+
+def test_the_client_of_the_page_stores_finds_predicts_and_deletes(service: Service, client: ModuleType) -> None:
+    stored = {logo_id: vector.tobytes() for logo_id, vector in enumerate(VECTORS, 1)}
+    assert client.get_stored_logo_ids() == set()
+    assert client.add_logos_to_ann(stored) == LOGOS
+    assert client.add_logos_to_ann(stored) == 0
+    assert client.get_stored_logo_ids() == {*stored}
+    before = client.knn_search(1)  # no index yet: both workers find what either stored
+    assert len(before) == 10
+    assert manage(service.data_dir, "generate-index", "--index", "clip-vit-b-32").returncode == 0
+    wait_until(lambda: service.get("/status?index=clip-vit-b-32").json()["logos_indexed"] == LOGOS)
+    near = client.knn_search(1)
+    assert len(dict(near).keys() & dict(before).keys()) >= 8  # the index is approximate
+    assert {LABELS[logo_id] for logo_id, _ in near} == {"brand-0"}
+    assert client.knn_search(LOGOS + 1) == []
+    unlabelled = dict.fromkeys([logo_id for logo_id, _ in near[:4]])
+    proba = client.predict_proba(1, {key: label for key, label in LABELS.items() if key not in unlabelled})
+    assert sum(proba.values()) == pytest.approx(1)
+    assert [*proba] == ["brand-0", None]
+    weights = [1 / distance for _, distance in near]
+    assert proba["brand-0"] == pytest.approx(sum(weights[4:]) / sum(weights))
+    assert client.add_logos_to_ann({LOGOS + 1: stored[1]}) == 1
+    assert client.predict_proba(LOGOS + 1, LABELS) == {"brand-0": 1.0}
+    assert client.delete_ann_logos([near[0][0], LOGOS + 9]) == 1
+    assert near[0][0] not in {logo_id for logo_id, _ in client.knn_search(1)}
+    assert service.get("/count").json() == {"count": 0}
