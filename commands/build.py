@@ -17,21 +17,21 @@ from embeddings.model.description import MODEL_NAMES
 from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
 from index.annoy.build import build_index, build_pair, estimated_size
-from index.build_reduced import build_reduced
-from index.build_reduced import estimated_size as reduced_size
 from index.files.generations import current_generation, publish
 from index.files.manifest import Manifest
+from index.lists.build import build_lists
+from index.lists.plan import ListsPlan
 from index.map.logo_map import add_map, earlier_map
 from index.map.map_file import LogoMap
 from index.map.tsne import STEPS
 from index.milvus.kinds import IndexKind
-from index.plan import plan_index
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
 from settings import Settings
 
 logger = logging.getLogger("manage")
 
+TREES = 100  # of an index without lists, as the original has
 KEPT_ROWS = ".kept"  # in the directory of an index
 
 
@@ -45,13 +45,9 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
 @click.option(
-    "--tree-count", type=click.IntRange(1), help="More trees find more. [default: 100, or 24 if it is reduced]"
+    "--tree-count", type=click.IntRange(1), help="More trees find more. [default: 12 over lists, 100 over vectors]"
 )
-@click.option(
-    "--reduce/--no-reduce",
-    default=None,
-    help="Grow the trees over principal components, and measure on the store's vectors. [default: by size]",
-)
+@click.option("--no-reduce", is_flag=True, help="Grow the trees over the vectors themselves, as the original does.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same bytes for the same logos.")
 @click.option("--on-disk", is_flag=True, help="Build in the file itself, for stores that do not fit into memory.")
@@ -70,7 +66,7 @@ def generate_index(
     output: Path | None,
     name: str | None,
     tree_count: int | None,
-    reduce: bool | None,
+    no_reduce: bool,
     jobs: int | None,
     seed: int | None,
     on_disk: bool,
@@ -91,7 +87,7 @@ def generate_index(
     in_milvus = settings.engine == "milvus" and output is None
     for option, given in {
         "--tree-count": tree_count,
-        "--reduce": reduce,
+        "--no-reduce": no_reduce or None,
         "--jobs": jobs,
         "--on-disk": on_disk or None,
     }.items():
@@ -129,39 +125,37 @@ def generate_index(
             )
             _refuse_damage(damaged)
             return
-        plan = plan_index(len(store), trees=tree_count, reduce=False if output is not None else reduce)
-        size = (reduced_size if plan.reduce else estimated_size)(len(store), store.dim, plan.trees)
-        logger.info("%s", plan.reason)
+        in_lists = output is None and not no_reduce
+        plan = ListsPlan.of(len(store), store.dim, trees=tree_count)
+        trees = plan.trees if in_lists else tree_count or TREES
+        size = plan.estimated_size if in_lists else estimated_size(len(store), store.dim, trees)
+        reason = plan.reason if in_lists else f"{trees} trees over whole vectors, as asked for"
+        logger.info("%s", reason)
         if dry_run:
             click.echo(
-                f"would index {len(store)} logos of {store.dim} values with {plan.trees} trees into"
-                f" {output or index_dir}: about {size / 1e6:.0f} MB ({plan.reason})"
+                f"would index {len(store)} logos of {store.dim} values with {trees} trees into"
+                f" {output or index_dir}: about {size / 1e6:.0f} MB ({reason})"
             )
             return
 
-        options: dict[str, Any] = {
-            "trees": plan.trees,
-            "seed": seed,
-            "jobs": jobs or (1 if seed is not None else -1),
-            "on_disk": on_disk,
-        }
+        options: dict[str, Any] = {"trees": trees, "seed": seed, "jobs": jobs or (1 if seed is not None else -1)}
         origin = {"model_name": store.stamp.name, "weights_digest": store.stamp.digest}
 
         def build(write: Callable[..., Manifest], directory: Path, **more: Any) -> Manifest:
             nonlocal damaged
             snapshot = store.snapshot()  # only now: it may have waited for another build
-            with progress("reading logos", len(snapshot)) as advance:
-                if write is build_reduced:
-                    manifest = write(directory, snapshot, store.vectors, progress=advance, **options, **more)
-                else:
-                    of_store = {"dim": snapshot.dim, "rows": len(snapshot)}
+            if write is build_lists:
+                manifest = write(directory, snapshot, store.vectors, stage=progress, **options, **more)
+            else:
+                of_store = {"dim": snapshot.dim, "rows": len(snapshot), "on_disk": on_disk}
+                with progress("reading logos", len(snapshot)) as advance:
                     manifest = write(directory, snapshot.blocks(), progress=advance, **of_store, **options, **more)
             damaged = snapshot.damaged
             return manifest
 
         def build_generation(directory: Path) -> Manifest:
-            if plan.reduce:
-                return build(build_reduced, directory, kept_in=index_dir / KEPT_ROWS, fresh=fresh, **origin)
+            if in_lists:
+                return build(build_lists, directory, kept_in=index_dir / KEPT_ROWS, fresh=fresh, **origin)
             sample = Sample(*store.snapshot().sample(SAMPLE_SIZE, seed or 0))
             return build(build_index, directory, sample=sample, **origin)
 

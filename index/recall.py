@@ -7,7 +7,9 @@ more effort until it finds what is asked of it; effort and recall go into `index
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -24,6 +26,7 @@ COUNTS = (10, 100)
 TARGETS = {10: 0.99, 100: 0.95}
 QUERIES = 200
 
+_ROUNDING = 2.0**-20  # of squared distances that are computed from products in 32 bits, beside the squared lengths
 _SPARE = 50  # neighbours that are kept beyond the hundred, for those that are deleted before the next build
 _LEAST_EFFORT = 1_000
 _STEP = 1.4  # of the effort, from one try to the next
@@ -94,31 +97,41 @@ class Truth:
         self.nearest = np.take_along_axis(self.nearest, order, axis=1)[left]
         self.logo_ids, self.queries, self._lengths = self.logo_ids[left], self.queries[left], self._lengths[left]
 
-    def of(self, index: SearchIndex) -> dict[int, list[int]]:
-        """Answer the nearest of each logo, of those that the index holds: some may have been deleted since."""
+    def of(self, index: SearchIndex) -> dict[int, list[float]]:
+        """Return how far the nearest of each logo are, of those that the index holds: some may have been deleted since.
+
+        A distance is rounded up by as much as floating point may have rounded it down.
+        """
         asked = np.concatenate([self.logo_ids, self.nearest[np.isfinite(self.squares)]])
-        absent = set(index.absent(np.unique(asked)).tolist())
+        absent = index.absent(np.unique(asked))
+        held = np.isfinite(self.squares) & ~np.isin(self.nearest, absent)
+        rounding = _ROUNDING * (self.squares + 4 * self._lengths[:, np.newaxis])
+        distances = np.sqrt(np.maximum(self.squares, 0) + rounding)
         return {
-            logo_id: [other for other in nearest[np.isfinite(squares)].tolist() if other not in absent][: max(COUNTS)]
-            for logo_id, nearest, squares in zip(self.logo_ids.tolist(), self.nearest, self.squares, strict=True)
+            logo_id: of_logo[of_logo_held][: max(COUNTS)].tolist()
+            for logo_id, of_logo, of_logo_held in zip(self.logo_ids.tolist(), distances, held, strict=True)
             if logo_id not in absent
         }
 
 
-def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[int]]) -> dict[int, float]:
-    """Ask an index for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`.
+def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """Search for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`.
 
-    A logo whose vector cannot be had is passed over.
+    A neighbour that is no farther than the last of the true ones is one of them: several may be as far. A logo whose
+    vector cannot be had is passed over.
+
+    Args:
+        index: is searched once for each logo and count.
+        truth: how far the true neighbours of each logo are, nearest first; see `Truth.of`.
     """
     shares: dict[int, list[float]] = {count: [] for count in COUNTS}
-    for logo_id, nearest in truth.items():
-        try:
-            found = index.nearest_to_logo(logo_id, max(COUNTS) + 1).logo_ids[1:]
-        except VectorUnavailableError:
-            continue
-        for count in COUNTS:
-            true = nearest[:count]
-            shares[count].append(len(set(true).intersection(found[:count])) / len(true) if true else 1.0)
+    for logo_id, true in truth.items():
+        with suppress(VectorUnavailableError):
+            for count in COUNTS:
+                wanted = min(count, len(true))
+                found = index.nearest_to_logo(logo_id, count + 1).distances[1:]
+                near = bisect_right(found, true[wanted - 1]) if wanted else 0
+                shares[count].append(min(near, wanted) / wanted if wanted else 1.0)
     return {count: fmean(of_count) for count, of_count in shares.items() if of_count}
 
 

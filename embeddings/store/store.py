@@ -66,6 +66,7 @@ from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store_file import StoreFile
+from embeddings.store.stored_vectors import StoredVectors
 from embeddings.store.writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
@@ -144,20 +145,10 @@ class EmbeddingStore:
             )
         return embedding
 
-    def vectors(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of logos, (n, dim); one that is not stored, or damaged, is a row of NaN.
-
-        One that another process has just deleted may still be among them. A damaged one is logged, once.
-        """
-        known = self._known()
-        rows = known.find_all(logo_ids)
-        if (rows < 0).any():
-            with self._mutex:
-                known.look()
-            rows = known.find_all(logo_ids)
-        found = known.file.embeddings(rows, logo_ids)
-        self._damaged.tell(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
-        return found
+    @property
+    def vectors(self) -> StoredVectors:
+        """What returns the embeddings of logos, (n, dim), by their ids, (n,)."""
+        return StoredVectors(self._find_all, lambda ids: self._damaged.tell(self.path, ids))
 
     def provenance(self, logo_ids: Sequence[int]) -> dict[int, Provenance]:
         """Return where those of the logos come from that are stored and whose provenance is kept, in their order.
@@ -377,6 +368,16 @@ class EmbeddingStore:
                 known.look()
             rows |= {logo_id: known.find(logo_id) for logo_id, row in rows.items() if row is None}
         return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
+
+    def _find_all(self, logo_ids: NDArray[np.int64]) -> tuple[StoreFile, NDArray[np.int64]]:
+        """Return the open file and the rows of logos, (n,); -1 for one that is not stored."""
+        known = self._known()
+        rows = known.find_all(logo_ids)
+        if (rows < 0).any():
+            with self._mutex:
+                known.look()
+            rows = known.find_all(logo_ids)
+        return known.file, rows
 
     def _look(self) -> tuple[KnownRows, SeenRows]:
         known = self._known()

@@ -88,23 +88,63 @@ class StoreFile:
 
         A row of -1 is none.
         """
-        for row in rows.tolist():  # one after the other they would wait for the disk at each: this halves a cold query
-            os.posix_fadvise(self._fd, self._offsets.embeddings + self._row_bytes * max(row, 0), self._row_bytes, _SOON)
+        found = self.unchecked(rows)
+        found[~self.agree(rows, ids, found)] = np.nan
+        return found
+
+    def unchecked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what is in the embeddings of rows anywhere, (n, dim), with NaN for one that cannot be read.
+
+        A row of -1 is none. What the kernel holds is copied first; the disk is asked for all of the rest at once, for
+        one after the other they would wait for it at each.
+        """
         found = np.empty((len(rows), self.dim), "<f4")
-        places = found.reshape(-1).view(np.uint8).data
-        size, id_bytes = self._row_bytes, ids.astype("<i8").tobytes()
+        places, size, first = found.reshape(-1).view(np.uint8).data, self._row_bytes, self._offsets.embeddings
+        late = []
         for place, row in enumerate(rows.tolist()):
             content = places[place * size : (place + 1) * size]
-            whole, checksum = False, b""
             try:
-                whole = row >= 0 and os.preadv(self._fd, [content], self._offsets.embeddings + size * row) == size
-                if whole:
-                    checksum = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row)
-            except OSError:
-                whole = False  # a bad sector costs one row
-            id_checksum = zlib.crc32(id_bytes[ID_BYTES * place : ID_BYTES * (place + 1)])
-            if not whole or zlib.crc32(content, id_checksum) != int.from_bytes(checksum, "little"):
+                if row < 0 or os.preadv(self._fd, [content], first + size * row, os.RWF_NOWAIT) != size:
+                    late.append((place, row))
+            except OSError:  # it is not in memory, or the file system cannot tell
+                late.append((place, row))
+        for _, row in late:
+            os.posix_fadvise(self._fd, first + size * max(row, 0), size, _SOON)
+        for place, row in late:
+            content = places[place * size : (place + 1) * size]
+            try:
+                whole = row >= 0 and os.preadv(self._fd, [content], first + size * row) == size
+            except OSError:  # a bad sector costs one row
+                whole = False
+            if not whole:
                 found[place] = np.nan
+        return found
+
+    def agree(
+        self, rows: NDArray[np.int64], ids: NDArray[np.int64], embeddings: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Return which of the embeddings, (n, dim), of rows anywhere are what was stored there for logos, (n,)."""
+        content = np.ascontiguousarray(embeddings).view(np.uint8).reshape(-1).data
+        id_bytes, size = ids.astype("<i8").tobytes(), self._row_bytes
+        expected = self._checksums_anywhere(rows)
+        return np.array(
+            [
+                zlib.crc32(content[size * place : size * (place + 1)], zlib.crc32(id_bytes[8 * place : 8 * place + 8]))
+                == checksum
+                for place, checksum in enumerate(expected)
+            ],
+            bool,
+        )
+
+    def _checksums_anywhere(self, rows: NDArray[np.int64]) -> list[int | None]:
+        """Return the stored checksums of rows, (n,); None for one that cannot be read, or of -1."""
+        found: list[int | None] = []
+        for row in rows.tolist():
+            try:
+                content = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row) if row >= 0 else b""
+            except OSError:
+                content = b""
+            found.append(int.from_bytes(content, "little") if len(content) == CRC_BYTES else None)
         return found
 
     def checksum(self, row: int) -> int:

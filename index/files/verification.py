@@ -1,8 +1,8 @@
 """Do the files of an index belong together, and are they whole?
 
 Nothing is searched that did not pass here. The original's pair (`index.bin`, `index.txt`) is checked by its
-structure; a generation has an `index.json` besides, by which sizes, counts, the digest of `index.txt` and, if asked
-for, that of `index.bin` are checked. A changed digit of an id is seen by nothing else, and would be another logo.
+structure; a generation has an `index.json` besides, by which sizes, counts, the digests of small files and, if asked
+for, those of large ones are checked. A changed digit of an id is seen by nothing else, and would be another logo.
 """
 
 from __future__ import annotations
@@ -16,25 +16,39 @@ from io import FileIO
 from pathlib import Path
 
 from index.annoy.file_check import check_annoy_file
+from index.components import Components
 from index.errors import IndexDamagedError
+from index.files.digests import check_count, check_digest, digest_of, read_through
 from index.files.logo_ids import LogoIds
 from index.files.manifest import (
     BIN_NAME,
+    CODES_NAME,
     COMPONENTS_NAME,
     JSON_NAME,
     RECORDS_NAME,
     TXT_NAME,
-    FileRecord,
+    ListsRecord,
     Manifest,
     read_manifest,
 )
 from index.files.regular_file import open_regular, read_regular
+from index.lists.records import RecordFormat
 from index.recall import Recall
-from index.reduction import Reduction, record_bytes
 
 GENERATIONS = "generations"
 
-_READ_BYTES = 2**22
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLists:
+    """What the files of an index of lists hold besides.
+
+    Attributes:
+        record: what the manifest says of them.
+        format: of the records.
+    """
+
+    record: ListsRecord
+    format: RecordFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +56,21 @@ class VerifiedFiles:
     """What the files of an index hold.
 
     Attributes:
+        dim: the number of values of a vector.
         logo_ids: the ids in item order.
         trees: the number of Annoy's trees.
         identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
             verified: device, inode, size and time of the last change.
-        tree_dim: the number of values that the trees are grown over.
-        reduction: how the vectors were shortened; `None` if they were not.
+        lists: `None` if the trees are grown over the vectors themselves.
         recall: what was measured when the index was built, if that was measured.
         built_at: when the index was built, if it says so.
     """
 
+    dim: int
     logo_ids: LogoIds
     trees: int
     identity: tuple[int, ...]
-    tree_dim: int
-    reduction: Reduction | None = None
+    lists: VerifiedLists | None = None
     recall: Recall | None = None
     built_at: datetime | None = None
 
@@ -80,8 +94,8 @@ def verify_files(
         directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
         dim: the number of values that a vector has to have.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        digests: check the SHA-256 of `index.bin`, too (about a second a gigabyte).
-        progress: is told the number of bytes of `index.bin` just read.
+        digests: check the SHA-256 of large files, too (about a second a gigabyte).
+        progress: is told the number of bytes just read of large files.
 
     Raises:
         IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
@@ -91,13 +105,15 @@ def verify_files(
         if manifest is not None:
             _check_origin(directory, manifest, dim, weights_digest)
         logo_ids = _check_txt(directory / TXT_NAME, manifest)
-        reduction = None if manifest is None else _check_reduction(directory, manifest, digests, progress)
-        tree_dim = dim if reduction is None else reduction.tree_dim
+        lists = None if manifest is None else _check_lists(directory, manifest, digests, progress)
         with open_regular(directory / BIN_NAME) as file:
-            trees = _check_bin(file, manifest, tree_dim, len(logo_ids), digests, progress)
+            if lists is None:
+                trees = _check_bin(file, manifest, dim, len(logo_ids), digests, progress)
+            else:  # the centres are few: their digest takes no time
+                trees = _check_bin(file, manifest, lists.record.coded, lists.record.count, True, progress)
             recall = None if manifest is None else manifest.recall
             which = identity(os.fstat(file.fileno()))
-            return VerifiedFiles(logo_ids, trees, which, tree_dim, reduction, recall, _built_at(manifest))
+            return VerifiedFiles(dim, logo_ids, trees, which, lists, recall, _built_at(manifest))
     except OSError as error:
         raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
 
@@ -139,48 +155,32 @@ def _check_txt(path: Path, manifest: Manifest | None) -> LogoIds:
     if not len(logo_ids):
         raise IndexDamagedError(f"{path}: it lists no logos")
     if manifest is not None:
-        _check_count(path, "logos", len(logo_ids), manifest.items)
-        _check_count(path, "bytes", len(content), manifest.index_txt.size)
-        _check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
+        check_count(path, "logos", len(logo_ids), manifest.items)
+        check_count(path, "bytes", len(content), manifest.index_txt.size)
+        check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
     return logo_ids
 
 
-def _check_reduction(
+def _check_lists(
     directory: Path, manifest: Manifest, digests: bool, progress: Callable[[int], None]
-) -> Reduction | None:
-    record = manifest.reduction
+) -> VerifiedLists | None:
+    record = manifest.lists
     if record is None:
         return None
-    _check_count(directory / RECORDS_NAME, "bytes", manifest.items * record_bytes(record.code_dim), record.records.size)
-    for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
+    of_files = {COMPONENTS_NAME: record.components, RECORDS_NAME: record.records}
+    if record.codes is not None:
+        of_files[CODES_NAME] = record.codes
+    for name, of_file in of_files.items():
         with open_regular(directory / name) as file:
-            _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
-            # Read through in any case: a bad block is an error here, but ends a process that has it mapped.
+            check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
             if digests or name == COMPONENTS_NAME:
-                _check_digest(directory / name, digest_of(file, progress), of_file)
-            else:
-                _read_through(file, progress)
-    return Reduction.load(
-        directory / COMPONENTS_NAME,
-        dim=manifest.dim,
-        code_dim=record.code_dim,
-        scale=record.scale,
-        tree_dim=record.tree_dim,
-    )
-
-
-def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
-    """Answer the SHA-256 of what is left to read of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    while content := file.read(_READ_BYTES):
-        digest.update(content)
-        progress(len(content))
-    return digest.hexdigest()
-
-
-def _read_through(file: FileIO, progress: Callable[[int], None]) -> None:
-    while content := file.read(_READ_BYTES):
-        progress(len(content))
+                check_digest(directory / name, digest_of(file, progress), of_file)
+            elif name == RECORDS_NAME:  # who loads the codes checks their digest
+                read_through(file, progress)
+    components = Components.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
+    row_format = RecordFormat(components, record.step)
+    check_count(directory / RECORDS_NAME, "bytes", manifest.items * row_format.row_bytes, record.records.size)
+    return VerifiedLists(record, row_format)
 
 
 def _check_bin(
@@ -195,23 +195,13 @@ def _check_bin(
         progress(len(content))
 
     if manifest is not None:
-        _check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
+        check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
     try:
         trees = check_annoy_file(file, dim=dim, items=items, seen=seen)
     except IndexDamagedError as error:
         raise IndexDamagedError(f"{path}: {error}") from error
     if manifest is not None:
-        _check_count(path, "trees", trees, manifest.trees)
+        check_count(path, "trees", trees, manifest.trees)
         if digest is not None:
-            _check_digest(path, digest.hexdigest(), manifest.index_bin)
+            check_digest(path, digest.hexdigest(), manifest.index_bin)
     return trees
-
-
-def _check_count(path: Path, what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise IndexDamagedError(f"{path}: it has {found} {what}, {JSON_NAME} says {expected}")
-
-
-def _check_digest(path: Path, found: str, record: FileRecord) -> None:
-    if found != record.sha256:
-        raise IndexDamagedError(f"{path}: its SHA-256 is {found}, {JSON_NAME} says {record.sha256}")

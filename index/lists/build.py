@@ -1,0 +1,262 @@
+"""Vectors to the files of an index of lists (see `index.lists.engine`), reading only what no build has read before.
+
+1.  Take up the rows that earlier builds kept (`index.lists.kept_rows`), or draw a sample and find the components.
+2.  Read the vectors of the logos that have no row yet, and make their rows. Every `CHECKPOINT` rows they are made
+    durable, so a build that is killed loses no more than that.
+3.  From some of the rows, find the centres of the lists, and train the codes.
+4.  Write the records in stored order, and give each logo a code, which takes its components from the record.
+5.  Measure recall, and the effort that it takes.
+
+All is begun anew when there are twice as many logos as the components were found from, when a third of the rows are of
+logos that are gone, or when a quarter of those that recall is measured on are gone or changed. Centres and codes are
+found anew each time: that takes seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import sample as samples
+from index.annoy.build import About, Blocks, Growth, check_room, checked_ids, describe
+from index.errors import IndexBuildError
+from index.files.digests import record_of
+from index.files.durable import sync_directory, sync_file
+from index.files.logo_ids import LogoIds
+from index.files.manifest import (
+    BIN_NAME,
+    CODES_NAME,
+    COMPONENTS_NAME,
+    RECORDS_NAME,
+    ListsRecord,
+    Manifest,
+    write_manifest,
+)
+from index.files.verification import verify_files
+from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
+from index.lists.codes import TRAINED_ON, Codes, coded_components
+from index.lists.engine import ListsSearchIndex, Sieves
+from index.lists.kept_rows import KeptRows, Origin
+from index.lists.plan import ListsPlan
+from index.lists.records import RecordFormat, record_components
+from index.lists.tune import tune
+from index.protocol import Vectors
+from index.sample import Sample
+from index.vectors import MAX_LENGTH, usable_rows
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = 2**18
+"""Rows between two moments at which they are made durable: some ten seconds of work."""
+
+_ROWS_AT_ONCE = 2**14
+
+Stage = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Shows the progress of a part of a build: takes what it does and how many steps it has, and is told of steps done."""
+
+
+class Source(Protocol):
+    """The logos to index, as they are at one moment.
+
+    Attributes:
+        ids: (n,) in the order that the items will have.
+        dim: the number of values of a vector.
+    """
+
+    ids: NDArray[np.int64]
+    dim: int
+
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw logos at random: ids and vectors."""
+
+    def checksums(self) -> NDArray[np.uint32]:
+        """Return a checksum of each logo's id and vector, (n,)."""
+
+    def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
+        """Return the ids and vectors at ascending places, but for those that are damaged."""
+
+
+def build_lists(
+    directory: Path,
+    source: Source,
+    vectors: Vectors,
+    kept_in: Path,
+    *,
+    trees: int | None = None,
+    seed: int | None = None,
+    jobs: int = -1,
+    stage: Stage = lambda doing, total: nullcontext(lambda done: None),
+    model_name: str = "",
+    weights_digest: str = "",
+    fresh: bool = False,
+) -> Manifest:
+    """Write the files of an index of lists, all synced.
+
+    Args:
+        directory: exists, and holds no index.
+        source: what to index. A vector that no distance can be computed from is left out.
+        vectors: gives the vectors of logos, from where the service will have them, too.
+        kept_in: a directory for what the next build can use again, made if missing.
+        trees: that Annoy grows over the centres; `None` for as many as are enough.
+        seed: as for `build_index`; and nothing of earlier builds is used, on which the bytes would depend.
+        jobs: threads that build; -1 for one per processor.
+        stage: shows progress.
+        model_name: as for `build_index`.
+        weights_digest: as for `build_index`; rows of other weights are not used again.
+        fresh: use nothing of earlier builds, whatever the seed.
+
+    Raises:
+        IndexBuildError: as for `build_index`.
+    """
+    plan = ListsPlan.of(len(source.ids), source.dim, trees=trees)
+    growth = Growth(plan.trees, seed, jobs, on_disk=False)
+    growth.check(len(source.ids))
+    origin = Origin(source.dim, weights_digest)
+    try:
+        check_room(directory, plan.estimated_size)
+        with _taken_up(kept_in, source, origin, seed, fresh=fresh) as kept:
+            places = _read_missing(kept, source, origin, stage)
+            plan = ListsPlan.of(len(places), source.dim, trees=trees)
+            logo_ids, record = _write_lists(directory, kept, places, plan, growth, stage)
+        about = About(source.dim, model_name, weights_digest, len(source.ids))
+        manifest = describe(directory, growth, about, logo_ids, record)
+        manifest = _tuned(directory, manifest, kept, vectors, stage)
+        write_manifest(directory, manifest)
+        sync_directory(directory)
+    except OSError as error:
+        raise IndexBuildError(f"{directory}: {error}") from error
+    return manifest
+
+
+def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None, *, fresh: bool) -> KeptRows:
+    kept = None if fresh or seed is not None else KeptRows.load(directory, origin)
+    logos = len(source.ids)
+    if kept is not None:
+        asked = kept.truth.logo_ids
+        lost = np.union1d(np.setdiff1d(asked, source.ids), np.intersect1d(asked, _changed(kept, source)))
+        if logos <= 2 * kept.fitted_to and len(kept) <= 1.5 * logos and len(lost) <= len(asked) / 4:
+            return kept
+        kept.close()
+    directory.mkdir(parents=True, exist_ok=True)
+    KeptRows.discard(directory)
+    sample = Sample(*source.sample(samples.SIZE, seed or 0)).usable()
+    made = RecordFormat.fit(sample.vectors, record_components(logos))
+    return KeptRows(directory, made, sample.truth(), logos)
+
+
+def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) -> NDArray[np.int64]:
+    """Make rows of the logos that have none, and return the row of each logo that can be indexed, (m,)."""
+    checksums = source.checksums()
+    places = _places(kept, source.ids, checksums)
+    missing = np.flatnonzero(places < 0)
+    if len(missing) < len(places):
+        logger.info("%d of %d logos were read by an earlier build", len(places) - len(missing), len(places))
+        kept.truth.forget(_changed(kept, source))
+    saved, unusable = len(kept), 0
+    order = np.argsort(source.ids)
+    with stage("reading logos", len(missing)) as progress:
+        for ids, vectors in source.blocks_of(missing):
+            usable = usable_rows(vectors)
+            unusable += int(np.count_nonzero(~usable))
+            if usable.any():
+                at = order[np.searchsorted(source.ids, ids[usable], sorter=order)]
+                kept.add(ids[usable], checksums[at], np.asarray(vectors[usable], np.float32))
+            progress(len(ids))
+            if len(kept) - saved >= CHECKPOINT:
+                kept.save(origin)
+                saved = len(kept)
+    kept.save(origin)
+    if unusable:
+        logger.warning("%d vectors are left out: not finite, or longer than %.2g", unusable, MAX_LENGTH)
+    places = _places(kept, source.ids, checksums)
+    return places[places >= 0]
+
+
+def _changed(kept: KeptRows, source: Source) -> NDArray[np.int64]:
+    """Answer the logos whose row was made of another vector, (m,)."""
+    without = source.ids[_places(kept, source.ids, source.checksums()) < 0]
+    return without[np.isin(without, kept.keys()[0])]
+
+
+def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Answer the last row of each logo, (n,), or -1 where it has none or one of another vector."""
+    if not len(kept):
+        return np.full(len(ids), -1)
+    kept_ids, kept_checksums = kept.keys()
+    order = np.argsort(kept_ids, kind="stable")
+    last = np.searchsorted(kept_ids, ids, side="right", sorter=order) - 1
+    found = order[np.maximum(last, 0)]
+    same = (last >= 0) & (kept_ids[found] == ids) & (kept_checksums[found] == checksums)
+    return np.where(same, found, -1)
+
+
+def _write_lists(
+    directory: Path, kept: KeptRows, places: NDArray[np.int64], plan: ListsPlan, growth: Growth, stage: Stage
+) -> tuple[LogoIds, ListsRecord]:
+    """Write all files but `index.txt` and `index.json`; return the ids of the items, and what the files are."""
+    if not len(places):
+        raise IndexBuildError("nothing to index")
+    made, rows = kept.made, kept.rows
+    coded = coded_components(len(made.components))
+    jobs = growth.jobs if growth.jobs > 0 else os.cpu_count() or 1
+    rng = np.random.default_rng(growth.seed or 0)
+    some = rng.permutation(len(places))[: max(TRAINED_ON, SAMPLE_A_LIST * plan.lists)]
+    logger.info("finding the centres of %d lists", plan.lists)
+    points = made.decode(rows[np.sort(places[some])]["record"], coded)
+    centres = find_centres(points, plan.lists, growth.seed or 0)
+    Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
+    sync_file(directory / BIN_NAME)
+    codes = Codes.train(points, centres, jobs=jobs) if plan.has_codes else None
+    ids = []
+    with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
+        for block_ids, records in _blocks(rows, places):
+            file.write(records.data)
+            if codes is not None:
+                codes.add(made.decode(records, coded))
+            ids.append(block_ids)
+            progress(len(block_ids))
+    sync_file(directory / RECORDS_NAME)
+    made.components.save(directory / COMPONENTS_NAME)
+    if codes is not None:
+        codes.save(directory / CODES_NAME)
+    return checked_ids(ids, len(places)), ListsRecord(
+        count=len(centres),
+        coded=coded,
+        recorded=len(made.components),
+        step=made.step,
+        effort=replace(plan.least_effort, probed=min(plan.least_effort.probed, len(centres))),
+        components=record_of(directory / COMPONENTS_NAME),
+        records=record_of(directory / RECORDS_NAME),
+        codes=None if codes is None else record_of(directory / CODES_NAME),
+    )
+
+
+def _blocks(rows: NDArray[np.void], places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield the ids and the records of rows."""
+    for first in range(0, len(places), _ROWS_AT_ONCE):
+        of_block = rows[places[first : first + _ROWS_AT_ONCE]]
+        yield np.array(of_block["id"], np.int64), np.ascontiguousarray(of_block["record"])
+
+
+def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, stage: Stage) -> Manifest:
+    """Return what the manifest is to say once recall is measured."""
+    assert manifest.lists is not None
+    files = verify_files(directory, dim=manifest.dim)
+    sieves = Sieves.load(directory, files)
+    with stage("measuring recall", None) as progress:
+        effort, recall = tune(
+            kept.truth,
+            lambda effort: ListsSearchIndex(sieves, files, effort, vectors),
+            lists=manifest.lists.count,
+            logos=manifest.items,
+            progress=progress,
+        )
+    return replace(manifest, lists=replace(manifest.lists, effort=effort), recall=recall)

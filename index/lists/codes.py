@@ -1,0 +1,155 @@
+"""Codes: the first principal components in 4 bits for each two of them, which faiss scans at 2 ns a logo.
+
+Each pair of components becomes the nearest of 16 centroids (product quantisation, Jégou et al. 2011); FastScan compares
+32 logos at a time in the processor's registers (André et al. 2015). The codes of a list lie together, and a query scans
+only the lists that it chose. Codes order well enough to find a thousand or more candidates, and no better.
+
+faiss 1.15.1 corrupts its heap in `add_core` of this index, and loses entries when it converts another one: use `add`
+alone. It trusts whatever file it reads, so the digest is checked first, on the very bytes that faiss then reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import IndexDamagedError
+from index.files.durable import sync_file
+from index.files.regular_file import read_regular
+
+COMPONENTS = 128
+"""Components that codes and centres are made of."""
+
+TRAINED_ON = 65_536
+"""Logos that the centroids are found from."""
+
+_BITS = 4
+_PAIR = 2  # components a code
+_QUICKEST = 11  # of faiss' implementations, for one query that wants hundreds of candidates
+
+
+def coded_components(available: int) -> int:
+    """Return how many of the available components are coded: whole pairs of them."""
+    return min(COMPONENTS, max(1, available - available % _PAIR))
+
+
+def bytes_a_logo(components: int) -> int:
+    """Return the bytes of a logo's code and number."""
+    return -(-components // _PAIR) * _BITS // 8 + 8
+
+
+class Codes:
+    """The coded logos of an index, in lists. Threads may share it.
+
+    Args:
+        index: faiss' own.
+    """
+
+    def __init__(self, index: Any) -> None:
+        self._faiss = _faiss()
+        self._index = index
+
+    @classmethod
+    def train(cls, points: NDArray[np.float32], centres: NDArray[np.float32], *, jobs: int = 1) -> Codes:
+        """Find the centroids of the codes from `(n, dim)` points, at least 16 of them; the codes are still to be added.
+
+        Args:
+            points: some of the logos' first components.
+            centres: (k, dim) of the lists.
+            jobs: threads that train and add.
+        """
+        faiss = _faiss()
+        faiss.omp_set_num_threads(jobs)
+        dim = centres.shape[1]
+        quantizer = faiss.IndexFlatL2(dim)
+        quantizer.add(centres)
+        index = faiss.IndexIVFPQFastScan(quantizer, dim, len(centres), -(-dim // _PAIR), _BITS)
+        index.by_residual = False
+        index.pq.cp.verbose = False
+        index.train(points)
+        return cls(index)
+
+    def add(self, points: NDArray[np.float32]) -> None:
+        """Code `(n, dim)` more logos; they are numbered on."""
+        self._index.add(np.ascontiguousarray(points))
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def save(self, path: Path) -> None:
+        """Write faiss' file, and sync it."""
+        self._faiss.write_index(self._index, str(path))
+        sync_file(path)
+
+    @classmethod
+    def load(cls, path: Path, *, sha256: str, shape: tuple[int, int, int]) -> Codes:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            sha256: its digest, in hexadecimal digits.
+            shape: the number of logos, of lists and of components that it must have.
+
+        Raises:
+            IndexDamagedError: it is another file, or not of this shape.
+            OSError: it cannot be read.
+        """
+        content = read_regular(path)
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise IndexDamagedError(f"{path}: its SHA-256 is {found}, index.json says {sha256}")
+        faiss = _faiss()
+        try:
+            index = faiss.read_index(
+                faiss.ZeroCopyIOReader(faiss.swig_ptr(np.frombuffer(content, np.uint8)), len(content))
+            )
+        except RuntimeError as error:
+            raise IndexDamagedError(f"{path}: {error}") from error
+        if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != shape:
+            raise IndexDamagedError(f"{path}: it does not hold the codes of {shape[0]} logos in {shape[1]} lists")
+        index.implem = _QUICKEST
+        return cls(index)
+
+    def scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the items whose codes are nearest to each query, `(n, count)`, in no order; -1 where there are fewer.
+
+        The GIL is released meanwhile. A filter belongs here: `IVFSearchParameters` takes a selector of items (`sel`),
+        by which faiss passes over codes before they count as candidates.
+
+        Args:
+            queries: (n, dim) first components.
+            lists: (n, k) the lists to scan for each.
+            count: candidates.
+        """
+        faiss, probes = self._faiss, lists.shape[1]
+        queries = np.ascontiguousarray(queries)
+        lists = np.ascontiguousarray(lists)
+        distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
+        faiss.omp_set_num_threads(1)  # for this thread: others search beside it
+        # Not the Python method of that name: it takes the number of lists from the index, which threads share.
+        self._index.search_preassigned_c(
+            len(queries),
+            faiss.swig_ptr(queries),
+            count,
+            faiss.swig_ptr(lists),
+            faiss.swig_ptr(unused),
+            faiss.swig_ptr(distances),
+            faiss.swig_ptr(items),
+            False,
+            faiss.IVFSearchParameters(nprobe=probes),
+        )
+        return items
+
+
+def _faiss() -> Any:
+    """Import faiss where it is used: it takes 0.1 s and 15 MB, which starts without codes are spared."""
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # else it tells each start what it looked for
+    import faiss
+
+    return faiss

@@ -1,0 +1,211 @@
+"""The engine of the default index: four sieves, each finer and dearer a logo than the one before.
+
+1.  Annoy, over the centres of lists, chooses the lists that are nearest to the query.
+2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`), and leaves a thousand candidates or more.
+3.  The 8-bit records of the candidates rank them (`index.lists.records`).
+4.  The vectors of the best few are read from wherever they are kept, and measured (`index.lists.rows`).
+
+So only measured distances are answered, and the vectors, by far the largest part, need not be in memory. Where all
+lists are scanned, or all logos are candidates, the sieves before are passed over.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import IndexDamagedError, VectorUnavailableError
+from index.files.logo_ids import IndexedLogos
+from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME
+from index.files.verification import VerifiedFiles, identity
+from index.lists.batch import Prefetched, in_threads
+from index.lists.centres import Centres
+from index.lists.codes import Codes
+from index.lists.effort import Effort
+from index.lists.records import RecordFormat
+from index.lists.rows import nearest_rows
+from index.protocol import Neighbours, SearchIndex, Vectors
+from index.vectors import as_query, check_count, usable_rows
+
+_WIDENED, _WIDER = 3, 4  # times that a search is widened, and how much, if too many of the vectors cannot be had
+
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Items and their distances, nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sieves:
+    """What an index of lists searches before it reads vectors.
+
+    Attributes:
+        centres: of the lists.
+        codes: `None` if all logos are ranked.
+        records: (n, bytes) of each item.
+        format: of the records.
+        coded: components that centres and codes are made of.
+    """
+
+    centres: Centres
+    codes: Codes | None
+    records: NDArray[np.uint8]
+    format: RecordFormat
+    coded: int
+
+    @classmethod
+    def load(cls, directory: Path, files: VerifiedFiles) -> Sieves:
+        """Load and map files that were verified.
+
+        Raises:
+            IndexDamagedError: they are not those of an index of lists, or were replaced or damaged meanwhile.
+        """
+        if files.lists is None:
+            raise IndexDamagedError(f"{directory} holds no index of lists")
+        record, items = files.lists.record, len(files.logo_ids)
+        centres = Centres(directory / BIN_NAME, record.coded)
+        codes = None
+        try:
+            if identity((directory / BIN_NAME).stat()) != files.identity:
+                raise IndexDamagedError(f"{directory / BIN_NAME} was replaced while it was read")
+            if record.codes is not None:
+                shape = items, record.count, record.coded
+                codes = Codes.load(directory / CODES_NAME, sha256=record.codes.sha256, shape=shape)
+        except OSError as error:
+            raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
+        records = _mapped(directory / RECORDS_NAME, items, files.lists.format.row_bytes)
+        return cls(centres, codes, records, files.lists.format, record.coded)
+
+    def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
+        """Return the items that are candidates for `count` neighbours of each of `(n, components)` queries."""
+        items, wanted = len(self.records), effort.candidates_for(count)
+        if self.codes is None or wanted >= items:
+            return [np.arange(items)] * len(projected)
+        queries = projected[:, : self.coded]
+        chosen = [self.centres.nearest(query, effort.probed) for query in queries]
+        lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
+        for row, some in zip(lists, chosen, strict=True):
+            row[: len(some)] = some
+        return [found[found >= 0] for found in self.codes.scan(queries, lists, wanted)]
+
+    def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""
+        if count >= len(items):
+            return np.sort(items)
+        estimates = self.format.estimates(projected, self.records.take(items, axis=0))
+        return np.sort(items[np.argpartition(estimates, count - 1)[:count]])
+
+
+class ListsSearchIndex(IndexedLogos):
+    """An index of lists; `of` makes one.
+
+    Args:
+        sieves: what is searched before vectors are read.
+        files: what was verified of the index.
+        effort: of a query.
+        vectors: gives the vectors of logos.
+    """
+
+    def __init__(self, sieves: Sieves, files: VerifiedFiles, effort: Effort, vectors: Vectors) -> None:
+        self.trees = files.trees
+        self.recall = files.recall
+        self.built_at = files.built_at
+        self.dim = files.dim
+        self._sieves = sieves
+        self._logo_ids = files.logo_ids
+        self._effort = effort
+        self._vectors = vectors
+
+    @classmethod
+    def of(
+        cls, directory: Path, files: VerifiedFiles, vectors: Vectors, *, candidates: int | None = None
+    ) -> ListsSearchIndex:
+        """Load files that were verified.
+
+        Args:
+            directory: holds them.
+            files: what was verified.
+            vectors: gives the vectors of logos.
+            candidates: logos that a query ranks, instead of as many as were found to be enough.
+
+        Raises:
+            IndexDamagedError: they are not those of an index of lists, or were replaced or damaged meanwhile.
+        """
+        sieves = Sieves.load(directory, files)
+        assert files.lists is not None
+        effort = files.lists.record.effort
+        return cls(sieves, files, effort if candidates is None else effort.with_candidates(candidates), vectors)
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        check_count(count)
+        item = self._logo_ids.item_of(logo_id)
+        vector = self._vectors(np.array([logo_id]))[0]
+        if not usable_rows(vector[np.newaxis])[0]:
+            raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is not stored any more")
+        return self._itself_first(item, logo_id, self._search(vector[np.newaxis], count)[0], count)
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        check_count(count)
+        items, distances = self._search(as_query(vector, self.dim)[np.newaxis], count)[0]
+        return Neighbours(self._logo_ids.of_items(items), distances.tolist())
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        """Return an index that has searched for these logos at once, on all processors."""
+        check_count(count)
+        asked = np.array([logo_id for logo_id in dict.fromkeys(logo_ids) if logo_id in self], np.int64)
+        vectors = self._vectors(asked)
+        usable = usable_rows(vectors)
+        asked, vectors = asked[usable], vectors[usable]
+        found = in_threads(lambda some: self._search(some, count), vectors)
+        answers = {
+            logo_id: self._itself_first(self._logo_ids.item_of(logo_id), logo_id, nearest, count)
+            for logo_id, nearest in zip(asked.tolist(), found, strict=True)
+        }
+        return Prefetched(self, count, answers)
+
+    def _itself_first(self, item: int, logo_id: int, found: Found, count: int) -> Neighbours:
+        # Duplicates of its vector may stand before it, and an approximate search may have missed it.
+        items, distances = found
+        others = items != item
+        return Neighbours(
+            [logo_id, *self._logo_ids.of_items(items[others][: count - 1])],
+            [0.0, *distances[others][: count - 1].tolist()],
+        )
+
+    def _search(self, queries: NDArray[np.float32], count: int) -> list[Found]:
+        """Find the `count` nearest items to each of `(n, dim)` queries; fewer if too few vectors can be read."""
+        projected = self._sieves.format.components.project(queries)
+        candidates = self._sieves.candidates(projected, self._effort, count)
+        return [self._nearest(*query, count) for query in zip(queries, projected, candidates, strict=True)]
+
+    def _nearest(
+        self, query: NDArray[np.float32], projected: NDArray[np.float32], items: NDArray[np.int64], count: int
+    ) -> Found:
+        effort = self._effort
+        for wider in range(_WIDENED + 1):
+            if wider:
+                effort = effort.times(_WIDER)
+                items = self._sieves.candidates(projected[np.newaxis], effort, count)[0]
+            ranked = self._sieves.rank(projected, items, effort.measured_for(count))
+            places, distances = nearest_rows(self._vectors, query, self._logo_ids.ids_of(ranked), count)
+            if len(places) >= count or len(ranked) >= len(self):
+                break
+        return ranked[places], distances
+
+
+def _mapped(path: Path, rows: int, row_bytes: int) -> NDArray[np.uint8]:
+    """Map a file that was just read through; single rows of it are read from now on."""
+    try:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        content.madvise(mmap.MADV_RANDOM)
+    except (OSError, ValueError) as error:
+        raise IndexDamagedError(f"{path} cannot be loaded: {error}") from error
+    if len(content) != rows * row_bytes:
+        raise IndexDamagedError(f"{path} was replaced while it was read")
+    return np.frombuffer(content, np.uint8).reshape(rows, row_bytes)

@@ -1,0 +1,62 @@
+"""What an index of lists of so many logos is made of, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from index.annoy.build import estimated_size as forest_size
+from index.lists.centres import LOGOS_A_LIST, TREES, list_count
+from index.lists.codes import bytes_a_logo, coded_components
+from index.lists.effort import Effort
+from index.lists.records import LONG_FROM, record_components
+from index.lists.tune import LEAST_CANDIDATES, least_effort
+
+
+@dataclass(frozen=True, slots=True)
+class ListsPlan:
+    """The parts of an index of lists.
+
+    Attributes:
+        logos: about how many there are.
+        dim: the number of values of a vector.
+        lists: about how many.
+        recorded: components of a record.
+        coded: components that centres and codes are made of.
+        trees: that Annoy grows over the centres.
+    """
+
+    logos: int
+    dim: int
+    lists: int
+    recorded: int
+    coded: int
+    trees: int
+
+    @classmethod
+    def of(cls, logos: int, dim: int, *, trees: int | None = None) -> ListsPlan:
+        """Choose by the number of logos; `None` leaves the trees to it, too."""
+        recorded = min(record_components(logos), dim)
+        return cls(logos, dim, list_count(logos), recorded, coded_components(recorded), trees or TREES)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether codes are scanned: where there are no more logos than candidates, all are ranked."""
+        return self.logos > LEAST_CANDIDATES
+
+    @property
+    def least_effort(self) -> Effort:
+        """The effort that tuning begins with."""
+        return least_effort(self.lists, self.logos)
+
+    @property
+    def estimated_size(self) -> int:
+        """About how many bytes the files of the index, and the rows that are kept for the next build, take."""
+        forest = forest_size(self.lists, self.coded, self.trees)
+        return forest + self.logos * (2 * (4 + self.recorded) + 12 + bytes_a_logo(self.coded))
+
+    @property
+    def reason(self) -> str:
+        """One line that says what was chosen, and why."""
+        size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
+        scanned = f"{self.lists:,} lists, one for every {LOGOS_A_LIST:,}" if self.has_codes else "all of them ranked"
+        return f"{self.logos:,} logos: {scanned}; records of {self.recorded} components, for there are {size} logos"
