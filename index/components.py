@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from index.errors import IndexDamagedError
 from index.files.durable import sync_file
 
-_OUTLYING = 10.0  # times the median distance to the mean; such rows would turn the directions to themselves
+_OUTLYING = 10.0  # times the median distance to the middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,12 @@ class Components:
 
     @classmethod
     def fit(cls, sample: NDArray[np.float32], count: int) -> Components:
-        """Find the first `count` principal components of `(n, dim)` vectors, or all `dim` of them."""
-        dim = sample.shape[1]
-        distances = np.linalg.norm(sample.astype(np.float64) - np.median(sample, axis=0), axis=1)
-        usual = np.median(distances[distances > 0]) if distances.any() else 0.0  # most of them may be alike
-        centred = sample[distances <= _OUTLYING * usual].astype(np.float64)
+        """Find the first `count` principal components of `(n, dim)` vectors, or all `dim` of them; see `usual`."""
+        centred = sample.astype(np.float64)
         mean = centred.mean(axis=0)
         centred -= mean
         _, directions = np.linalg.eigh(centred.T @ centred)  # of rising variance
-        directions = directions[:, ::-1][:, : min(count, dim)].T
+        directions = directions[:, ::-1][:, :count].T
         return cls(mean.astype(np.float32), np.ascontiguousarray(directions, np.float32))
 
     @property
@@ -79,3 +76,10 @@ class Components:
         if not np.isfinite(rows).all():
             raise IndexDamagedError(f"{path}: a value in it is not finite")
         return cls(rows[0], rows[1:])
+
+
+def usual(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `(n, dim)` vectors without those that lie far outside: a few would turn the directions to themselves."""
+    distances = np.linalg.norm(sample.astype(np.float64) - np.median(sample, axis=0), axis=1)
+    median = np.median(distances[distances > 0]) if distances.any() else 0.0  # most of them may be alike
+    return sample[distances <= _OUTLYING * median]

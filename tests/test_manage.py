@@ -419,42 +419,40 @@ def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch:
     assert asked == [(os.PRIO_PROCESS, 0, 10)]
 
 
-def test_a_large_store_gets_a_reduced_index(
-    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("index.plan.REDUCED_FROM", 30)
-    with EmbeddingStore(store_path) as store:
-        store.append([31, 32], random_vectors(2))
-
+def test_an_index_of_lists_is_built_by_default(run: Run, store_path: Path, tmp_path: Path) -> None:
     told = run("generate-index", "--dry-run")
-    assert "a reduced index: 32 logos are at least 30; 24 trees" in told.output
-    assert run("generate-index").exit_code == 0
+    assert "30 logos: all of them ranked; records of 252 components" in told.output
+    built = run("generate-index")
+    assert built.exit_code == 0, built.output
+    assert "recall@10 1.000, recall@100 1.000" in built.stderr
 
     manifest = read_manifest(tmp_path / INDEX / "current")
-    assert (manifest.items, manifest.trees) == (32, 24)
-    assert manifest.reduction is not None
+    assert (manifest.items, manifest.trees) == (30, 12)
+    assert manifest.lists is not None
     stats = json.loads(run("stats", "--json").stdout)["indexes"][INDEX]
-    assert (stats["logos"], stats["error"]) == (32, None)
+    assert (stats["logos"], stats["error"]) == (30, None)
     assert stats["recall_at_10"] == 1.0
     assert "good" in run("verify").output
     with EmbeddingStore(store_path) as store:
         index = load_index(tmp_path / INDEX / "current", dim=1280, vectors=store.vectors, digests=True)
-        assert index.nearest_to_logo(31, 5).logo_ids[0] == 31
+        assert index.nearest_to_logo(30, 5).logo_ids[0] == 30
 
 
-@pytest.mark.parametrize(("option", "reduced"), [("--reduce", True), ("--no-reduce", False)])
-def test_the_operator_chooses_the_index(run: Run, store_path: Path, tmp_path: Path, option: str, reduced: bool) -> None:
-    assert run("generate-index", option, "--tree-count", "7").exit_code == 0
+@pytest.mark.parametrize(("options", "in_lists"), [([], True), (["--no-reduce"], False)])
+def test_the_operator_chooses_the_index(
+    run: Run, store_path: Path, tmp_path: Path, options: list[str], in_lists: bool
+) -> None:
+    assert run("generate-index", *options, "--tree-count", "7").exit_code == 0
     manifest = read_manifest(tmp_path / INDEX / "current")
-    assert (manifest.reduction is not None) == reduced
+    assert (manifest.lists is not None) == in_lists
     assert manifest.trees == 7
     assert manifest.recall is not None
 
 
-def test_damaged_rows_are_left_out_of_a_reduced_index_and_told(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_damaged_rows_are_left_out_of_an_index_and_told(run: Run, store_path: Path, tmp_path: Path) -> None:
     damage_row(store_path, 3)
     for _ in range(2):  # the second uses what the first kept
-        result = run("generate-index", "--reduce")
+        result = run("generate-index")
         assert result.exit_code == 1
         assert "1 damaged rows were left out" in result.output
         assert read_manifest(tmp_path / INDEX / "current").items == 29

@@ -70,7 +70,7 @@ class Codes:
         quantizer.add(centres)
         index = faiss.IndexIVFPQFastScan(quantizer, dim, len(centres), -(-dim // _PAIR), _BITS)
         index.by_residual = False
-        index.pq.cp.verbose = False
+        index.pq.cp.min_points_per_centroid = 1  # faiss prints warnings below 39
         index.train(points)
         return cls(index)
 

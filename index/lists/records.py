@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.components import Components
+from index.components import Components, usual
 
 SHORT, LONG = 252, 508
 """Components of a record: with the bracket, records fill 256 or 512 bytes, whole lines of the processor's cache."""
@@ -53,6 +53,7 @@ class RecordFormat:
     @classmethod
     def fit(cls, sample: NDArray[np.float32], count: int) -> RecordFormat:
         """Choose components, at most `count`, and the step by a sample of vectors, `(n, dim)`."""
+        sample = usual(sample)
         components = Components.fit(sample, count)
         largest = np.quantile(np.abs(components.project(sample)), 1 - _CLIPPED)
         return cls(components, max(float(largest) / _LARGEST_CODE, SMALLEST_STEP))
@@ -76,7 +77,7 @@ class RecordFormat:
         return records[:, 4 : 4 + count].view(np.int8).astype(np.float32) * np.float32(self.step)
 
     def estimates(self, query: NDArray[np.float32], records: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Estimate squared distances, `(n,)`, less a constant, from components of a query to `(n, row_bytes)` records."""
+        """Estimate squared distances, `(n,)`, less a constant, from a query to `(n, row_bytes)` records."""
         brackets = np.ascontiguousarray(records[:, :4]).view("<f4")[:, 0]
         products = records[:, 4:].view(np.int8).astype(np.float32) @ (query * np.float32(2 * self.step))
         estimates: NDArray[np.float32] = brackets - products

@@ -1,7 +1,7 @@
 """The least effort with which an index of lists finds enough, measured on a sample while it is built.
 
-Each sieve may lose some of the true neighbours. So first the scan, then the ranking, then the measuring is tried with
-less and less effort, while those behind it do all that they may, until the loss allowed so far is reached.
+Each sieve may lose some of the true neighbours. So the least effort is found for the scan first, then for the ranking,
+then for the measuring, while the sieves behind do all that they may; each may lose a part of what the targets allow.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from index.lists.effort import Effort
 from index.protocol import SearchIndex
@@ -25,7 +26,7 @@ LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
 _CANDIDATES = LEAST_CANDIDATES, 1_400, 2_000, 2_800, 4_000
 _SPARE = 40, 60, 90, 130
 _WIDER = 1.2  # lists, from one try to the next
-_LOSS_BEHIND = 0.5, 0.75, 1.0  # of the loss that the targets allow, once scan, ranking and measuring are settled
+_LOSS = 0.5, 0.75, 1.0  # of what the targets allow, that is lost after the scan, the ranking and the measuring
 
 
 def least_effort(lists: int, logos: int) -> Effort:
@@ -53,31 +54,34 @@ def tune(
     Returns:
         The effort, and what was measured with it; `None` if no logo could be searched for.
     """
+    least = least_effort(lists, logos)
     most = Effort(_share(lists, logos, MOST_SCANNED), _CANDIDATES[-1], _SPARE[-1])
     nearest = truth.of(with_effort(most))
 
+    @cache
     def found_with(effort: Effort) -> dict[int, float]:
         found = recall_of(with_effort(effort), nearest)
         progress(len(COUNTS) * len(nearest))
         return found
 
-    least = least_effort(lists, logos)
-    probed = [least.probed]
-    while probed[-1] < most.probed:
-        probed.append(min(max(probed[-1] + 1, round(_WIDER * probed[-1])), most.probed))
-    effort = most
-    for loss, name, steps in zip(
-        _LOSS_BEHIND, ("probed", "candidates", "spare"), (probed, _CANDIDATES, _SPARE), strict=True
-    ):
-        enough = {count: 1 - loss * (1 - target) for count, target in TARGETS.items()}
-        effort = _first([replace(effort, **{name: step}) for step in steps], found_with, enough)
+    effort = least
+    if not _enough(found_with(least), TARGETS):
+        probed = [least.probed]
+        while probed[-1] < most.probed:
+            probed.append(min(max(probed[-1] + 1, round(_WIDER * probed[-1])), most.probed))
+        effort = most
+        for loss, name, steps in zip(
+            _LOSS, ("probed", "candidates", "spare"), (probed, _CANDIDATES, _SPARE), strict=True
+        ):
+            wanted = {count: 1 - loss * (1 - target) for count, target in TARGETS.items()}
+            effort = _first([replace(effort, **{name: step}) for step in steps], found_with, wanted)
     found = found_with(effort)
     if not found:
         logger.warning("recall was not measured: no logo that it was to be measured on can be searched for")
         return effort, None
     recall = Recall(effort.candidates, round(found[10], 4), round(found[100], 4), len(nearest))
-    reached = all(found[count] >= target for count, target in TARGETS.items())
-    (logger.info if reached else logger.warning)(
+    say = logger.info if _enough(found, TARGETS) else logger.warning
+    say(
         "recall@10 %.3f, recall@100 %.3f: %d of %d lists scanned, %d logos ranked, %d spare vectors measured",
         *(recall.at_10, recall.at_100, effort.probed, lists, effort.candidates, effort.spare),
     )
@@ -85,18 +89,21 @@ def tune(
 
 
 def _first(
-    steps: Sequence[Effort], found_with: Callable[[Effort], dict[int, float]], enough: dict[int, float]
+    steps: Sequence[Effort], found_with: Callable[[Effort], dict[int, float]], wanted: dict[int, float]
 ) -> Effort:
     """Return the first of ever larger efforts that finds enough; the last one if none does."""
     low, high = 0, len(steps) - 1
     while low < high:
         middle = (low + high) // 2
-        found = found_with(steps[middle])
-        if all(found.get(count, 0.0) >= share for count, share in enough.items()):
+        if _enough(found_with(steps[middle]), wanted):
             high = middle
         else:
             low = middle + 1
     return steps[low]
+
+
+def _enough(found: dict[int, float], wanted: dict[int, float]) -> bool:
+    return all(found.get(count, 0.0) >= share for count, share in wanted.items())
 
 
 def _share(lists: int, logos: int, scanned: int) -> int:

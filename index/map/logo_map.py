@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.components import Components
+from index.components import Components, usual
 from index.errors import IndexDamagedError
 from index.files.generations import list_generations
 from index.files.logo_ids import LogoIds
@@ -137,7 +137,7 @@ def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64
         if not len(of_block):
             continue
         if found is None:
-            found = Components.fit(of_block, COMPONENTS)
+            found = Components.fit(usual(of_block), COMPONENTS)
             points = []
         kept.append(ids[start:stop][usable])
         points.append(found.project(of_block))
