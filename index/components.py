@@ -82,4 +82,5 @@ def usual(sample: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `(n, dim)` vectors without those that lie far outside: a few would turn the directions to themselves."""
     distances = np.linalg.norm(sample.astype(np.float64) - np.median(sample, axis=0), axis=1)
     median = np.median(distances[distances > 0]) if distances.any() else 0.0  # most of them may be alike
-    return sample[distances <= _OUTLYING * median]
+    near: NDArray[np.bool_] = distances <= _OUTLYING * median
+    return sample[near]

@@ -22,7 +22,7 @@ from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.files.generations import CURRENT, publish
 from index.files.manifest import JSON_NAME, Manifest
-from index.lists import centres, plan
+from index.lists import centres, tune
 from index.lists.build import build_lists
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
@@ -133,12 +133,12 @@ def _build_lists(directory: Path) -> dict[str, bytes]:
     """Build an index of lists, and return its files."""
     built = directory / "lists"
     built.mkdir()
-    usual = centres.LOGOS_A_LIST, plan.LEAST_CANDIDATES
-    centres.LOGOS_A_LIST = plan.LEAST_CANDIDATES = _FEW
+    usual = centres.LOGOS_A_LIST, tune.LEAST_CANDIDATES
+    centres.LOGOS_A_LIST = tune.LEAST_CANDIDATES = _FEW
     try:
         manifest = build_lists(built, _Logos(), _vectors_of, directory / "kept", jobs=1, seed=1)
     finally:
-        centres.LOGOS_A_LIST, plan.LEAST_CANDIDATES = usual
+        centres.LOGOS_A_LIST, tune.LEAST_CANDIDATES = usual
     assert manifest.lists is not None
     assert manifest.lists.codes is not None
     return {path.name: path.read_bytes() for path in sorted(built.iterdir())}

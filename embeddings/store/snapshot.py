@@ -55,8 +55,9 @@ class Snapshot:
         """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are left out."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:count]
         drawn.sort()
-        embeddings = self._file.embeddings(self._rows[drawn], self.ids[drawn])
-        intact = np.isfinite(embeddings).all(axis=1)
+        embeddings = self._file.unchecked(self._rows[drawn])
+        intact = self._file.agree(self._rows[drawn], self.ids[drawn], embeddings)
+        intact &= np.isfinite(embeddings).all(axis=1)
         return self.ids[drawn[intact]], embeddings[intact]
 
     def checksums(self) -> NDArray[np.uint32]:

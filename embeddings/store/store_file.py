@@ -21,6 +21,7 @@ from embeddings.store.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_
 from embeddings.store.provenance import RECORD_BYTES, Records, no_records, sound_records
 
 _SOON = os.POSIX_FADV_WILLNEED
+_NOTED_AHEAD = 1 << 16  # rows: so that a growing store is not read anew for each
 
 
 class StoreFile:
@@ -52,6 +53,7 @@ class StoreFile:
         self._row_bytes = 4 * layout.dim
         self._syncing = threading.Lock()
         self._sync_failure: OSError | None = None
+        self._noted = np.zeros(0, np.uint32)
 
     def is_at(self, path: Path, *, or_gone: bool = False) -> bool:
         """Tell whether this is the file at `path`; `or_gone` if there is none."""
@@ -83,15 +85,6 @@ class StoreFile:
             return None
         return np.frombuffer(content, "<f4")
 
-    def embeddings(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of rows anywhere, (n, dim), with NaN for one that `embedding` would not return.
-
-        A row of -1 is none.
-        """
-        found = self.unchecked(rows)
-        found[~self.agree(rows, ids, found)] = np.nan
-        return found
-
     def unchecked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what is in the embeddings of rows anywhere, (n, dim), with NaN for one that cannot be read.
 
@@ -99,53 +92,70 @@ class StoreFile:
         one after the other they would wait for it at each.
         """
         found = np.empty((len(rows), self.dim), "<f4")
-        places, size, first = found.reshape(-1).view(np.uint8).data, self._row_bytes, self._offsets.embeddings
+        size, first, fd, flag = self._row_bytes, self._offsets.embeddings, self._fd, os.RWF_NOWAIT
+        content = found.reshape(-1).view(np.uint8).data
         late = []
-        for place, row in enumerate(rows.tolist()):
-            content = places[place * size : (place + 1) * size]
+        start = -size
+        for row in rows.tolist():
+            start += size
             try:
-                if row < 0 or os.preadv(self._fd, [content], first + size * row, os.RWF_NOWAIT) != size:
-                    late.append((place, row))
+                if row >= 0 and os.preadv(fd, (content[start : start + size],), first + size * row, flag) == size:
+                    continue
             except OSError:  # it is not in memory, or the file system cannot tell
-                late.append((place, row))
+                pass
+            late.append((start, row))
         for _, row in late:
-            os.posix_fadvise(self._fd, first + size * max(row, 0), size, _SOON)
-        for place, row in late:
-            content = places[place * size : (place + 1) * size]
+            os.posix_fadvise(fd, first + size * max(row, 0), size, _SOON)
+        for start, row in late:
             try:
-                whole = row >= 0 and os.preadv(self._fd, [content], first + size * row) == size
+                whole = row >= 0 and os.preadv(fd, (content[start : start + size],), first + size * row) == size
             except OSError:  # a bad sector costs one row
                 whole = False
             if not whole:
-                found[place] = np.nan
+                found[start // size] = np.nan
         return found
 
     def agree(
-        self, rows: NDArray[np.int64], ids: NDArray[np.int64], embeddings: NDArray[np.float32]
+        self,
+        rows: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+        places: NDArray[np.intp] | None = None,
     ) -> NDArray[np.bool_]:
-        """Return which of the embeddings, (n, dim), of rows anywhere are what was stored there for logos, (n,)."""
-        content = np.ascontiguousarray(embeddings).view(np.uint8).reshape(-1).data
-        id_bytes, size = ids.astype("<i8").tobytes(), self._row_bytes
-        expected = self._checksums_anywhere(rows)
-        return np.array(
-            [
-                zlib.crc32(content[size * place : size * (place + 1)], zlib.crc32(id_bytes[8 * place : 8 * place + 8]))
-                == checksum
-                for place, checksum in enumerate(expected)
-            ],
-            bool,
-        )
+        """Return which embeddings are what was stored for their logos: (n,), or (m,) of those at m places.
 
-    def _checksums_anywhere(self, rows: NDArray[np.int64]) -> list[int | None]:
-        """Return the stored checksums of rows, (n,); None for one that cannot be read, or of -1."""
-        found: list[int | None] = []
-        for row in rows.tolist():
-            try:
-                content = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row) if row >= 0 else b""
-            except OSError:
-                content = b""
-            found.append(int.from_bytes(content, "little") if len(content) == CRC_BYTES else None)
-        return found
+        Args:
+            rows: (n,) anywhere; -1 is none.
+            ids: (n,) the logos.
+            embeddings: (n, dim) as `unchecked` returns them.
+            places: (m,)
+        """
+        places = np.arange(len(rows)) if places is None else places
+        content, size, crc32 = embeddings.reshape(-1).view(np.uint8).data, self._row_bytes, zlib.crc32
+        id_bytes = ids[places].astype("<i8").tobytes()
+        found = np.fromiter(
+            (
+                crc32(content[start : start + size], crc32(id_bytes[at : at + ID_BYTES]))
+                for start, at in zip((size * places).tolist(), range(0, len(id_bytes), ID_BYTES), strict=True)
+            ),
+            np.uint32,
+            len(places),
+        )
+        asked = rows[places]
+        same = found == self._known_checksums(asked)
+        for place in np.flatnonzero(~same & (asked >= 0)).tolist():  # it may have been written since it was noted
+            same[place] = found[place] == self.checksum(int(asked[place]))
+        sound: NDArray[np.bool_] = same & (asked >= 0)
+        return sound
+
+    def _known_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the checksums of rows, (n,), as they were when they were first asked for: 4 bytes of memory a row."""
+        noted, last = self._noted, int(rows.max(initial=-1))
+        if last >= len(noted):
+            stop = min(self.capacity, max(last + 1, last + _NOTED_AHEAD))
+            noted = np.concatenate([noted, self.checksums(np.arange(len(noted), stop))])
+            self._noted = noted
+        return noted[rows]
 
     def checksum(self, row: int) -> int:
         """Return the stored checksum of a row; 0 if it cannot be read."""

@@ -57,8 +57,8 @@ class UncheckedRows:
 
     def sound(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which of the rows at some places, (m,), agree with their checksums; damaged ones are told."""
-        rows, ids = self.rows[places], self.logo_ids[places]
-        whole = self.file.agree(rows, ids, self.vectors[places])
+        whole = self.file.agree(self.rows, self.logo_ids, self.vectors, places)
         if not whole.all():
-            self.tell(ids[~whole & (rows >= 0)].tolist())
+            damaged = places[~whole]
+            self.tell(self.logo_ids[damaged[self.rows[damaged] >= 0]].tolist())
         return whole

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from index.annoy.build import estimated_size as forest_size
+from index.lists import tune
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
 from index.lists.records import LONG_FROM, record_components
-from index.lists.tune import LEAST_CANDIDATES, least_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class ListsPlan:
     @property
     def has_codes(self) -> bool:
         """Whether codes are scanned: where there are no more logos than candidates, all are ranked."""
-        return self.logos > LEAST_CANDIDATES
+        return self.logos > tune.LEAST_CANDIDATES
 
     @property
     def least_effort(self) -> Effort:
         """The effort that tuning begins with."""
-        return least_effort(self.lists, self.logos)
+        return tune.least_effort(self.lists, self.logos)
 
     @property
     def estimated_size(self) -> int:
