@@ -20,7 +20,7 @@ from index.annoy.build import build_index, build_pair, estimated_size
 from index.files.generations import current_generation, publish
 from index.files.manifest import Manifest
 from index.lists.build import build_lists
-from index.lists.plan import ListsPlan
+from index.lists.plan import LISTS_FROM, ListsPlan
 from index.map.logo_map import add_map, earlier_map
 from index.map.map_file import LogoMap
 from index.map.tsne import STEPS
@@ -45,7 +45,9 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
 @click.option(
-    "--tree-count", type=click.IntRange(1), help="More trees find more. [default: 12 over lists, 100 over vectors]"
+    "--tree-count",
+    type=click.IntRange(1),
+    help="More trees find more. [default: 12 over centres of lists, 100 over vectors]",
 )
 @click.option("--no-reduce", is_flag=True, help="Grow the trees over the vectors themselves, as the original does.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Threads that build. [default: all cores; 1 with --seed]")
@@ -125,11 +127,12 @@ def generate_index(
             )
             _refuse_damage(damaged)
             return
-        in_lists = output is None and not no_reduce
+        in_lists = output is None and not no_reduce and len(store) >= LISTS_FROM
         plan = ListsPlan.of(len(store), store.dim, trees=tree_count)
         trees = plan.trees if in_lists else tree_count or TREES
         size = plan.estimated_size if in_lists else estimated_size(len(store), store.dim, trees)
-        reason = plan.reason if in_lists else f"{trees} trees over whole vectors, as asked for"
+        why = "as asked for" if output or no_reduce else f"for there are fewer than {LISTS_FROM:,}"
+        reason = plan.reason if in_lists else f"{trees} trees over the vectors of {len(store):,} logos, {why}"
         logger.info("%s", reason)
         if dry_run:
             click.echo(

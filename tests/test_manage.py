@@ -108,7 +108,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     (generation,) = list_generations(tmp_path / INDEX)
     assert "has no map" in caplog.text
     assert "no memory left" in caplog.text
-    assert read_manifest(tmp_path / INDEX / "current").trees == 12
+    assert load_index(tmp_path / INDEX / "current", dim=1280).trees == 100
     assert MapFile.read(generation) is None
 
 
@@ -419,27 +419,35 @@ def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch:
     assert asked == [(os.PRIO_PROCESS, 0, 10)]
 
 
-def test_an_index_of_lists_is_built_by_default(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_a_large_store_gets_an_index_of_lists(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "100 trees over the vectors of 30 logos, for there are fewer" in run("generate-index", "--dry-run").output
+    monkeypatch.setattr("commands.build.LISTS_FROM", 30)
+    with EmbeddingStore(store_path) as store:
+        store.append([31, 32], random_vectors(2))
+
     told = run("generate-index", "--dry-run")
-    assert "30 logos: all of them ranked; records of 252 components" in told.output
+    assert "1 lists, one for about every 4,000 of 32 logos; records of 252 components" in told.output
     assert run("generate-index").exit_code == 0
 
     manifest = read_manifest(tmp_path / INDEX / "current")
-    assert (manifest.items, manifest.trees) == (30, 12)
+    assert (manifest.items, manifest.trees) == (32, 12)
     assert manifest.lists is not None
     stats = json.loads(run("stats", "--json").stdout)["indexes"][INDEX]
-    assert (stats["logos"], stats["error"]) == (30, None)
+    assert (stats["logos"], stats["error"]) == (32, None)
     assert stats["recall_at_10"] == 1.0
     assert "good" in run("verify").output
     with EmbeddingStore(store_path) as store:
         index = load_index(tmp_path / INDEX / "current", dim=1280, vectors=store.vectors, digests=True)
-        assert index.nearest_to_logo(30, 5).logo_ids[0] == 30
+        assert index.nearest_to_logo(31, 5).logo_ids[0] == 31
 
 
 @pytest.mark.parametrize(("options", "in_lists"), [([], True), (["--no-reduce"], False)])
 def test_the_operator_chooses_the_index(
-    run: Run, store_path: Path, tmp_path: Path, options: list[str], in_lists: bool
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], in_lists: bool
 ) -> None:
+    monkeypatch.setattr("commands.build.LISTS_FROM", 30)
     assert run("generate-index", *options, "--tree-count", "7").exit_code == 0
     manifest = read_manifest(tmp_path / INDEX / "current")
     assert (manifest.lists is not None) == in_lists
@@ -447,7 +455,10 @@ def test_the_operator_chooses_the_index(
     assert manifest.recall is not None
 
 
-def test_damaged_rows_are_left_out_of_an_index_and_told(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_damaged_rows_are_left_out_of_an_index_and_told(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.build.LISTS_FROM", 20)
     damage_row(store_path, 3)
     for _ in range(2):  # the second uses what the first kept
         result = run("generate-index")

@@ -59,7 +59,7 @@ class ListsRecord:
         effort: of a query.
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
-        codes: `index.codes`; `None` where so few logos are all ranked by their records.
+        codes: `index.codes`.
     """
 
     count: int
@@ -69,7 +69,7 @@ class ListsRecord:
     effort: Effort
     components: FileRecord
     records: FileRecord
-    codes: FileRecord | None = None
+    codes: FileRecord
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -81,9 +81,7 @@ class ListsRecord:
     def parse(cls, fields: dict[str, Any]) -> ListsRecord:
         """Read what `asdict` made."""
         effort = Effort(**fields.pop("effort"))
-        components, records = (FileRecord(**fields.pop(name)) for name in ("components", "records"))
-        codes = fields.pop("codes")
-        codes = None if codes is None else FileRecord(**codes)
+        components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
         return cls(**fields, effort=effort, components=components, records=records, codes=codes)
 
 

@@ -167,9 +167,7 @@ def _check_lists(
     record = manifest.lists
     if record is None:
         return None
-    of_files = {COMPONENTS_NAME: record.components, RECORDS_NAME: record.records}
-    if record.codes is not None:
-        of_files[CODES_NAME] = record.codes
+    of_files = {COMPONENTS_NAME: record.components, RECORDS_NAME: record.records, CODES_NAME: record.codes}
     for name, of_file in of_files.items():
         with open_regular(directory / name) as file:
             check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)

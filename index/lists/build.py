@@ -214,19 +214,17 @@ def _write_lists(
     centres = find_centres(points, plan.lists, growth.seed or 0)
     Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
     sync_file(directory / BIN_NAME)
-    codes = Codes.train(points, centres, jobs=jobs) if plan.has_codes else None
+    codes = Codes.train(points, centres, jobs=jobs)
     ids = []
     with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
         for block_ids, records in _blocks(rows, places):
             file.write(records.data)
-            if codes is not None:
-                codes.add(made.decode(records, coded))
+            codes.add(made.decode(records, coded))
             ids.append(block_ids)
             progress(len(block_ids))
     sync_file(directory / RECORDS_NAME)
     made.components.save(directory / COMPONENTS_NAME)
-    if codes is not None:
-        codes.save(directory / CODES_NAME)
+    codes.save(directory / CODES_NAME)
     return checked_ids(ids, len(places)), ListsRecord(
         count=len(centres),
         coded=coded,
@@ -235,7 +233,7 @@ def _write_lists(
         effort=replace(plan.least_effort, probed=min(plan.least_effort.probed, len(centres))),
         components=record_of(directory / COMPONENTS_NAME),
         records=record_of(directory / RECORDS_NAME),
-        codes=None if codes is None else record_of(directory / CODES_NAME),
+        codes=record_of(directory / CODES_NAME),
     )
 
 

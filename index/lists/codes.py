@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import IndexDamagedError
+from index.errors import IndexBuildError, IndexDamagedError
 from index.files.durable import sync_file
 from index.files.regular_file import read_regular
 
@@ -62,6 +62,9 @@ class Codes:
             points: some of the logos' first components.
             centres: (k, dim) of the lists.
             jobs: threads that train and add.
+
+        Raises:
+            IndexBuildError: there are too few points.
         """
         faiss = _faiss()
         faiss.omp_set_num_threads(jobs)
@@ -71,7 +74,10 @@ class Codes:
         index = faiss.IndexIVFPQFastScan(quantizer, dim, len(centres), -(-dim // _PAIR), _BITS)
         index.by_residual = False
         index.pq.cp.min_points_per_centroid = 1  # faiss prints warnings below 39
-        index.train(points)
+        try:
+            index.train(points)
+        except RuntimeError as error:
+            raise IndexBuildError(f"{len(points)} logos are too few for an index of lists") from error
         return cls(index)
 
     def add(self, points: NDArray[np.float32]) -> None:

@@ -44,14 +44,14 @@ class Sieves:
 
     Attributes:
         centres: of the lists.
-        codes: `None` if all logos are ranked.
+        codes: of the logos in them.
         records: (n, bytes) of each item.
         format: of the records.
         coded: components that centres and codes are made of.
     """
 
     centres: Centres
-    codes: Codes | None
+    codes: Codes
     records: NDArray[np.uint8]
     format: RecordFormat
     coded: int
@@ -67,13 +67,11 @@ class Sieves:
             raise IndexDamagedError(f"{directory} holds no index of lists")
         record, items = files.lists.record, len(files.logo_ids)
         centres = Centres(directory / BIN_NAME, record.coded)
-        codes = None
+        shape = items, record.count, record.coded
         try:
             if identity((directory / BIN_NAME).stat()) != files.identity:
                 raise IndexDamagedError(f"{directory / BIN_NAME} was replaced while it was read")
-            if record.codes is not None:
-                shape = items, record.count, record.coded
-                codes = Codes.load(directory / CODES_NAME, sha256=record.codes.sha256, shape=shape)
+            codes = Codes.load(directory / CODES_NAME, sha256=record.codes.sha256, shape=shape)
         except OSError as error:
             raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
         records = _mapped(directory / RECORDS_NAME, items, files.lists.format.row_bytes)
@@ -82,7 +80,7 @@ class Sieves:
     def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
         """Return the items that are candidates for `count` neighbours of each of `(n, components)` queries."""
         items, wanted = len(self.records), effort.candidates_for(count)
-        if self.codes is None or wanted >= items:
+        if wanted >= items:
             return [np.arange(items)] * len(projected)
         queries = projected[:, : self.coded]
         chosen = [self.centres.nearest(query, effort.probed) for query in queries]
@@ -158,6 +156,8 @@ class ListsSearchIndex(IndexedLogos):
         """Return an index that has searched for these logos at once, on all processors."""
         check_count(count)
         asked = np.array([logo_id for logo_id in dict.fromkeys(logo_ids) if logo_id in self], np.int64)
+        if not len(asked):
+            return self
         vectors = self._vectors(asked)
         usable = usable_rows(vectors)
         asked, vectors = asked[usable], vectors[usable]

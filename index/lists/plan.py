@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from index.annoy.build import estimated_size as forest_size
-from index.lists import tune
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
 from index.lists.records import LONG_FROM, record_components
+from index.lists.tune import least_effort
+
+LISTS_FROM = 2_000
+"""Logos from which on an index has lists: fewer are found sooner by Annoy alone, over the vectors themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,9 @@ class ListsPlan:
         return cls(logos, dim, list_count(logos), recorded, coded_components(recorded), trees or TREES)
 
     @property
-    def has_codes(self) -> bool:
-        """Whether codes are scanned: where there are no more logos than candidates, all are ranked."""
-        return self.logos > tune.LEAST_CANDIDATES
-
-    @property
     def least_effort(self) -> Effort:
         """The effort that tuning begins with."""
-        return tune.least_effort(self.lists, self.logos)
+        return least_effort(self.lists, self.logos)
 
     @property
     def estimated_size(self) -> int:
@@ -58,5 +56,5 @@ class ListsPlan:
     def reason(self) -> str:
         """One line that says what was chosen, and why."""
         size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
-        scanned = f"{self.lists:,} lists, one for every {LOGOS_A_LIST:,}" if self.has_codes else "all of them ranked"
-        return f"{self.logos:,} logos: {scanned}; records of {self.recorded} components, for there are {size} logos"
+        lists = f"{self.lists:,} lists, one for about every {LOGOS_A_LIST:,} of {self.logos:,} logos"
+        return f"{lists}; records of {self.recorded} components, for there are {size}"
