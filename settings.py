@@ -209,9 +209,10 @@ class Settings:
         "ANN_SEARCH_K",
         None,
         _whole(1),
-        "a whole number of nodes",
-        "Nodes that Annoy inspects for a query (of Milvus: ef, nprobe or search_list): more is slower and finds more. "
-        "Unset: what was measured when the index was built; else `max(count, 100)` × trees.",
+        "a whole number of candidates",
+        "Logos that a query ranks in an index of lists, or nodes that Annoy inspects without lists (of Milvus: ef, nprobe "
+        "or search_list): more is slower and finds more. Unset: what was measured when the index was built; else "
+        "`max(count, 100)` × trees.",
     )
     milvus_uri: str = _setting(
         "ANN_MILVUS_URI",

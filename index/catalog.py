@@ -37,7 +37,7 @@ class IndexCatalog:
         data_dir: holds a directory for each index; names that begin with a dot are passed over.
         dim: the number of values of a vector.
         default: the index that `get(None)` answers; it counts as empty as long as it has no files.
-        vectors: gives the vectors of logos, without which reduced indexes cannot be served.
+        vectors: gives the vectors of logos, without which indexes of lists cannot be served.
         search_k: see `load_index`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: between two looks of the watcher.

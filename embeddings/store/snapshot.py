@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embeddings.store.id_table import WINDOW
 from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.store_file import StoreFile
+from embeddings.store.stored_vectors import UncheckedRows
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,8 @@ class Snapshot:
         """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are left out."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:count]
         drawn.sort()
-        embeddings = self._file.unchecked(self._rows[drawn])
-        intact = self._file.agree(self._rows[drawn], self.ids[drawn], embeddings)
-        intact &= np.isfinite(embeddings).all(axis=1)
+        embeddings = UncheckedRows(self._file, self._rows[drawn], self.ids[drawn]).checked()
+        intact = np.isfinite(embeddings).all(axis=1)
         return self.ids[drawn[intact]], embeddings[intact]
 
     def checksums(self) -> NDArray[np.uint32]:

@@ -11,6 +11,8 @@ import threading
 import weakref
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -85,71 +87,29 @@ class StoreFile:
             return None
         return np.frombuffer(content, "<f4")
 
-    def unchecked(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what is in the embeddings of rows anywhere, (n, dim), with NaN for one that cannot be read.
+    def read_into(self, rows: NDArray[np.int64], places: Sequence[memoryview]) -> NDArray[np.bool_]:
+        """Read the embeddings of n rows anywhere into n places, and return which could be read: (n,).
 
-        A row of -1 is none. What the kernel holds is copied first; the disk is asked for all of the rest at once, for
-        one after the other they would wait for it at each.
+        What the kernel holds is copied first. The disk is then asked for all of the rest at once, for one after the
+        other they would wait for it at each.
         """
-        found = np.empty((len(rows), self.dim), "<f4")
-        size, first, fd, flag = self._row_bytes, self._offsets.embeddings, self._fd, os.RWF_NOWAIT
-        content = found.reshape(-1).view(np.uint8).data
-        late = []
-        start = -size
-        for row in rows.tolist():
-            start += size
-            try:
-                if row >= 0 and os.preadv(fd, (content[start : start + size],), first + size * row, flag) == size:
-                    continue
-            except OSError:  # it is not in memory, or the file system cannot tell
-                pass
-            late.append((start, row))
-        for _, row in late:
-            os.posix_fadvise(fd, first + size * max(row, 0), size, _SOON)
-        for start, row in late:
-            try:
-                whole = row >= 0 and os.preadv(fd, (content[start : start + size],), first + size * row) == size
-            except OSError:  # a bad sector costs one row
-                whole = False
-            if not whole:
-                found[start // size] = np.nan
-        return found
+        size, fd = self._row_bytes, self._fd
+        offsets = (self._offsets.embeddings + size * rows).tolist()
+        buffers = [(place,) for place in places]
+        with suppress(OSError):  # one is not in memory, or the file system cannot tell
+            read = list(map(os.preadv, repeat(fd), buffers, offsets, repeat(os.RWF_NOWAIT)))
+            if read.count(size) == len(rows):
+                return np.ones(len(rows), bool)
+        for offset in offsets:
+            os.posix_fadvise(fd, offset, size, _SOON)
+        whole = np.zeros(len(rows), bool)
+        for place, (buffer, offset) in enumerate(zip(buffers, offsets, strict=True)):
+            with suppress(OSError):  # a bad sector costs one row
+                whole[place] = os.preadv(fd, buffer, offset) == size
+        return whole
 
-    def agree(
-        self,
-        rows: NDArray[np.int64],
-        ids: NDArray[np.int64],
-        embeddings: NDArray[np.float32],
-        places: NDArray[np.intp] | None = None,
-    ) -> NDArray[np.bool_]:
-        """Return which embeddings are what was stored for their logos: (n,), or (m,) of those at m places.
-
-        Args:
-            rows: (n,) anywhere; -1 is none.
-            ids: (n,) the logos.
-            embeddings: (n, dim) as `unchecked` returns them.
-            places: (m,)
-        """
-        places = np.arange(len(rows)) if places is None else places
-        content, size, crc32 = embeddings.reshape(-1).view(np.uint8).data, self._row_bytes, zlib.crc32
-        id_bytes = ids[places].astype("<i8").tobytes()
-        found = np.fromiter(
-            (
-                crc32(content[start : start + size], crc32(id_bytes[at : at + ID_BYTES]))
-                for start, at in zip((size * places).tolist(), range(0, len(id_bytes), ID_BYTES), strict=True)
-            ),
-            np.uint32,
-            len(places),
-        )
-        asked = rows[places]
-        same = found == self._known_checksums(asked)
-        for place in np.flatnonzero(~same & (asked >= 0)).tolist():  # it may have been written since it was noted
-            same[place] = found[place] == self.checksum(int(asked[place]))
-        sound: NDArray[np.bool_] = same & (asked >= 0)
-        return sound
-
-    def _known_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Return the checksums of rows, (n,), as they were when they were first asked for: 4 bytes of memory a row."""
+    def noted_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the checksums of rows anywhere, (n,), as they were when first asked for: 4 bytes of memory a row."""
         noted, last = self._noted, int(rows.max(initial=-1))
         if last >= len(noted):
             stop = min(self.capacity, max(last + 1, last + _NOTED_AHEAD))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.store.layout import ID_BYTES
 from embeddings.store.store_file import StoreFile
 
 
@@ -27,38 +29,56 @@ class StoredVectors:
 
     def __call__(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return embeddings, each held against its checksum."""
-        rows = self.unchecked(logo_ids)
-        rows.vectors[~rows.sound(np.arange(len(logo_ids)))] = np.nan
-        return rows.vectors
+        return self.unchecked(logo_ids).checked()
 
     def unchecked(self, logo_ids: NDArray[np.int64]) -> UncheckedRows:
         """Return embeddings whose checksums are still to be compared."""
         file, rows = self.find(logo_ids)
-        return UncheckedRows(file, rows, logo_ids, file.unchecked(rows), self.tell)
+        return UncheckedRows(file, rows, logo_ids, self.tell)
 
 
-@dataclass(frozen=True, slots=True)
 class UncheckedRows:
-    """Rows of a store, as they were read.
+    """Rows of a store anywhere, as they were read.
 
-    Attributes:
+    Args:
         file: the store.
         rows: (n,) where they are; -1 for a logo that is not stored.
         logo_ids: (n,)
-        vectors: (n, dim); NaN for one that is not stored, or cannot be read.
         tell: is told the ids of damaged logos.
+
+    Attributes:
+        vectors: (n, dim); a row of NaN where none is stored, or it cannot be read.
     """
 
-    file: StoreFile
-    rows: NDArray[np.int64]
-    logo_ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    tell: Callable[[list[int]], None]
+    def __init__(
+        self,
+        file: StoreFile,
+        rows: NDArray[np.int64],
+        logo_ids: NDArray[np.int64],
+        tell: Callable[[list[int]], None] = lambda ids: None,
+    ) -> None:
+        self.vectors = np.empty((len(rows), file.dim), "<f4")
+        content, size = self.vectors.reshape(-1).view(np.uint8).data, 4 * file.dim
+        self._places = [content[start : start + size] for start in range(0, len(content), size)]
+        self._file, self._rows, self._logo_ids, self._tell = file, rows, logo_ids, tell
+        whole = file.read_into(np.maximum(rows, 0), self._places) & (rows >= 0)
+        if not whole.all():
+            self.vectors[~whole] = np.nan
 
     def sound(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Return which of the rows at some places, (m,), agree with their checksums; damaged ones are told."""
-        whole = self.file.agree(self.rows, self.logo_ids, self.vectors, places)
-        if not whole.all():
-            damaged = places[~whole]
-            self.tell(self.logo_ids[damaged[self.rows[damaged] >= 0]].tolist())
-        return whole
+        rows, ids, crc32 = self._rows[places], self._logo_ids[places], zlib.crc32
+        of_ids = np.ascontiguousarray(ids, "<i8").view(f"V{ID_BYTES}").tolist()
+        contents = map(self._places.__getitem__, places.tolist())
+        found = [crc32(content, crc32(of_id)) for content, of_id in zip(contents, of_ids, strict=True)]
+        same: NDArray[np.bool_] = (np.array(found, np.uint32) == self._file.noted_checksums(rows)) & (rows >= 0)
+        if not same.all():
+            for place in np.flatnonzero(~same & (rows >= 0)).tolist():  # it may have been written since it was noted
+                same[place] = found[place] == self._file.checksum(int(rows[place]))
+            self._tell(ids[~same & (rows >= 0)].tolist())
+        return same
+
+    def checked(self) -> NDArray[np.float32]:
+        """Return the embeddings, (n, dim), with a row of NaN for each that is damaged."""
+        self.vectors[~self.sound(np.arange(len(self._rows)))] = np.nan
+        return self.vectors

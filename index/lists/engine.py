@@ -1,7 +1,7 @@
 """The engine of the default index: four sieves, each finer and dearer a logo than the one before.
 
 1.  Annoy, over the centres of lists, chooses the lists that are nearest to the query.
-2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`), and leaves a thousand candidates or more.
+2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`), and leaves a few hundred candidates or more.
 3.  The 8-bit records of the candidates rank them (`index.lists.records`).
 4.  The vectors of the best few are read from wherever they are kept, and measured (`index.lists.rows`).
 

@@ -45,7 +45,7 @@ def nearest_rows(
     rows = vectors.unchecked(logo_ids) if isinstance(vectors, UncheckedVectors) else _CheckedRows(vectors(logo_ids))
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged row may hold anything
         differences = rows.vectors - query
-        distances = np.sqrt(np.einsum("ij,ij->i", differences, differences)).astype(np.float64)
+        distances = np.sqrt(np.vecdot(differences, differences)).astype(np.float64)
     order = np.lexsort((np.arange(len(distances)), distances))
     order = order[np.isfinite(distances[order])]
     nearest, start = order[:0], 0

@@ -19,12 +19,11 @@ logger = logging.getLogger(__name__)
 
 TARGETS = {10: 0.99, 100: 0.97}
 
-LEAST_CANDIDATES = 1_000
 LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
 """Logos that a query scans: fewer are not noticed, more take milliseconds."""
 
-_CANDIDATES = LEAST_CANDIDATES, 1_400, 2_000, 2_800, 4_000
-_SPARE = 40, 60, 90, 130
+_CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000
+_SPARE = 20, 30, 40, 60, 90, 130
 _WIDER = 1.2  # lists, from one try to the next
 _LOSS = 0.5, 0.75, 1.0  # of what the targets allow, that is lost after the scan, the ranking and the measuring
 
