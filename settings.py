@@ -211,8 +211,8 @@ class Settings:
         _whole(1),
         "a whole number of candidates",
         "Logos that a query ranks in an index of lists, or nodes that Annoy inspects without lists (of Milvus: ef, "
-        "nprobe or search_list): more is slower and finds more. Unset: what was measured when the index was built; else "
-        "`max(count, 100)` × trees.",
+        "nprobe or search_list): more is slower and finds more. Unset: what was measured when the index was built; "
+        "else `max(count, 100)` × trees.",
     )
     milvus_uri: str = _setting(
         "ANN_MILVUS_URI",
