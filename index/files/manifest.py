@@ -27,6 +27,7 @@ JSON_NAME = "index.json"
 COMPONENTS_NAME = "index.components.npy"
 RECORDS_NAME = "index.records"
 CODES_NAME = "index.codes"
+VECTORS_NAME = "index.vectors"
 
 _FORMAT = 1
 _METRIC = "euclidean"
@@ -60,6 +61,7 @@ class ListsRecord:
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
         codes: `index.codes`.
+        vectors: `index.vectors`; `None` where there are too many for a copy.
     """
 
     count: int
@@ -70,6 +72,7 @@ class ListsRecord:
     components: FileRecord
     records: FileRecord
     codes: FileRecord
+    vectors: FileRecord | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -82,7 +85,9 @@ class ListsRecord:
         """Read what `asdict` made."""
         effort = Effort(**fields.pop("effort"))
         components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
-        return cls(**fields, effort=effort, components=components, records=records, codes=codes)
+        vectors = fields.pop("vectors")
+        vectors = None if vectors is None else FileRecord(**vectors)
+        return cls(**fields, effort=effort, components=components, records=records, codes=codes, vectors=vectors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from index.files.manifest import (
     JSON_NAME,
     RECORDS_NAME,
     TXT_NAME,
+    VECTORS_NAME,
     ListsRecord,
     Manifest,
     read_manifest,
@@ -168,12 +169,14 @@ def _check_lists(
     if record is None:
         return None
     of_files = {COMPONENTS_NAME: record.components, RECORDS_NAME: record.records, CODES_NAME: record.codes}
+    if record.vectors is not None:
+        of_files[VECTORS_NAME] = record.vectors
     for name, of_file in of_files.items():
         with open_regular(directory / name) as file:
             check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
             if digests or name == COMPONENTS_NAME:
                 check_digest(directory / name, digest_of(file, progress), of_file)
-            elif name == RECORDS_NAME:  # who loads the codes checks their digest
+            elif name != CODES_NAME:  # who loads the codes checks their digest
                 read_through(file, progress)
     components = Components.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
     row_format = RecordFormat(components, record.step)

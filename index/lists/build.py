@@ -36,6 +36,7 @@ from index.files.manifest import (
     CODES_NAME,
     COMPONENTS_NAME,
     RECORDS_NAME,
+    VECTORS_NAME,
     ListsRecord,
     Manifest,
     write_manifest,
@@ -48,6 +49,7 @@ from index.lists.kept_rows import KeptRows, Origin
 from index.lists.plan import ListsPlan
 from index.lists.records import RecordFormat, record_components
 from index.lists.tune import tune
+from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
 from index.vectors import MAX_LENGTH, usable_rows
@@ -126,6 +128,9 @@ def build_lists(
             places = _read_missing(kept, source, origin, stage)
             plan = ListsPlan.of(len(places), source.dim, trees=trees)
             logo_ids, record = _write_lists(directory, kept, places, plan, growth, stage)
+            if plan.copied:
+                write_vectors(directory / VECTORS_NAME, vectors, logo_ids.all())
+                record = replace(record, vectors=record_of(directory / VECTORS_NAME))
         about = About(source.dim, model_name, weights_digest, len(source.ids))
         manifest = describe(directory, growth, about, logo_ids, record)
         manifest = _tuned(directory, manifest, kept, vectors, stage)

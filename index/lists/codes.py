@@ -55,7 +55,7 @@ class Codes:
     """
 
     def __init__(self, index: Any) -> None:
-        self._faiss = _faiss()
+        self._faiss = import_faiss()
         self._index = index
         self._parameters = cache(lambda probes: self._faiss.IVFSearchParameters(nprobe=probes))
 
@@ -71,7 +71,7 @@ class Codes:
         Raises:
             IndexBuildError: there are too few points.
         """
-        faiss = _faiss()
+        faiss = import_faiss()
         faiss.omp_set_num_threads(jobs)
         dim = centres.shape[1]
         quantizer = faiss.IndexFlatL2(dim)
@@ -114,7 +114,7 @@ class Codes:
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise IndexDamagedError(f"{path}: its SHA-256 is {found}, index.json says {sha256}")
-        faiss = _faiss()
+        faiss = import_faiss()
         try:
             index = faiss.read_index(
                 faiss.ZeroCopyIOReader(faiss.swig_ptr(np.frombuffer(content, np.uint8)), len(content))
@@ -171,7 +171,7 @@ def _pairs(dim: int) -> NDArray[np.intp]:
     return np.stack([order, order[::-1]], axis=1).reshape(-1)[:dim]
 
 
-def _faiss() -> Any:
+def import_faiss() -> Any:
     """Import faiss where it is used: it takes 0.1 s and 15 MB, which starts without codes are spared."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # else it tells each start what it looked for
     import faiss

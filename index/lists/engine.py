@@ -3,7 +3,8 @@
 1.  Annoy, over the centres of lists, chooses the lists that are nearest to the query.
 2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`), and leaves a few hundred candidates or more.
 3.  The 8-bit records of the candidates rank them (`index.lists.records`).
-4.  The vectors of the best few are read from wherever they are kept, and measured (`index.lists.rows`).
+4.  The vectors of the best few are measured, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
+    (`index.lists.vectors_file`).
 
 So only measured distances are answered, and the vectors, by far the largest part, need not be in memory. Where all
 lists are scanned, or all logos are candidates, the sieves before are passed over.
@@ -21,14 +22,15 @@ from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError, VectorUnavailableError
 from index.files.logo_ids import IndexedLogos
-from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME
+from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME, VECTORS_NAME
 from index.files.verification import VerifiedFiles, identity
 from index.lists.batch import Prefetched, in_threads
 from index.lists.centres import Centres
 from index.lists.codes import Codes
 from index.lists.effort import Effort
 from index.lists.records import RecordFormat
-from index.lists.rows import nearest_rows
+from index.lists.rows import Measured, measure_stored
+from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
@@ -48,6 +50,7 @@ class Sieves:
         records: (n, bytes) of each item.
         format: of the records.
         coded: components that centres and codes are made of.
+        vectors: a copy of all vectors; `None` if they are in the store alone.
     """
 
     centres: Centres
@@ -55,6 +58,7 @@ class Sieves:
     records: NDArray[np.uint8]
     format: RecordFormat
     coded: int
+    vectors: VectorsFile | None
 
     @classmethod
     def load(cls, directory: Path, files: VerifiedFiles) -> Sieves:
@@ -75,7 +79,8 @@ class Sieves:
         except OSError as error:
             raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
         records = _mapped(directory / RECORDS_NAME, items, files.lists.format.row_bytes)
-        return cls(centres, codes, records, files.lists.format, record.coded)
+        vectors = None if record.vectors is None else VectorsFile(directory / VECTORS_NAME, items, files.dim)
+        return cls(centres, codes, records, files.lists.format, record.coded, vectors)
 
     def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
         """Return the items that are candidates for `count` neighbours of each of `(n, components)` queries."""
@@ -141,8 +146,8 @@ class ListsSearchIndex(IndexedLogos):
         """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
         check_count(count)
         item = self._logo_ids.item_of(logo_id)
-        vector = self._vectors(np.array([logo_id]))[0]
-        if not usable_rows(vector[np.newaxis])[0]:
+        vector = self._vector(item, logo_id)
+        if vector is None:
             raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is not stored any more")
         return self._itself_first(item, logo_id, self._search(vector[np.newaxis], count)[0], count)
 
@@ -155,18 +160,29 @@ class ListsSearchIndex(IndexedLogos):
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Return an index that has searched for these logos at once, on all processors."""
         check_count(count)
-        asked = np.array([logo_id for logo_id in dict.fromkeys(logo_ids) if logo_id in self], np.int64)
-        if not len(asked):
+        items = {logo_id: self._logo_ids.item_of(logo_id) for logo_id in logo_ids if logo_id in self}
+        vectors = {logo_id: self._vector(item, logo_id) for logo_id, item in items.items()}
+        usable = {logo_id: vector for logo_id, vector in vectors.items() if vector is not None}
+        if not usable:
             return self
-        vectors = self._vectors(asked)
-        usable = usable_rows(vectors)
-        asked, vectors = asked[usable], vectors[usable]
-        found = in_threads(lambda some: self._search(some, count), vectors)
+        found = in_threads(lambda some: self._search(some, count), np.stack([*usable.values()]))
         answers = {
-            logo_id: self._itself_first(self._logo_ids.item_of(logo_id), logo_id, nearest, count)
-            for logo_id, nearest in zip(asked.tolist(), found, strict=True)
+            logo_id: self._itself_first(items[logo_id], logo_id, nearest, count)
+            for logo_id, nearest in zip(usable, found, strict=True)
         }
         return Prefetched(self, count, answers)
+
+    def _vector(self, item: int, logo_id: int) -> NDArray[np.float32] | None:
+        """Return the vector of a logo, `(dim,)`; `None` if it cannot be had."""
+        copied = self._sieves.vectors
+        vector = self._vectors(np.array([logo_id]))[0] if copied is None else copied.vector(item)
+        return vector if vector is not None and usable_rows(vector[np.newaxis])[0] else None
+
+    def _measure(self, query: NDArray[np.float32], items: NDArray[np.int64]) -> Measured:
+        copied = self._sieves.vectors
+        if copied is not None:
+            return copied.measure(query, items)
+        return measure_stored(self._vectors, query, self._logo_ids.ids_of(items))
 
     def _itself_first(self, item: int, logo_id: int, found: Found, count: int) -> Neighbours:
         # Duplicates of its vector may stand before it, and an approximate search may have missed it.
@@ -192,7 +208,7 @@ class ListsSearchIndex(IndexedLogos):
                 effort = effort.times(_WIDER)
                 items = self._sieves.candidates(projected[np.newaxis], effort, count)[0]
             ranked = self._sieves.rank(projected, items, effort.measured_for(count))
-            places, distances = nearest_rows(self._vectors, query, self._logo_ids.ids_of(ranked), count)
+            places, distances = self._measure(query, ranked).nearest(count)
             if len(places) >= count or len(ranked) >= len(self):
                 break
         return ranked[places], distances

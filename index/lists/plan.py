@@ -10,6 +10,7 @@ from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
 from index.lists.records import LONG_FROM, record_components
 from index.lists.tune import least_effort
+from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
 LISTS_FROM = 2_000
 """Logos from which on an index has lists: fewer are found sooner by Annoy alone, over the vectors themselves."""
@@ -42,6 +43,11 @@ class ListsPlan:
         return cls(logos, dim, list_count(logos), recorded, coded_components(recorded), trees or TREES)
 
     @property
+    def copied(self) -> bool:
+        """Whether the index holds a copy of the vectors."""
+        return self.logos < COPIED_BELOW
+
+    @property
     def least_effort(self) -> Effort:
         """The effort that tuning begins with."""
         return least_effort(self.lists, self.logos)
@@ -50,6 +56,7 @@ class ListsPlan:
     def estimated_size(self) -> int:
         """About how many bytes the files of the index, and the rows that are kept for the next build, take."""
         forest = forest_size(self.lists, self.coded, self.trees)
+        forest += file_bytes(self.logos, self.dim) if self.copied else 0
         return forest + self.logos * (2 * (4 + self.recorded) + 12 + bytes_a_logo(self.coded))
 
     @property
@@ -57,4 +64,5 @@ class ListsPlan:
         """One line that says what was chosen, and why."""
         size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
         lists = f"{self.lists:,} lists, one for about every {LOGOS_A_LIST:,} of {self.logos:,} logos"
-        return f"{lists}; records of {self.recorded} components, for there are {size}"
+        copied = " and a copy of the vectors" if self.copied else ""
+        return f"{lists}; records of {self.recorded} components{copied}, for there are {size}"

@@ -1,4 +1,4 @@
-"""Distances measured on the vectors themselves, wherever these are kept: the only ones that are answered.
+"""Distances measured on vectors in a store: the only ones that are answered.
 
 More vectors are measured than answered. Where it can be put off, checksums are compared for the answered ones alone: a
 damaged row that looks near is dropped before it is answered, and one that looks far would not be answered anyway.
@@ -6,6 +6,8 @@ damaged row that looks near is dropped before it is answered, and one that looks
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -35,30 +37,46 @@ class UncheckedVectors(Protocol):
         """Return the vectors of logos, `(n,)`."""
 
 
-def nearest_rows(
-    vectors: Vectors, query: NDArray[np.float32], logo_ids: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the places of the logos, `(n,)`, that are nearest to a `(dim,)` query, and their distances.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Vectors whose distance to a query was measured.
 
-    They are ordered by distance, then place: `count` of them or more, unless fewer vectors can be had.
+    Attributes:
+        squares: (n,) float32, the squared distances; not finite where there is none.
+        sound: returns which of the vectors at some places, `(m,)`, are those that were stored.
     """
-    rows = vectors.unchecked(logo_ids) if isinstance(vectors, UncheckedVectors) else _CheckedRows(vectors(logo_ids))
+
+    squares: NDArray[np.float32]
+    sound: Callable[[NDArray[np.intp]], NDArray[np.bool_]]
+
+    def nearest(self, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return the places of the nearest vectors, and their distances: `count`, unless fewer are sound.
+
+        They are ordered by distance, then place.
+        """
+        with np.errstate(invalid="ignore"):
+            distances = np.sqrt(self.squares).astype(np.float64)
+        order = np.argsort(distances, kind="stable")
+        order = order[np.isfinite(distances[order])]
+        nearest, start = order[:0], 0
+        while start < len(order) and len(nearest) < count:
+            some = order[start : start + count - len(nearest)]
+            nearest = np.concatenate([nearest, some[self.sound(some)]])
+            start += len(some)
+        return nearest, distances[nearest]
+
+
+def measure_stored(vectors: Vectors, query: NDArray[np.float32], logo_ids: NDArray[np.int64]) -> Measured:
+    """Measure the distances from a `(dim,)` query to the vectors of logos, `(n,)`."""
+    if isinstance(vectors, UncheckedVectors):
+        rows = vectors.unchecked(logo_ids)
+        found, sound = rows.vectors, rows.sound
+    else:
+        found, sound = vectors(logo_ids), _all_sound
     with np.errstate(over="ignore", invalid="ignore"):  # a damaged row may hold anything
-        differences = rows.vectors - query
-        distances = np.sqrt(np.vecdot(differences, differences)).astype(np.float64)
-    order = np.lexsort((np.arange(len(distances)), distances))
-    order = order[np.isfinite(distances[order])]
-    nearest, start = order[:0], 0
-    while start < len(order) and len(nearest) < count:
-        some = order[start : start + count - len(nearest)]
-        nearest = np.concatenate([nearest, some[rows.sound(some)]])
-        start += len(some)
-    return nearest, distances[nearest]
+        differences = found - query
+        return Measured(np.vecdot(differences, differences), sound)
 
 
-class _CheckedRows:
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
-
-    def sound(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        return np.ones(len(places), bool)
+def _all_sound(places: NDArray[np.intp]) -> NDArray[np.bool_]:
+    return np.ones(len(places), bool)

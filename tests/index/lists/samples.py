@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from index.files.manifest import Manifest
@@ -64,9 +65,13 @@ class SomeLogos:
             yield self.ids[some], self.vectors[some]
 
 
-def build(directory: Path, logos: Logos | SomeLogos, kept_in: Path | None = None, **options: Any) -> Manifest:
-    """Build an index of lists with one job, unless the options say otherwise."""
+def build(
+    directory: Path, logos: Logos | SomeLogos, kept_in: Path | None = None, *, copied: bool = False, **options: Any
+) -> Manifest:
+    """Build an index of lists, with or without a copy of the vectors; with one job, unless the options differ."""
     directory.mkdir(parents=True, exist_ok=True)
     source = logos if isinstance(logos, SomeLogos) else SomeLogos(logos)
     vectors = kept((source.ids, source.vectors))
-    return build_lists(directory, source, vectors, kept_in or directory / "kept", **{"jobs": 1, **options})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index.lists.plan.COPIED_BELOW", len(source.ids) + 1 if copied else 0)
+        return build_lists(directory, source, vectors, kept_in or directory / "kept", **{"jobs": 1, **options})

@@ -12,7 +12,7 @@ import pytest
 from index.annoy.engine import AnnoySearchIndex
 from index.errors import DimensionError, IndexBuildError, IndexDamagedError, UnusableVectorError, VectorUnavailableError
 from index.exact import ExactIndex
-from index.files.manifest import CODES_NAME, COMPONENTS_NAME, RECORDS_NAME, read_manifest
+from index.files.manifest import CODES_NAME, COMPONENTS_NAME, RECORDS_NAME, VECTORS_NAME, read_manifest
 from index.lists import centres
 from index.lists.engine import ListsSearchIndex
 from index.loading import load_index
@@ -27,12 +27,22 @@ def logos() -> Logos:
     return logos_of(3000)
 
 
-@pytest.fixture(scope="module", params=[1, 30], ids=["one list", "30 lists"])
+@pytest.fixture(scope="module", params=[(1, False), (30, False), (30, True)], ids=["one list", "30 lists", "a copy"])
 def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos, request: pytest.FixtureRequest) -> Path:
     directory = tmp_path_factory.mktemp("lists")
+    lists, copied = request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(centres, "LOGOS_A_LIST", len(logos[0]) // request.param)
-        assert build(directory, logos, seed=1).lists is not None
+        patch.setattr(centres, "LOGOS_A_LIST", len(logos[0]) // lists)
+        made = build(directory, logos, seed=1, copied=copied).lists
+    assert made is not None
+    assert (made.vectors is not None) == copied
+    return directory
+
+
+@pytest.fixture(scope="module")
+def without_copy(tmp_path_factory: pytest.TempPathFactory, logos: Logos) -> Path:
+    directory = tmp_path_factory.mktemp("lists")
+    build(directory, logos)
     return directory
 
 
@@ -84,10 +94,10 @@ def test_recall_is_measured_and_reaches_its_targets(directory: Path, logos: Logo
     assert index.recall == recall
 
 
-def test_a_vector_that_cannot_be_had_is_left_out(directory: Path, logos: Logos) -> None:
+def test_a_vector_that_cannot_be_had_is_left_out(without_copy: Path, logos: Logos) -> None:
     nearest = ExactIndex(*logos).nearest_to_vector(logos[1][0], 40).logo_ids
     lost = tuple(nearest[1:31])
-    index = load_index(directory, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
+    index = load_index(without_copy, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
 
     found = index.nearest_to_vector(logos[1][0], 10).logo_ids
 
@@ -96,9 +106,9 @@ def test_a_vector_that_cannot_be_had_is_left_out(directory: Path, logos: Logos) 
         index.nearest_to_logo(lost[0], 10)
 
 
-def test_most_vectors_lost_still_gives_as_many_as_can_be_had(directory: Path, logos: Logos) -> None:
+def test_most_vectors_lost_still_gives_as_many_as_can_be_had(without_copy: Path, logos: Logos) -> None:
     lost = tuple(ExactIndex(*logos).nearest_to_vector(logos[1][0], 500).logo_ids)
-    index = load_index(directory, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
+    index = load_index(without_copy, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
     assert len(index.nearest_to_vector(logos[1][0], 100).logo_ids) == 100
 
 
@@ -127,11 +137,11 @@ def test_it_is_not_served_without_the_vectors(directory: Path) -> None:
         AnnoySearchIndex.load(directory, dim=DIM)
 
 
-@pytest.mark.parametrize("name", [COMPONENTS_NAME, RECORDS_NAME, CODES_NAME])
+@pytest.mark.parametrize("name", [COMPONENTS_NAME, RECORDS_NAME, CODES_NAME, VECTORS_NAME])
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer"])
 def test_files_that_are_not_whole_are_refused(tmp_path: Path, name: str, damage: str) -> None:
     logos = logos_of(1100)
-    build(tmp_path, logos)
+    build(tmp_path, logos, copied=True)
     path = tmp_path / name
     content = path.read_bytes()
     path.unlink()
@@ -156,7 +166,13 @@ def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) ->
     ("field", "value"),
     [
         *[("coded", 0), ("coded", 99), ("recorded", 41), ("step", 0.0), ("step", 1e400), ("count", 2), ("count", 0)],
-        *[("effort", {}), ("effort", {"probed": 0, "candidates": 1000, "spare": 40}), ("codes", {}), ("codes", 1)],
+        *[
+            ("effort", {}),
+            ("effort", {"probed": 0, "candidates": 1000, "spare": 40}),
+            ("codes", {}),
+            ("codes", None),
+            ("vectors", 1),
+        ],
     ],
 )
 def test_a_manifest_with_impossible_lists_is_refused(tmp_path: Path, field: str, value: object) -> None:
@@ -168,6 +184,25 @@ def test_a_manifest_with_impossible_lists_is_refused(tmp_path: Path, field: str,
     (tmp_path / "index.json").write_text(json.dumps(manifest))
     with pytest.raises(IndexDamagedError):
         load_index(tmp_path, dim=DIM, vectors=kept(logos))
+
+
+def test_a_damaged_vector_of_a_copy_is_never_answered(
+    tmp_path: Path, logos: Logos, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(tmp_path, logos, copied=True)
+    nearest = ExactIndex(*logos).nearest_to_vector(logos[1][0], 30).logo_ids
+    with (tmp_path / VECTORS_NAME).open("r+b") as file:  # a little: it looks as near as before
+        file.seek(4 * DIM * logos[0].tolist().index(nearest[3]))
+        file.write(b"\xff\xff")
+    index = load_index(tmp_path, dim=DIM, vectors=kept(logos), search_k=3_000)
+
+    assert index.nearest_to_vector(logos[1][0], 29).logo_ids == [*nearest[:3], *nearest[4:]]
+    assert nearest[3] not in index.prefetched(logos[0][:9].tolist(), 29).nearest_to_logo(nearest[0], 29).logo_ids
+    with pytest.raises(VectorUnavailableError, match=str(nearest[3])):
+        index.nearest_to_logo(nearest[3], 5)
+    assert caplog.text.count("is damaged") == 1
+    with pytest.raises(IndexDamagedError, match="SHA-256"):
+        load_index(tmp_path, dim=DIM, vectors=kept(logos), digests=True)
 
 
 def test_unusable_vectors_are_left_out(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from embeddings.maintenance.rewrite import prepare_store
 from embeddings.store.layout import ModelStamp, inspect
 from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
-from index.lists.rows import UncheckedVectors, nearest_rows
+from index.lists.rows import UncheckedVectors, measure_stored
 from index.loading import load_index
 from tests.index.lists.samples import DIM, build, logos_of, some_vectors
 
@@ -42,7 +42,7 @@ class SomeRows:
 
 def test_checksums_are_compared_for_what_is_answered_alone() -> None:
     rows = SomeRows(VECTORS, [])
-    places, distances = nearest_rows(rows, VECTORS[7], IDS, 5)
+    places, distances = measure_stored(rows, VECTORS[7], IDS).nearest(5)
     exact = np.linalg.norm(VECTORS.astype(np.float64) - VECTORS[7], axis=1)
     assert places.tolist() == np.argsort(exact)[:5].tolist() == rows.compared
     assert distances == pytest.approx(np.sort(exact)[:5], rel=1e-5)
@@ -50,23 +50,23 @@ def test_checksums_are_compared_for_what_is_answered_alone() -> None:
 
 def test_a_damaged_row_is_replaced_by_the_next() -> None:
     order = np.argsort(np.linalg.norm(VECTORS - VECTORS[7], axis=1)).tolist()
-    places, _ = nearest_rows(SomeRows(VECTORS, order[1:4]), VECTORS[7], IDS, 5)
+    places, _ = measure_stored(SomeRows(VECTORS, order[1:4]), VECTORS[7], IDS).nearest(5)
     assert places.tolist() == [order[0], *order[4:8]]
-    assert len(nearest_rows(SomeRows(VECTORS, order[5:]), VECTORS[7], IDS, 20)[0]) == 5
+    assert len(measure_stored(SomeRows(VECTORS, order[5:]), VECTORS[7], IDS).nearest(20)[0]) == 5
 
 
 @pytest.mark.parametrize("content", [np.nan, np.inf, 3e38])
 def test_a_row_of_anything_is_no_neighbour(content: float) -> None:
     vectors = VECTORS.copy()
     vectors[3] = content
-    places, distances = nearest_rows(SomeRows(vectors, []), VECTORS[7], IDS, 50)
+    places, distances = measure_stored(SomeRows(vectors, []), VECTORS[7], IDS).nearest(50)
     assert 3 not in places
     assert np.isfinite(distances).all()
 
 
 def test_equally_near_rows_come_in_their_order() -> None:
     vectors = np.repeat(VECTORS[:2], 10, axis=0)
-    assert nearest_rows(SomeRows(vectors, []), VECTORS[0], IDS[:20], 10)[0].tolist() == list(range(10))
+    assert measure_stored(SomeRows(vectors, []), VECTORS[0], IDS[:20]).nearest(10)[0].tolist() == list(range(10))
 
 
 def test_a_damaged_row_of_a_store_is_never_answered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
