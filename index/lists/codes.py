@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,7 @@ def _pairs(dim: int) -> NDArray[np.intp]:
 def import_faiss() -> Any:
     """Import faiss where it is used: it takes 0.1 s and 15 MB, which starts without codes are spared."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # else it tells each start what it looked for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily take ten times as long to train
     import faiss
 
     return faiss
