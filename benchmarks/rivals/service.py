@@ -21,9 +21,9 @@ class Service(Engine):
     """What the service answers from, without HTTP; item `i` is logo `i + 1`. The store counts in time and bytes."""
 
     title = "robotoff-ann"
-    packages = ("annoy", "numpy")
+    packages = ("annoy", "faiss-cpu", "numpy")
     effort = "search_k"
-    efforts = (1_000, 5_000, None, 20_000, 60_000)
+    efforts = (300, 500, None, 700, 1_000, 2_000)
     numpy_in_queries = True
 
     _app: AnnApp | None = None

@@ -175,8 +175,10 @@ class ListsSearchIndex(IndexedLogos):
     def _vector(self, item: int, logo_id: int) -> NDArray[np.float32] | None:
         """Return the vector of a logo, `(dim,)`; `None` if it cannot be had."""
         copied = self._sieves.vectors
-        vector = self._vectors(np.array([logo_id]))[0] if copied is None else copied.vector(item)
-        return vector if vector is not None and usable_rows(vector[np.newaxis])[0] else None
+        vector = None if copied is None else copied.vector(item)
+        if vector is None:
+            vector = self._vectors(np.array([logo_id]))[0]
+        return vector if usable_rows(vector[np.newaxis])[0] else None
 
     def _measure(self, query: NDArray[np.float32], items: NDArray[np.int64]) -> Measured:
         copied = self._sieves.vectors

@@ -198,8 +198,7 @@ def test_a_damaged_vector_of_a_copy_is_never_answered(
 
     assert index.nearest_to_vector(logos[1][0], 29).logo_ids == [*nearest[:3], *nearest[4:]]
     assert nearest[3] not in index.prefetched(logos[0][:9].tolist(), 29).nearest_to_logo(nearest[0], 29).logo_ids
-    with pytest.raises(VectorUnavailableError, match=str(nearest[3])):
-        index.nearest_to_logo(nearest[3], 5)
+    assert index.nearest_to_logo(nearest[3], 5).logo_ids[0] == nearest[3]  # its vector is read from the store
     assert caplog.text.count("is damaged") == 1
     with pytest.raises(IndexDamagedError, match="SHA-256"):
         load_index(tmp_path, dim=DIM, vectors=kept(logos), digests=True)
