@@ -30,7 +30,7 @@ class Effort:
 
     def candidates_for(self, count: int) -> int:
         """Return how many candidates a query for `count` neighbours ranks."""
-        return self.candidates * max(count, TUNED_FOR) // TUNED_FOR
+        return max(self.candidates * max(count, TUNED_FOR) // TUNED_FOR, self.measured_for(count))
 
     def measured_for(self, count: int) -> int:
         """Return how many vectors a query for `count` neighbours measures."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
-_WIDENED, _WIDER = 3, 4  # times that a search is widened, and how much, if too many of the vectors cannot be had
+_WIDENED, _WIDER = 3, 4  # times that a search is widened, and how much, if it finds too few; at last to all lists
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Items and their distances, nearest first."""
@@ -208,6 +208,8 @@ class ListsSearchIndex(IndexedLogos):
         for wider in range(_WIDENED + 1):
             if wider:
                 effort = effort.times(_WIDER)
+                if wider == _WIDENED:
+                    effort = replace(effort, probed=len(self._sieves.centres))
                 items = self._sieves.candidates(projected[np.newaxis], effort, count)[0]
             ranked = self._sieves.rank(projected, items, effort.measured_for(count))
             places, distances = self._measure(query, ranked).nearest(count)

@@ -70,6 +70,14 @@ def test_as_many_are_answered_as_were_asked_for(index: SearchIndex, logos: Logos
     assert found.distances == sorted(found.distances)
 
 
+@pytest.mark.parametrize("search_k", [1, 2**40])
+@pytest.mark.parametrize("count", [1, 100, 500])
+def test_a_count_is_met_however_little_is_ranked(directory: Path, logos: Logos, search_k: int, count: int) -> None:
+    index = load_index(directory, dim=DIM, vectors=kept(logos), search_k=search_k)
+    for query in logos[1][:20]:
+        assert len(index.nearest_to_vector(query, count).logo_ids) == count
+
+
 def test_more_than_there_are_gives_all(tmp_path: Path) -> None:
     logos = logos_of(120)
     build(tmp_path, logos)

@@ -96,6 +96,7 @@ def test_recall_that_cannot_be_measured_is_not() -> None:
 def test_effort_grows_with_the_number_of_neighbours() -> None:
     effort = Effort(probed=10, candidates=1000, spare=40)
     assert [effort.candidates_for(count) for count in (1, 100, 500)] == [1000, 1000, 5000]
+    assert Effort(1, 1, 40).candidates_for(100) == 145  # as many as are measured
     assert [effort.measured_for(count) for count in (1, 100, 500)] == [41, 145, 565]
     assert effort.with_candidates(2000) == Effort(20, 2000, 40)
     assert effort.with_candidates(10) == Effort(1, 10, 40)
