@@ -192,7 +192,7 @@ def _is_right(answer: Neighbours, place: int) -> bool:
 
 
 def _has_right_distances(answer: Neighbours, place: int) -> bool:
-    places = np.array(answer.logo_ids) // 7 - 1
+    places = np.array(answer.logo_ids, np.int64) // 7 - 1
     distances = np.linalg.norm(_VECTORS[places] - _VECTORS[place], axis=1)
     return bool(np.allclose(answer.distances, distances, atol=1e-4))
 
