@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
-# The serving image. Three stages: build the wheels, convert weights if asked to, serve.
+# The serving image. Three stages: build the wheels, convert weights if requested, serve.
 #   docker build .                                     the bundled weights; TensorFlow is never installed
 #   docker build --build-arg WEIGHTS=imagenet .        converts while building; TensorFlow stays out of the image
-#                                                      (WEIGHTS_URL=...: downloads them from a mirror)
+#                                                      (WEIGHTS_URL=...: downloads the weights from a mirror)
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS wheels
@@ -11,17 +11,17 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY requirements-serve.txt requirements-parquet.txt requirements-milvus.txt constraints.txt ./
-# Annoy compiles for the very processor it is built on (-march=native), which others may not have.
-# ANNOY_COMPILER_ARGS replaces every default flag, so this is the whole list, split at commas:
-# the defaults of annoy 1.17.3 with a portable -march (x86-64-v3: any x86 server since 2013; on Arm: armv8-a).
+# By default, Annoy compiles for the processor of the build machine (-march=native), and may crash on others.
+# ANNOY_COMPILER_ARGS replaces all default flags, so this is the complete list, separated by commas: the defaults of
+# annoy 1.17.3 with a portable -march (x86-64-v3: any x86 server since 2013; on Arm: armv8-a).
 ARG ANNOY_MARCH=
 RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo armv8-a)}" \
  && export ANNOY_COMPILER_ARGS="-D_CRT_SECURE_NO_WARNINGS,-fpermissive,-march=${march},-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14" \
  && pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-serve.txt
-# Any text: the image can also export and import Parquet files, and is 170 MB larger.
+# With any text, the image can also export and import Parquet files, and is 170 MB larger.
 ARG PARQUET=
 RUN if [ -n "$PARQUET" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-parquet.txt; fi
-# Any text: the image can also serve from Milvus (ANN_ENGINE=milvus), and is 120 MB larger.
+# With any text, the image can also use Milvus (ANN_ENGINE=milvus), and is 120 MB larger.
 ARG MILVUS=
 RUN if [ -n "$MILVUS" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-milvus.txt; fi
 
@@ -33,7 +33,7 @@ ARG WEIGHTS_URL=
 COPY requirements.txt requirements-serve.txt requirements-parquet.txt constraints.txt ./
 COPY --from=wheels /wheels /wheels
 RUN if [ "$WEIGHTS" != bundled ]; then pip install --no-cache-dir --find-links /wheels -r requirements.txt; fi
-COPY manage.py settings.py version.py ./
+COPY *.py ./
 COPY api api
 COPY commands commands
 COPY embeddings embeddings
@@ -67,7 +67,7 @@ RUN --mount=from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt \
         ${PARQUET:+-r /tmp/requirements-parquet.txt} ${MILVUS:+-r /tmp/requirements-milvus.txt}
 WORKDIR /app
-COPY manage.py settings.py version.py gunicorn_conf.py ./
+COPY *.py ./
 COPY api api
 COPY commands commands
 COPY index index
@@ -76,10 +76,10 @@ COPY --from=weights /app/embeddings embeddings
 USER off
 VOLUME /data
 EXPOSE 5501
-# Which state of the source this is: --build-arg REVISION=$(git rev-parse --short HEAD). Last, for the layers above to be kept.
+# The revision of the source: --build-arg REVISION=$(git rev-parse --short HEAD). Last, so that the layers above stay cached.
 ARG REVISION=
 ENV ANN_REVISION=$REVISION
-# Not through a proxy that the environment may name; what it prints is kept in `docker inspect`.
+# http.client ignores proxies of the environment. `docker inspect` shows what the check prints.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
     CMD ["python", "-c", "import http.client, sys; service = http.client.HTTPConnection('127.0.0.1', 5501, timeout=9); service.request('GET', '/readyz'); answer = service.getresponse(); print(answer.read().decode()); sys.exit(answer.status != 200)"]
 CMD ["gunicorn", "--config", "gunicorn_conf.py"]

@@ -1,7 +1,7 @@
-"""How gunicorn serves the app: threads in a few processes.
+"""The configuration of gunicorn: a few processes with many threads.
 
-Annoy, the embedder and the disk all release the GIL, so threads answer side by side; a second process
-takes the rest. `WEB_CONCURRENCY` and `GUNICORN_CMD_ARGS` change any of this.
+Annoy, the embedder and the disk release the GIL, so the threads of a process run in parallel there. A second process
+runs the Python code in parallel, too. `WEB_CONCURRENCY` and `GUNICORN_CMD_ARGS` override these values.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from api.server import worker
-from api.server.bodies import body_sizes
+from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
-from api.server.logger import GunicornLogger
+from api.server.gunicorn_log import GunicornLogger
+from api.server.listening import check_addresses
+from api.server.refusal import MOST_HEADER_BYTES, MOST_HEADERS
 from api.telemetry.metric_files import MetricFiles
-from runtime import logs as log_lines
-from settings import Settings, SettingsError
+from runtime import logs
+from settings import Settings, SettingsError, unknown_variables
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h; see mallopt(3)
-_FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would be in each other's way
+_FEWEST_CONNECTIONS = 64  # with fewer, a few idle browsers would close each other's connections
 
 
 def _stop(reason: object) -> NoReturn:
@@ -37,15 +39,17 @@ def _stop(reason: object) -> NoReturn:
 
 
 def _workers() -> int:
-    text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn itself refuses an empty one, and words
+    text = os.environ.get("WEB_CONCURRENCY", "").strip() or "2"  # gunicorn rejects an empty value and words
     if not text.isdecimal() or int(text) < 1:
-        _stop(f"WEB_CONCURRENCY={text!r} takes a whole number from 1")
+        _stop(f"WEB_CONCURRENCY={text!r}: must be a whole number of at least 1")
     return int(text)
 
 
 def _connections(wanted: int, threads: int) -> int:
-    """Return how many connections a worker can hold, having raised the limit of open files as far as it goes."""
-    others = 64 + 4 * threads  # files of the store and the indexes; a thread's image, its lock, its connection
+    """Return how many connections a worker can hold; raise the limit of open files first if necessary and allowed."""
+    others = (
+        64 + 4 * threads
+    )  # files of the store and the indexes; for each thread, its image, its lock and its connection
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted + others:
         soft = wanted + others if hard == resource.RLIM_INFINITY else min(hard, wanted + others)
@@ -57,11 +61,11 @@ def _connections(wanted: int, threads: int) -> int:
 
 
 def _memory_directory() -> str | None:
-    """Return a directory that does not wait for a disk; None if there is none."""
+    """Return a directory in memory; `None` if there is none."""
     try:
         with tempfile.TemporaryFile(dir="/dev/shm"):
-            return "/dev/shm"  # noqa: S108 - what is put there has no name, or is for this user only
-    except OSError:  # missing, full, or not for this user
+            return "/dev/shm"  # noqa: S108 - files there have no name, or belong to this user only
+    except OSError:  # missing, full, or not writable
         return None
 
 
@@ -72,83 +76,86 @@ except SettingsError as error:
 
 
 class BufferingWorker(worker.BufferingWorker):
-    """gunicorn's threads, kept from waiting for clients."""
+    """The worker with the limits of the settings."""
 
     limits = ClientLimits(
-        receive_seconds=_settings.receive_seconds,
-        send_seconds=_settings.send_seconds,
-        bodies=body_sizes(usual=_settings.max_body_bytes, image=_settings.image_max_bytes),
-        buffer_bytes=_settings.max_buffer_bytes,
+        receive_seconds=_settings.clients.receive_seconds,
+        send_seconds=_settings.clients.send_seconds,
+        bodies=body_sizes(usual=_settings.requests.max_body_bytes, image=_settings.images.max_bytes),
+        buffer_bytes=_settings.clients.max_buffer_bytes,
     )
 
 
 wsgi_app = "api.app:create_app()"
 bind = _settings.bind
-backlog = 2048  # connections that wait for a worker to take them; Linux caps it at net.core.somaxconn
+backlog = 2048  # connections that no worker has accepted yet; Linux limits it to net.core.somaxconn
 workers = _workers()
 worker_class = BufferingWorker
-threads = _settings.threads
-worker_connections = _connections(_settings.max_connections, _settings.threads)
+threads = _settings.workers.threads
+worker_connections = _connections(_settings.clients.max_connections, _settings.workers.threads)
 timeout = 60  # seconds without a sign of life before a worker is replaced; long requests do not count
-graceful_timeout = 30  # seconds that requests under way are given at shutdown; Robotoff waits no longer
-keepalive = 30  # seconds; Robotoff's and the browsers' next request comes on the same connection
-limit_request_line = 8190  # bytes, gunicorn's largest: some 700 ids in `logo_ids`
-limit_request_fields = 100  # of at most `limit_request_field_size`; a head of more than 64 KiB is refused before
-limit_request_field_size = 8190  # bytes: room for a browser's cookies of other services on the host
-control_socket_disable = True  # it would lie in the home directory, where two services collide
+graceful_timeout = 30  # seconds for running requests to finish at shutdown; Robotoff waits no longer
+keepalive = 30  # seconds; Robotoff and browsers send the next request on the same connection
+limit_request_line = 8190  # bytes, the most that gunicorn allows: about 900 ids in `logo_ids`
+limit_request_fields = MOST_HEADERS  # the worker already refuses a head of more than 64 KiB
+limit_request_field_size = MOST_HEADER_BYTES
+control_socket_disable = True  # it would be in the home directory, where two services collide
 worker_tmp_dir = _memory_directory()
 logger_class = GunicornLogger
-loglevel = _settings.log_level.lower()
-logconfig_dict = log_lines.configuration(_settings.log_level, _settings.log_format)
+loglevel = _settings.log.level.lower()
+logconfig_dict = logs.configuration(_settings.log.level, _settings.log.format)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Choose where the new worker counts."""
+    """Choose the slot in whose files the new worker counts."""
     worker.metric_slot = server.metric_files.free_slot(other.metric_slot for other in server.WORKERS.values())
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Count in files that all workers read, and have glibc give the memory of each decoded image back at once."""
+    """Count in files that all workers read, and make glibc return the memory of each decoded image at once."""
     logging.captureWarnings(True)
     try:
         server.metric_files.use(worker.metric_slot)
-    except OSError as error:  # answers matter more
-        server.log.warning("what worker %d counts is not in /metrics: %s", os.getpid(), error)
+    except OSError as error:  # serving matters more than counting
+        server.log.warning("/metrics lacks the counts of worker %d: %s", os.getpid(), error)
     with contextlib.suppress(OSError, AttributeError):  # another C library
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             ctypes.CDLL(None).mallopt(parameter, 2**22)  # bytes: far above what a query allocates
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget what a worker had open; what it counted stays."""
+    """Remove the open connections of a dead worker from the metrics; its counts stay."""
     server.metric_files.forget(worker.metric_slot)
 
 
 def on_exit(server: Any) -> None:
-    """Remove what the workers counted in."""
+    """Remove the files of the metrics."""
     server.metric_files.remove()
 
 
 def on_starting(server: Any) -> None:
-    """Prepare the data directory once, before any worker is forked, however long a migration takes."""
+    """Prepare the data directory once, before the workers are forked, because a migration may take minutes."""
     from embeddings.errors import EmbeddingsError
     from index.errors import SearchError
     from runtime.engines import check_engine
     from runtime.startup import prepare
 
     logger = logging.getLogger("robotoff-ann")
-    if worker_connections < _settings.max_connections:
+    for sentence in unknown_variables():
+        logger.warning("%s", sentence)
+    if worker_connections < _settings.clients.max_connections:
         logger.warning(
             "each worker can hold %d connections, not the %d of ANN_MAX_CONNECTIONS: raise `ulimit -n`",
             worker_connections,
-            _settings.max_connections,
+            _settings.clients.max_connections,
         )
     try:
+        check_addresses([] if server.cfg.reuse_port else server.cfg.address)
         check_engine(_settings)
         model = prepare(_settings)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
     except (EmbeddingsError, SearchError, OSError) as error:
-        if _settings.log_format == "json":
+        if _settings.log.format == "json":
             logger.critical("%s", error)
             sys.exit(1)
         _stop(error)

@@ -1,48 +1,51 @@
-"""The operator's commands: `commands/` holds them, the settings come from the environment.
+"""The operator's commands. They are in `commands/`, and their settings come from the environment.
 
-They exit with 0 when all is well, with 1 when something is wrong and with 2 when they were called wrongly.
-What went wrong is one line on the standard error.
+The exit status is 0 for success, 1 for an error, and 2 for wrong arguments. An error is one line on the standard error.
 """
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from commands import build, report, store, transfer
 from commands.shell import Commands
-from runtime import logs as log_lines
-from settings import Settings
+from runtime import logs
+from settings import Settings, unknown_variables
+
+logger = logging.getLogger("manage")
 
 
-@click.group(cls=Commands)
+COMMANDS = {
+    "generate-index": "commands.build:generate_index",
+    "export-model": "commands.build:export_model",
+    "stats": "commands.report:stats",
+    "verify": "commands.report:verify",
+    "backup": "commands.store:backup",
+    "restore": "commands.store:restore",
+    "delete-logos": "commands.store:delete_logos",
+    "compact": "commands.store:compact",
+    "grow": "commands.store:grow",
+    "repair": "commands.store:repair",
+    "migrate-store": "commands.store:migrate_store",
+    "export": "commands.transfer:export_logos",
+    "import": "commands.transfer:import_logos",
+    "re-embed": "commands.transfer:re_embed",
+}
+
+
+@click.group(cls=Commands, places=COMMANDS)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Look after the logos of robotoff-ann and their indexes.
+    """Manage the logos of robotoff-ann and their indexes.
 
-    The settings come from the environment, as the service's do: ANN_DATA_DIR says where the files lie.
+    The settings come from the environment, as for the service: ANN_DATA_DIR names the directory of the files.
     """
     settings = Settings.from_env()
-    log_lines.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
+    for sentence in unknown_variables():
+        logger.warning("%s", sentence)
     ctx.obj = settings
-
-
-for command in (
-    build.generate_index,
-    build.export_model,
-    report.stats,
-    report.verify,
-    store.backup,
-    store.restore,
-    store.delete_logos,
-    store.compact,
-    store.grow,
-    store.repair,
-    store.migrate_store,
-    transfer.export_logos,
-    transfer.import_logos,
-    transfer.re_embed,
-):
-    cli.add_command(command)
 
 
 if __name__ == "__main__":

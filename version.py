@@ -1,3 +1,3 @@
-"""The version of the service: said here, and held to `pyproject.toml` and `docker-compose.yml` by a test."""
+"""The version of the service. A test checks that `pyproject.toml` and `docker-compose.yml` have the same one."""
 
 VERSION = "2.0.0"

@@ -1,1 +1,1 @@
-"""HTTP: the app factory, the routes, and how errors are answered."""
+"""HTTP: the app factory, the routes, and the mapping of errors to statuses."""

@@ -1,8 +1,7 @@
-"""The app factory: the only place that knows all the parts.
+"""The app factory: the only place that knows all parts.
 
-`create_app` prepares the data directory, opens the store, loads the indexes and hands every resource what
-it needs. It is called once in each worker process, after the fork; the embedder loads its model at the
-first add.
+`create_app` prepares the data directory, opens the store, loads the indexes, and passes each resource what it needs.
+Each worker process calls it once, after the fork. The embedder loads its model at the first add.
 """
 
 from __future__ import annotations
@@ -16,25 +15,26 @@ from typing import Any
 import falcon
 import falcon.media
 import orjson
+from falcon.routing import CompiledRouter
 
-from api import errors
+from api import errors, openapi
 from api.answers.index_maps import IndexMaps
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.journeys.logo_adder import LogoAdder
 from api.journeys.logo_embedder import LogoEmbedder
+from api.journeys.logo_remover import LogoRemover
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.stages import Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
 from api.journeys.write_limit import WriteLimit
-from api.openapi import resource as api_document
 from api.routes import explorer
-from api.routes import index as explorer_resources
-from api.routes import logos as resources
+from api.routes import index as index_resources
+from api.routes import logos as logo_resources
+from api.routes import search as search_resources
 from api.routes import service as operator_resources
-from api.routes.image_search import ImageNeighboursResource
-from api.server.bodies import API, FROM_IMAGE, body_sizes
 from api.server.body_limit import BodyLimit
+from api.server.body_sizes import API, FROM_IMAGE, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
@@ -44,7 +44,7 @@ from embeddings.store.store import EmbeddingStore
 from index.protocol import Catalog
 from runtime.engines import Engine, open_engine
 from runtime.startup import image_fetcher, prepare
-from settings import Settings, unknown_variables
+from settings import Settings
 from version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an app holds open: `close` ends its thread and closes its files."""
+    """What an app keeps open. `close` stops its threads and closes its files."""
 
     store: EmbeddingStore
     engine: Engine
@@ -60,44 +60,51 @@ class Parts:
 
     @property
     def catalog(self) -> Catalog:
-        """The indexes that answer."""
+        """The indexes."""
         return self.engine.catalog
 
     def close(self) -> None:
-        """Stop looking for new indexes and close the store."""
+        """Stop watching for new indexes, and close the store."""
         self.engine.close()
         self.store.close()
 
 
 class AnnApp(falcon.App[falcon.Request, falcon.Response]):
-    """The WSGI app, which also knows its parts, and has every request seen."""
+    """The WSGI app. It knows its parts, and reports every request to its observer."""
 
-    parts: Parts
     observer: RequestObserver
 
+    def __init__(self, parts: Parts, **options: Any) -> None:
+        self._routes = CompiledRouter()
+        super().__init__(router=self._routes, **options)
+        self.parts = parts
+
+    def template_of(self, path: str) -> str | None:
+        """Return the route template of a path, or `None`; for requests that were refused before routing."""
+        found = self._routes.find(path.rstrip("/") or "/")
+        return None if found is None else found[3]
+
     def __call__(self, env: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Handle a request."""
         return self.observer.observe(env, start_response, super().__call__)
 
 
 def create_app(settings: Settings | None = None) -> AnnApp:
-    """Build the service on the data directory that the settings name (the environment's by default).
+    """Build the service. By default, the settings come from the environment.
 
     Raises:
         SettingsError: a variable of the environment has a wrong value.
         EmbeddingsError: the store or the model cannot be used; the message says what to change.
+        SearchError: the engine cannot be used on this machine.
     """
     if settings is None:
         settings = Settings.from_env()
-        for variable in unknown_variables():
-            logger.warning("%s is set but is no setting of this service; is it misspelt?", variable)
-    report_errors(settings)
+    report_errors(settings.reports)
     metrics = Metrics()
     parts = _open_parts(settings, metrics)
-    sizes = body_sizes(usual=settings.max_body_bytes, image=settings.image_max_bytes)
-    app = AnnApp(cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
-    app.parts = parts
-    app.observer = RequestObserver(metrics, lambda path: _template(app, path))
+    sizes = body_sizes(usual=settings.requests.max_body_bytes, image=settings.images.max_bytes)
+    app = AnnApp(parts, cors_enable=True, middleware=[RouteNote(), BodyLimit(sizes)])
+    app.observer = RequestObserver(metrics, app.template_of)
     _configure(app, metrics.stages)
     errors.register(app)
     _add_routes(app, parts, metrics, settings)
@@ -111,12 +118,12 @@ def _open_parts(settings: Settings, metrics: Metrics) -> Parts:
     if not store.stamp.digest:
         logger.warning(
             "%s does not say which model made its vectors (a store of the original): new vectors are not comparable"
-            " with old ones until the logos are embedded anew",
+            " with old ones until the logos are embedded again",
             store.path,
         )
     engine = open_engine(settings, store, on_load=metrics.count_load)
     engine.start()
-    return Parts(store, engine, Embedder(model, threads=settings.embed_threads))
+    return Parts(store, engine, Embedder(model, threads=settings.workers.embed_threads))
 
 
 def _configure(app: AnnApp, stages: Stages) -> None:
@@ -125,7 +132,7 @@ def _configure(app: AnnApp, stages: Stages) -> None:
     app.req_options.strip_url_path_trailing_slash = True
 
     def dumps(media: object) -> bytes:
-        # orjson writes null where the standard library writes a bare NaN, which is no JSON.
+        # For NaN, orjson writes null. The standard library writes NaN, which is not JSON.
         with stages.measure(Stage.SERIALISE):
             return orjson.dumps(media, option=orjson.OPT_SERIALIZE_NUMPY)
 
@@ -136,43 +143,44 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 
 
 def _add_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    fetcher = image_fetcher(settings)
-    limit = WriteLimit(settings.add_concurrency, on_refusal=metrics.count_refused_write)
+    fetcher = image_fetcher(settings.images)
+    limit = WriteLimit(settings.workers.add_concurrency, on_refusal=metrics.count_refused_write)
     embedder = LogoEmbedder(
         parts.embedder,
-        concurrency=settings.embed_concurrency,
-        max_pixels=settings.image_max_pixels,
+        concurrency=settings.workers.embed_concurrency,
+        max_pixels=settings.images.max_pixels,
         stages=metrics.stages,
     )
     feed = parts.engine.feed
     adder = LogoAdder(
         parts.store, fetcher, embedder, limit=limit, stages=metrics.stages, on_added=feed.send if feed else None
     )
-    beside = settings.search_unindexed and feed is None  # what is fed new logos needs nobody beside it
+    beside = settings.search_unindexed and feed is None  # a feed adds new logos to the index itself
     unindexed = UnindexedLogos(parts.store, settings.search_unindexed_max) if beside else None
     search = NeighbourSearch(parts.store, parts.catalog, unindexed, metrics.stages)
-    logo = resources.LogoNeighboursResource(search)
+    logo = search_resources.LogoNeighboursResource(search)
     if settings.allow_delete:
-        logo = resources.DeletableLogoResource(search, limit, feed.forget if feed else None)
+        remover = LogoRemover(parts.store, limit=limit, on_removed=feed.forget if feed else None)
+        logo = logo_resources.DeletableLogoResource(search, remover)
+    maps, backlog, description = IndexMaps(), Backlog(parts.store, feed), parts.embedder.description
     routes: dict[str, Any] = {
-        "": resources.RandomNeighboursResource(search),
+        "": search_resources.RandomNeighboursResource(search),
         "/{logo_id:int}": logo,
-        "/batch": resources.BatchNeighboursResource(search, settings.max_batch_logos),
-        "/from_embedding": resources.EmbeddingNeighboursResource(search),
-        "/add": resources.AddResource(adder, settings.max_add_logos),
-        "/count": resources.CountResource(parts.store),
-        FROM_IMAGE.removeprefix(API): ImageNeighboursResource(search, embedder, limit),
-        "/stored": resources.StoredResource(parts.store),
+        "/batch": search_resources.BatchNeighboursResource(search, settings.requests.max_batch_logos),
+        "/from_embedding": search_resources.EmbeddingNeighboursResource(search),
+        FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(search, embedder, limit),
+        "/add": logo_resources.AddResource(adder, settings.requests.max_add_logos),
+        "/count": logo_resources.CountResource(parts.store),
+        "/stored": logo_resources.StoredResource(parts.store),
+        "/provenance": logo_resources.ProvenanceResource(parts.store, settings.requests.max_batch_logos),
+        "/status": index_resources.StatusResource(parts.store, parts.catalog, maps, backlog, description),
+        "/map": index_resources.MapResource(parts.catalog, maps),
     }
-    waiting = WaitingLogos(parts.store, feed)
-    routes |= explorer_resources.routes(
-        parts.store, parts.catalog, IndexMaps(), waiting, parts.embedder.description, max_logos=settings.max_batch_logos
-    )
     for path, resource in routes.items():
         app.add_route(API + path, resource)
     if settings.explorer:
         explorer.add_routes(app)
-    api_document.add_routes(app, settings, dim=parts.store.dim)
+    openapi.add_routes(app, settings, dim=parts.store.dim)
 
 
 def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
@@ -180,19 +188,13 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
     description = parts.embedder.description
     build = {
         "version": VERSION,
-        "revision": settings.revision or "unknown",
+        "revision": settings.reports.revision or "unknown",
         "model": description.name,
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, WaitingLogos(parts.store, parts.engine.feed), build))
+    metrics.add(Gauges(parts.store, parts.catalog, health, Backlog(parts.store, parts.engine.feed), build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))
     app.add_route("/metrics", operator_resources.MetricsResource(metrics))
-
-
-def _template(app: AnnApp, path: str) -> str | None:
-    """Return the template of a path for a request that was refused before Falcon looked."""
-    found = app._router.find(path.rstrip("/") or "/")
-    return None if found is None else found[3]

@@ -1,7 +1,7 @@
-"""How the errors of the rooms become HTTP errors: `MAPPING` is all of it.
+"""The mapping of the rooms' errors to HTTP errors: all of it is in `MAPPING`.
 
-Every error is answered as Falcon's `{"title": ..., "description": ...}`. What the client can change is a
-400; what only the operator can change is a 5xx, and is logged.
+The body of every error is Falcon's `{"title": ..., "description": ...}`. An error that the client can correct is a 4xx.
+An error that only the operator can correct is a 5xx, and is logged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from api.server.refusal import SECONDS_UNTIL_RETRY
 from embeddings.errors import (
     EmbeddingsError,
     ExhaustedError,
+    HostBusyError,
     ImageError,
     StoreFullError,
     StoreLayoutError,
@@ -29,11 +30,12 @@ logger = logging.getLogger(__name__)
 
 
 class TooManyWritesError(Exception):
-    """As many adds and deletions as this process takes at once are under way."""
+    """This process is already handling as many adds, deletions and queries by image as it may."""
 
 
-# The error of a room, the HTTP error it is answered with, and the title; no title: the error's own words.
+# The error of a room, the HTTP error, and its title. Without a title, the message of the error is the title.
 MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | None], ...] = (
+    (HostBusyError, falcon.HTTPServiceUnavailable, "image host busy"),
     (ImageError, falcon.HTTPBadRequest, "invalid image"),
     (DimensionError, falcon.HTTPBadRequest, "invalid dimension"),
     (UnusableVectorError, falcon.HTTPBadRequest, "invalid embedding"),
@@ -42,36 +44,55 @@ MAPPING: tuple[tuple[type[Exception], Callable[..., falcon.HTTPError], str | Non
     (ExhaustedError, falcon.HTTPServiceUnavailable, "too busy"),
     (IndexUnavailableError, falcon.HTTPServiceUnavailable, "index unavailable"),
     (StoreUnavailableError, falcon.HTTPServiceUnavailable, "store unavailable"),
-    (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file was put in its place
+    (StoreLayoutError, falcon.HTTPServiceUnavailable, "store unavailable"),  # another file has replaced it
     (StoreModelError, falcon.HTTPServiceUnavailable, "store unavailable"),
     (StoreFullError, falcon.HTTPInsufficientStorage, "store full"),
     (EmbeddingsError, falcon.HTTPInternalServerError, "internal error"),
     (SearchError, falcon.HTTPInternalServerError, "internal error"),
 )
+_SECONDS_UNTIL_HOST_RETRY = 10  # of an image's host that does not say how long it wants to be left alone
 _FOLDERS = re.compile(r"(?<![\w:/])/(?:[^\s/]+/)+")
 
 
 def without_folders(text: str) -> str:
-    """Leave out of a message in which folders of the server the files lie: they are nothing to clients."""
+    """Return a message with file names instead of paths, because clients need not know the folders of the server."""
     return _FOLDERS.sub("", text)
 
 
 def register(app: falcon.App[Any, Any]) -> None:
-    """Teach an app the mapping."""
+    """Register the mapping with an app."""
     app.add_error_handler(Exception, _unexpected)
     for error, _, _ in MAPPING:
         app.add_error_handler(error, _expected)
 
 
+def wording_of(error: Exception) -> dict[str, str]:
+    """Return the title and the description of an error of the rooms, as a client reads them."""
+    return {"title": _mapped(error)[1] or str(error), "description": str(error)}
+
+
+def _mapped(error: Exception) -> tuple[Callable[..., falcon.HTTPError], str | None]:
+    return next((answer, title) for kind, answer, title in MAPPING if isinstance(error, kind))
+
+
 def _expected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:
-    answer, title = next((answer, title) for error, answer, title in MAPPING if isinstance(ex, error))
-    headers = {"Retry-After": str(SECONDS_UNTIL_RETRY)} if answer is falcon.HTTPServiceUnavailable else None
-    http_error = answer(title=title or str(ex), description=str(ex), headers=headers)
-    if http_error.status_code >= 500:
+    answer, _ = _mapped(ex)
+    headers = {"Retry-After": str(_seconds_until_retry(ex))} if answer is falcon.HTTPServiceUnavailable else None
+    http_error = answer(**wording_of(ex), headers=headers)
+    if isinstance(ex, HostBusyError):
+        logger.warning("%s %s: %s", req.method, req.path, ex)
+    elif http_error.status_code >= 500:
         cause = None if isinstance(ex.__cause__, OSError) else ex.__cause__  # its reason is in the message
         logger.error("%s %s: %s", req.method, req.path, ex, exc_info=cause)
         http_error.description = without_folders(str(ex))
     raise http_error from ex
+
+
+def _seconds_until_retry(error: Exception) -> int:
+    if not isinstance(error, HostBusyError):
+        return SECONDS_UNTIL_RETRY
+    told = error.retry_after
+    return _SECONDS_UNTIL_HOST_RETRY if told is None else max(told, SECONDS_UNTIL_RETRY)
 
 
 def _unexpected(req: falcon.Request, resp: falcon.Response, ex: Exception, params: Any) -> NoReturn:

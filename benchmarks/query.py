@@ -1,7 +1,7 @@
 """`GET /ann/{id}?count=100` through HTTP, beside Annoy alone: on the same files, and at the same recall.
 
-Two connections are served faster by two workers than by one, and which worker takes a connection is up to the
-kernel. So the clients connect anew after some queries, and a repetition sees many such draws.
+Two workers serve two connections faster than one does, and the kernel chooses which worker takes a connection. So the
+clients reconnect after some queries, and a repetition sees many such choices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from annoy import AnnoyIndex
 
 from benchmarks.fixture import BARE, COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient, ask_in_turn, neighbours_request
+from benchmarks.rivals.vectors import count_found
 from benchmarks.table import Ratio, Row, interleaved
 from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
@@ -30,7 +31,7 @@ CLIENTS = 2
 REACH = 0.8
 QUERIES = 2000  # different ones, a client
 QUERIES_A_CONNECTION = 50
-SAMPLE = 100  # queries that recall is measured on
+SAMPLE = 100  # queries to measure recall on
 
 
 def measure(fixture: Fixture) -> list[Row]:
@@ -46,7 +47,7 @@ def measure(fixture: Fixture) -> list[Row]:
     ):
 
         def ours(index: str, seconds: float = scale.seconds) -> float:
-            start = time.monotonic() + 0.1  # both processes have their orders by then
+            start = time.monotonic() + 0.1  # both processes have their requests by then
             clients = [
                 processes.submit(
                     ask_in_turn,
@@ -65,7 +66,7 @@ def measure(fixture: Fixture) -> list[Row]:
             loops = [threads.submit(_search_in_turn, annoy, share, search_k, start, seconds) for share in shares]
             return sum(loop.result() for loop in loops) / seconds
 
-        list(processes.map(time.sleep, [1] * CLIENTS))  # each process starts, and is busy while the other does
+        list(processes.map(time.sleep, [1] * CLIENTS))  # starts each process while the other is busy
         rows = []
         about = (
             f"of {scale.logos:,} logos: two clients, two workers, connections kept for {QUERIES_A_CONNECTION} queries"
@@ -105,21 +106,29 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def _equal_effort(fixture: Fixture, port: int, annoy: AnnoyIndex, search_k: int) -> tuple[float, int]:
-    """Return the recall of what the service answers by default, and the least effort by which Annoy has as much."""
+    """Return the service's recall by default, and the least effort with which Annoy reaches it."""
     indexed = fixture.indexed
     items = fixture.sample(SAMPLE).tolist()
     logo_ids = indexed.logo_ids.tolist()
     with EmbeddingStore(Settings(data_dir=indexed.data_dir).store_path, writable=False) as store:
         vectors = np.concatenate([block for _, block in store.snapshot().blocks()])[: len(logo_ids)]
     exact = ExactIndex(indexed.logo_ids, vectors)
-    truth = [set(exact.nearest_to_logo(logo_ids[item], COUNT).logo_ids) for item in items]
+    row_of = {logo_id: row for row, logo_id in enumerate(logo_ids)}
+    truth = [[row_of[i] for i in exact.nearest_to_logo(logo_ids[item], COUNT).logo_ids] for item in items]
+
+    def found_of(answers: Sequence[Sequence[int]]) -> int:
+        return sum(
+            count_found(vectors, vectors[item], answer, true)
+            for item, answer, true in zip(items, answers, truth, strict=True)
+        )
+
     with HttpClient(port) as client:
         answers = [json.loads(client.ask(neighbours_request(logo_ids[item], COUNT)))["results"] for item in items]
-    found = sum(len(true & {row["logo_id"] for row in rows}) for true, rows in zip(truth, answers, strict=True))
+    found = found_of([[row_of[row["logo_id"]] for row in rows] for rows in answers])
     everything = annoy.get_n_items() * annoy.get_n_trees()
     while search_k < everything:
         nearest = [annoy.get_nns_by_item(item, COUNT, search_k) for item in items]
-        if sum(len(true & {logo_ids[i] for i in row}) for true, row in zip(truth, nearest, strict=True)) >= found:
+        if found_of(nearest) >= found:
             break
         search_k = int(1.2 * search_k)
     return found / sum(map(len, truth)), search_k

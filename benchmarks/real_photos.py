@@ -25,9 +25,11 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
+from benchmarks.rivals.vectors import count_found
 from index.exact import ExactIndex
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 CLIENTS = 4
 NEIGHBOURS = 10
@@ -35,7 +37,7 @@ NEIGHBOURS = 10
 
 @dataclass
 class Adding:
-    """What the clients sent and what was acknowledged."""
+    """What the clients sent, and what was acknowledged."""
 
     waiting: collections.deque[tuple[str, list[dict[str, Any]]]]
     total: int
@@ -43,11 +45,11 @@ class Adding:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def has_reached(self, count: int) -> bool:
-        """Tell whether so many logos are acknowledged."""
+        """Return whether at least `count` logos are acknowledged."""
         return len(self.acknowledged) >= count
 
     def run_client(self, service: Service, photos: PhotoServer) -> None:
-        """Send one request after the other; one that got no answer goes back into the queue."""
+        """Send one request after the other; a request without an answer returns to the queue."""
         while True:
             try:
                 photo, logos = self.waiting.popleft()
@@ -71,11 +73,11 @@ class Adding:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--kills", default=20, show_default=True, help="How often the service is killed while logos are added.")
+@click.option("--kills", default=20, show_default=True, help="Number of kills of the service while logos are added.")
 @click.option("--tree-count", default=100, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(folder: Path, kills: int, tree_count: int, seed: int) -> None:
-    """Print what was lost (nothing, or it fails) and how the answers compare with exact search."""
+    """Print what was lost (if anything, it fails) and how the answers compare with exact search."""
     logos = [json.loads(line) for line in (folder / "logos.jsonl").read_text().splitlines()]
     photos = {f"/{path.name}": path.read_bytes() for path in (folder / "photos").iterdir()}
     with tempfile.TemporaryDirectory() as scratch, PhotoServer(photos) as server:
@@ -104,7 +106,7 @@ def _add_under_fire(
         clients = [pool.submit(adding.run_client, service, server) for _ in range(CLIENTS)]
         for kill in range(1, kills + 1):
             threshold = adding.total * kill // (kills + 1)
-            wait_until(functools.partial(adding.has_reached, threshold), 120)
+            wait_until(functools.partial(adding.has_reached, threshold))
             time.sleep(dice.random() * 0.05)
             service.kill()
             with adding.lock:
@@ -127,7 +129,7 @@ def _add_under_fire(
 
 
 def _stored(data_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Read the store as any HDF5 tool would, beside the running service."""
+    """Read the store as any HDF5 tool would, while the service runs."""
     with h5py.File(data_dir / "efficientnet-b0.hdf5", "r") as file:
         ids = file["external_id"][:2000]
         rows = np.flatnonzero(ids > 0)
@@ -137,7 +139,7 @@ def _stored(data_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 def _rebuild_while_it_runs(service: Service, tree_count: int, items: int) -> None:
     pid = service.process.pid
     started = time.monotonic()
-    built = manage(service.data_dir, "generate-index", "--no-map", "--tree-count", str(tree_count))
+    built = manage(service.data_dir, "generate-index", "--tree-count", str(tree_count), ANN_MAP_POINTS="0")
     assert built.returncode == 0, built.stderr
     took = time.monotonic() - started
     wait_until(lambda: all(service.get("/?count=500").json()["count"] == min(500, items) for _ in range(16)))
@@ -168,8 +170,9 @@ def _compare(service: Service, ids: NDArray[np.int64], vectors: NDArray[np.float
         hits = error = 0.0
         same = []
         for logo_id, rows in found.items():
-            oracle = set(expected[logo_id].logo_ids)
-            hits += len(oracle.intersection(row["logo_id"] for row in rows)) / len(oracle)
+            oracle = [row_of[near] for near in expected[logo_id].logo_ids]
+            answered = [row_of[row["logo_id"]] for row in rows]
+            hits += count_found(vectors, vectors[row_of[logo_id]], answered, oracle) / len(oracle)
             for row in rows:
                 true = float(
                     np.linalg.norm(vectors[row_of[row["logo_id"]]].astype(np.float64) - vectors[row_of[logo_id]])

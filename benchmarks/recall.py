@@ -1,4 +1,4 @@
-"""How many of the true nearest logos an answer holds, beside Annoy alone with its own default effort."""
+"""How many of the true nearest logos the service returns, beside Annoy alone with its own default effort."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.fixture import Fixture
 from benchmarks.logos import DIM
+from benchmarks.rivals.vectors import count_found
 from benchmarks.table import Ratio, Row
 from embeddings.store.store import EmbeddingStore
 from index.exact import ExactIndex
@@ -25,25 +26,29 @@ def measure(fixture: Fixture) -> list[Row]:
     fixture.say("recall: exact search")
     store = EmbeddingStore(Settings(data_dir=indexed.data_dir).store_path, writable=False)
     snapshot = store.snapshot()
-    indexed_rows = len(indexed.logo_ids)  # what other rows of the table added comes after them
+    indexed_rows = len(indexed.logo_ids)  # other rows of the table may have added logos after these
     vectors = np.concatenate([block for _, block in snapshot.blocks()])[:indexed_rows]
     logo_ids = indexed.logo_ids.tolist()
     items = fixture.sample(QUERIES).tolist()
     exact = ExactIndex(indexed.logo_ids, vectors)
     largest = min(max(REACH), len(logo_ids))
-    truth = [exact.nearest_to_logo(logo_ids[item], largest).logo_ids for item in items]
+    row_of = {logo_id: row for row, logo_id in enumerate(logo_ids)}
+    truth = [[row_of[i] for i in exact.nearest_to_logo(logo_ids[item], largest).logo_ids] for item in items]
     engine = load_index(indexed.index_dir, dim=DIM, vectors=store.vectors, search_k=Settings().search_k)
     annoy = fixture.bare_annoy()
 
     def recall(search: Callable[[int, int], Sequence[int]], count: int) -> float:
-        hits = (len(set(search(item, count)) & set(true[:count])) for item, true in zip(items, truth, strict=True))
+        hits = (
+            count_found(vectors, vectors[item], search(item, count), true[:count])
+            for item, true in zip(items, truth, strict=True)
+        )
         return mean(hits) / count
 
     rows = []
     for wanted, reach in REACH.items():
         count = min(wanted, len(logo_ids))
-        ours = recall(lambda item, k: engine.nearest_to_logo(logo_ids[item], k).logo_ids, count)
-        rival = recall(lambda item, k: [logo_ids[found] for found in annoy.get_nns_by_item(item, k)], count)
+        ours = recall(lambda item, k: [row_of[i] for i in engine.nearest_to_logo(logo_ids[item], k).logo_ids], count)
+        rival = recall(annoy.get_nns_by_item, count)
         rows.append(
             Row(
                 f"recall@{count} against exact search, {scale.logos:,} drawn logos",

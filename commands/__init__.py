@@ -1,1 +1,1 @@
-"""The operator's commands, thin: each reads the settings, calls one function of a room, and says what came of it."""
+"""The operator's commands. Each reads the settings, calls one function of a room, and prints the result."""

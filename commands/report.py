@@ -1,4 +1,4 @@
-"""`stats` and `verify`: what is there, and whether it is sound."""
+"""`stats` and `verify`: show what is stored and indexed, and check it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _IDS_AT_ONCE = 8192
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def stats(settings: Settings, as_json: bool) -> None:
-    """Tell what is stored and indexed, by which model, and how large it is."""
+    """Show what is stored and indexed, the model that made it, and its size."""
     with open_store(settings) as store:
         catalog = open_engine(settings, store).catalog
         file = settings.store_path.stat()
@@ -71,7 +71,7 @@ def stats(settings: Settings, as_json: bool) -> None:
 def verify(settings: Settings) -> None:
     """Check every row of the store and every file of the indexes against its checksum.
 
-    Exits with 1 if anything is damaged, and names it.
+    Names everything that is damaged, and exits with 1.
     """
     damages = []
     with open_store(settings) as store:
@@ -79,7 +79,7 @@ def verify(settings: Settings) -> None:
         with progress("checking logos", logos) as advance:
             damages += [
                 f"{settings.store_path}: row {row.row}, logo {row.logo_id}, "
-                + ("is damaged" if row.embedding else "has damaged provenance; the rest of it is good")
+                + ("is damaged" if row.embedding else "has damaged provenance; its vector is good")
                 for row in store.verify(advance)
             ]
     click.echo(f"{settings.store_path}: {logos} logos checked")
@@ -98,7 +98,7 @@ def verify(settings: Settings) -> None:
 
 
 def _compare_with_engine(settings: Settings) -> None:
-    """Say how many stored logos Milvus lacks: no damage, for the store has them."""
+    """Print how many stored logos Milvus lacks. That is no damage, because the store has them."""
     with open_store(settings) as store:
         index = open_engine(settings, store).catalog.get(None)
         ids = store.ids()
@@ -108,13 +108,13 @@ def _compare_with_engine(settings: Settings) -> None:
                 some = ids[first : first + _IDS_AT_ONCE]
                 lacking += len(index.absent(some))
                 advance(len(some))
-    click.echo(f"{settings.milvus_uri}: {lacking} of {len(ids)} stored logos are not in it")
+    click.echo(f"{settings.milvus.uri}: {lacking} of {len(ids)} stored logos are not in it")
 
 
 def _generation_names(index_dir: Path) -> list[str]:
     try:
         return [path.name for path in list_generations(index_dir)]
-    except OSError:  # the index's own error says so
+    except OSError:  # the error of the index already says so
         return []
 
 
@@ -130,6 +130,6 @@ def _points_on_map(directory: Path | None) -> int | None:
 def _bytes_below(directory: Path) -> int:
     size = 0
     for path in directory.rglob("*"):
-        with suppress(FileNotFoundError):  # a build may be removing its own
+        with suppress(FileNotFoundError):  # a build may be removing its files
             size += path.lstat().st_blocks * 512
     return size

@@ -1,37 +1,58 @@
-"""What the commands share: how they fail, open the store, and show progress."""
+"""What the commands share: their errors, the open store, and progress."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from embeddings.errors import EmbeddingsError, StoreLayoutError, StoreUnavailableError
-from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from index.errors import BuildInProgressError, SearchError
 from runtime.progress import logged_progress
 from settings import Settings, SettingsError
 
 logger = logging.getLogger("manage")
 
-BUSY = 75  # EX_TEMPFAIL of sysexits.h: try again later
+BUSY = 75  # exit status: EX_TEMPFAIL of sysexits.h, try again later
 
 
 class _BusyError(click.ClickException):
-    """Somebody else is at it."""
+    """Another process is building the index."""
 
     exit_code = BUSY
 
 
 class Commands(click.Group):
-    """A group whose commands end with one line instead of a traceback when a room refuses; an object in a JSON log."""
+    """A group that imports a command when it is called, because some modules are slow to import.
+
+    An error of a room ends the command with one line instead of a traceback, or with an object if the log is JSON.
+
+    Args:
+        places: the function of each command, such as `commands.build:generate_index`, by the command's name.
+    """
+
+    def __init__(self, *args: Any, places: Mapping[str, str], **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._places:
+            return None
+        module, _, function = self._places[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -40,9 +61,9 @@ class Commands(click.Group):
         except click.UsageError:
             raise
         except click.ClickException as error:
-            if not isinstance(ctx.obj, Settings) or ctx.obj.log_format != "json":
+            if not isinstance(ctx.obj, Settings) or ctx.obj.log.format != "json":
                 raise
-            logger.error("%s", error.format_message())  # noqa: TRY400 - it says all
+            logger.error("%s", error.format_message())  # noqa: TRY400 - a traceback adds nothing
             ctx.exit(error.exit_code)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -56,17 +77,29 @@ class Commands(click.Group):
 
 @contextmanager
 def open_store(settings: Settings, *, writable: bool = False) -> Iterator[EmbeddingStore]:
-    """Open the store of the settings."""
+    """Open the store that the settings name.
+
+    Raises:
+        StoreError: there is no store, or it cannot be opened.
+    """
     if not settings.store_path.exists():
-        raise StoreUnavailableError(f"there is no store at {settings.store_path}: set ANN_DATA_DIR to where it is")
+        raise StoreUnavailableError(f"there is no store at {settings.store_path}: set ANN_DATA_DIR to its directory")
     with EmbeddingStore(settings.store_path, writable=writable) as store:
         yield store
 
 
 def rewrite(settings: Settings, capacity: int | None = None) -> None:
-    """Rewrite the store; one of the original's layout gets the room that a start would give it."""
+    """Rewrite the store.
+
+    Args:
+        settings: where the store is.
+        capacity: the number of logos to make room for; `None` keeps it, except that a store in the original's layout
+            gets at least `ANN_STORE_CAPACITY`.
+    """
+    from embeddings.maintenance.rewrite import rewrite_store
+
     if capacity is None:
-        with suppress(StoreLayoutError):  # that of a damaged header: the rewrite sees to it
+        with suppress(StoreLayoutError):  # the header is damaged; the rewrite deals with it
             layout = inspect(settings.store_path)
             if layout is not None and layout.offsets is None:
                 capacity = max(settings.store_capacity, layout.capacity)
@@ -76,10 +109,12 @@ def rewrite(settings: Settings, capacity: int | None = None) -> None:
 
 @contextmanager
 def progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show progress: a bar with rate and time left on a terminal, a log line every few seconds elsewhere."""
+    """Show progress: on a terminal a bar with rate and time left, otherwise a log line every few seconds."""
     if not _on_a_terminal():
         yield logged_progress(doing, total)
         return
+    from tqdm import tqdm
+
     with tqdm(desc=doing, total=total, unit_scale=True) as bar:
 
         def advance(done: int) -> None:

@@ -1,4 +1,4 @@
-"""What an operator does to the store: delete, compact, grow, migrate, repair, back up and restore."""
+"""The commands for the store: delete logos, compact, grow, migrate, repair, back up and restore."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from embeddings.maintenance.repair import repair_store
 from embeddings.store.store import EmbeddingStore
 from settings import Settings
 
-NAMED = 20  # ids that one line names
+NAMED = 20  # the most ids in one line of output
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
 @click.argument("logo_ids", nargs=-1, type=click.IntRange(1, 2**63 - 1))
-@click.option("--from", "source", type=click.File(), help="A file of ids, one a line; - is the standard input.")
+@click.option("--from", "source", type=click.File(), help="A file of ids, one per line; - is the standard input.")
 @click.pass_obj
 def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO | None) -> None:
-    """Forget logos: by id, or all that a file names.
+    """Delete logos by id, or all ids in a file.
 
-    Running services stop answering with them at once. Their room is freed by `compact`.
+    Running services leave them out of answers at once. `compact` frees their space.
     """
     ids = [*logo_ids]
     for number, line in enumerate(source or [], 1):
@@ -34,10 +34,10 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
             ids += [int(line)] if line.strip() else []
         except ValueError:
             raise click.BadParameter(
-                f"line {number}: {line.strip()[:40]!r} is no logo id", param_hint="--from"
+                f"line {number}: {line.strip()[:40]!r} is not a logo id", param_hint="--from"
             ) from None
     if not ids:
-        raise click.UsageError("name the logos to delete, or a file of them with --from")
+        raise click.UsageError("name the logos to delete, or a file of their ids with --from")
     with open_store(settings, writable=True) as store:
         deleted = store.delete(ids)
     click.echo(f"deleted {len(deleted)} logos")
@@ -49,7 +49,7 @@ def delete_logos(settings: Settings, logo_ids: tuple[int, ...], source: TextIO |
 @click.command()
 @click.pass_obj
 def compact(settings: Settings) -> None:
-    """Rewrite the store without its deleted and damaged rows. Services go on meanwhile."""
+    """Rewrite the store without its deleted and damaged rows. Services keep running."""
     rewrite(settings)
 
 
@@ -57,10 +57,10 @@ def compact(settings: Settings) -> None:
 @click.argument("capacity", type=click.IntRange(1, 2**40))
 @click.pass_obj
 def grow(settings: Settings, capacity: int) -> None:
-    """Give the store room for CAPACITY logos in all. Services go on meanwhile."""
+    """Rewrite the store with room for CAPACITY logos in all. Services keep running."""
     with open_store(settings) as store:
         if capacity <= store.capacity:
-            raise StoreError(f"{settings.store_path} has room for {store.capacity} logos: name a larger number")
+            raise StoreError(f"{settings.store_path} already has room for {store.capacity} logos: name a larger number")
     rewrite(settings, capacity)
 
 
@@ -68,63 +68,64 @@ def grow(settings: Settings, capacity: int) -> None:
 @click.option(
     "--capacity",
     type=click.IntRange(1, 2**40),
-    help="Room for so many logos. [default: as it is; from the original's layout, at least ANN_STORE_CAPACITY]",
+    help="Rows of the new store. [default: as before; from the original's layout, at least ANN_STORE_CAPACITY]",
 )
 @click.pass_obj
 def migrate_store(settings: Settings, capacity: int | None) -> None:
-    """Rewrite the store, above all from the original's layout.
+    """Rewrite the store, for example from the original's layout.
 
-    The rewritten file takes the old one's place in one step; a file of the original is kept beside it. Running
-    services notice.
+    The new file replaces the old one in one step; a file in the original's layout is kept beside it. Running services
+    switch to the new file.
     """
     rewrite(settings, capacity)
 
 
 @click.command()
-@click.option("--backup", type=FILE, help="Take lost logos from this backup of the store.")
+@click.option("--backup", type=FILE, help="Restore lost logos from this backup of the store.")
 @click.pass_obj
 def repair(settings: Settings, backup: Path | None) -> None:
-    """Put damaged rows aside, in a file beside the store, so that their logos can be added again.
+    """Move damaged rows into a file beside the store, so that their logos can be added again.
 
-    `verify` names them first. Services go on meanwhile.
+    `verify` names the rows without changing them. Services keep running.
     """
     with open_store(settings) as store:
         rows = len(store)
     with progress("checking logos", rows) as advance:
         report = repair_store(settings.store_path, backup, advance)
     if report.quarantined:
-        click.echo(f"put {len(report.quarantined)} damaged rows aside, of logos {_some(report.quarantined)}")
+        click.echo(f"moved {len(report.quarantined)} damaged rows aside, of logos {_some(report.quarantined)}")
     elif not report.torn:
         click.echo("nothing is damaged")
     if report.torn:
-        click.echo(f"mended or removed the damaged provenance of {len(report.torn)} logos: {_some(report.torn)}")
+        click.echo(f"repaired or removed the damaged provenance of {len(report.torn)} logos: {_some(report.torn)}")
     if report.kept_in is not None:
-        click.echo(f"what could be read of them is in {report.kept_in}")
+        click.echo(f"what could still be read is in {report.kept_in}")
     if backup is not None:
-        click.echo(f"took {len(report.restored)} logos from the backup")
+        click.echo(f"restored {len(report.restored)} logos from the backup")
 
 
 @click.command()
 @click.argument("target", type=FILE)
 @click.pass_obj
 def backup(settings: Settings, target: Path) -> None:
-    """Copy the store into TARGET while services use it, and read the copy back.
+    """Copy the store to TARGET while services use it, and verify the copy.
 
-    An earlier backup at TARGET is brought up to date, a run that was stopped goes on. Exits with 1 if rows are damaged.
+    If TARGET is an earlier backup, it is updated; if it is the rest of a stopped run, the run resumes. Exits with 1 if
+    rows are damaged.
     """
     with open_store(settings) as store, progress("copying and reading back", 2 * len(store)) as advance:
         report = backup_store(settings.store_path, target, advance)
-    _tell(f"{target} holds", report)
+    _print_report(target, report)
 
 
 @click.command()
 @click.argument("source", metavar="BACKUP", type=FILE)
-@click.option("--replace", is_flag=True, help="Take the place of the store that is there; it is kept beside.")
+@click.option("--replace", is_flag=True, help="Replace an existing store, which is kept beside the new one.")
 @click.pass_obj
 def restore(settings: Settings, source: Path, replace: bool) -> None:
-    """Make the store from BACKUP, and read it back. Running services go on with it.
+    """Restore the store from BACKUP, and verify it. Running services switch to it.
 
-    Exits with 1 if rows of the backup are damaged; the others are restored.
+    If rows of the backup are damaged, the others are restored, and the exit status is 1.
     """
     with (
         EmbeddingStore(source, writable=False) as saved,
@@ -132,12 +133,12 @@ def restore(settings: Settings, source: Path, replace: bool) -> None:
     ):
         report = restore_store(source, settings.store_path, replace=replace, progress=advance)
     if report.kept_as is not None:
-        click.echo(f"the former store is kept as {report.kept_as}")
-    _tell(f"{settings.store_path} holds", report)
+        click.echo(f"the previous store is kept as {report.kept_as}")
+    _print_report(settings.store_path, report)
 
 
-def _tell(beginning: str, report: CopyReport) -> None:
-    click.echo(f"{beginning} {report.logos} logos; {report.copied} rows were copied")
+def _print_report(store: Path, report: CopyReport) -> None:
+    click.echo(f"{store} holds {report.logos} logos; {report.copied} rows were copied")
     if report.damaged:
         raise click.ClickException(
             f"{len(report.damaged)} damaged rows were left out, of logos {_some(report.damaged)}"

@@ -1,4 +1,4 @@
-"""`export`, `import` and `re-embed`: logos on their way to other systems, from them, and to another model."""
+"""`export`, `import` and `re-embed`: move logos to and from other systems, and to another model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from commands.shell import open_store, progress
 from commands.store import FILE
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
-from embeddings.maintenance.new_file import some
-from embeddings.maintenance.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
+from embeddings.maintenance.reembedding import (
+    ReembeddingLimits,
+    ReembeddingReport,
+    Sources,
+    forget_deleted,
+    reembed,
+    sources_in,
+)
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.model.embedder import Embedder
+from embeddings.store.damaged_rows import some_ids
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from runtime.startup import configured_model, image_fetcher
@@ -22,28 +29,28 @@ from settings import Settings
 
 @click.command(name="export")
 @click.argument("target", metavar="FILE", type=FILE)
-@click.option("--replace", is_flag=True, help="Take the place of a Parquet file that is there.")
+@click.option("--replace", is_flag=True, help="Replace an existing Parquet file.")
 @click.pass_obj
 def export_logos(settings: Settings, target: Path, replace: bool) -> None:
-    """Write all logos into a Parquet FILE: ids, vectors, image addresses and boxes. Services go on meanwhile.
+    """Write all logos into a Parquet FILE: ids, vectors, image URLs and boxes. Services keep running.
 
     Exits with 1 if damaged rows were left out.
     """
     with open_store(settings) as store, progress("exporting logos", len(store)) as advance:
         report = parquet.export_logos(store, target, replace=replace, progress=advance)
-    click.echo(f"{target} holds {report.logos} logos; of {report.with_provenance} it says where they come from")
+    click.echo(f"{target} holds {report.logos} logos, {report.with_provenance} of them with provenance")
     if report.damaged:
         raise click.ClickException(f"{report.damaged} damaged rows were left out: see `manage.py verify`")
 
 
 @click.command(name="import")
 @click.argument("source", metavar="FILE", type=FILE)
-@click.option("--any-model", is_flag=True, help="Believe that the store's model made the vectors, whatever FILE says.")
+@click.option("--any-model", is_flag=True, help="Assume that the store's model made the vectors, whatever FILE says.")
 @click.pass_obj
 def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
-    """Store the logos of a Parquet FILE that are not stored yet. Services go on meanwhile.
+    """Store the logos of a Parquet FILE that are not stored yet. Services keep running.
 
-    Makes the store if there is none. A run that was stopped is started again.
+    Creates the store if there is none. After a stopped run, run it again.
     """
     rows = parquet.count_rows(source)
     if not settings.store_path.exists():
@@ -55,27 +62,27 @@ def import_logos(settings: Settings, source: Path, any_model: bool) -> None:
 
 @click.command()
 @click.argument("target", metavar="STORE", type=FILE)
-@click.option("--from", "source", type=FILE, help="A Parquet file of ids, image addresses and boxes, not the store.")
+@click.option("--from", "source", type=FILE, help="A Parquet file of ids, image URLs and boxes, instead of the store.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Images fetched at once.")
 @click.option(
     "--give-up-after",
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="Times in a row that a host is not reached, after which this run leaves it out.",
+    help="After this many failed connections in a row, this run skips the host.",
 )
 @click.pass_obj
 def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, give_up_after: int) -> None:
-    """Embed the logos anew into another file STORE, with the model that the settings name.
+    """Embed all logos again, with the model that the settings name, into a new file STORE.
 
-    Their images are fetched again from where they came from. Services go on with the old store meanwhile. A run that
-    was stopped goes on, and a later one embeds what came or failed since; STORE.failed.jsonl says what failed. Exits
-    with 1 if the new store lacks logos.
+    Their images are fetched again from their URLs. Services keep using the old store. A stopped run resumes when it is
+    run again; so does a complete one, for logos that were added or failed since. STORE.failed.jsonl lists the failures.
+    Exits with 1 if the new store lacks logos.
     """
-    embedder = Embedder(configured_model(settings), threads=settings.embed_threads)
-    limits = Limits(jobs, settings.image_max_pixels, give_up_after)
+    embedder = Embedder(configured_model(settings), threads=settings.workers.embed_threads)
+    limits = ReembeddingLimits(jobs, settings.images.max_pixels, give_up_after)
     failures = target.with_name(f"{target.name}.failed.jsonl")
-    fetch = image_fetcher(settings).fetch
+    fetch = image_fetcher(settings.images).fetch
 
     def run(sources: Sources, new: EmbeddingStore, total: int) -> ReembeddingReport:
         with progress("embedding logos", total) as advance:
@@ -93,18 +100,18 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
                 report = run(sources_in(store, but_not_in=new), new, max(0, len(store) - len(new)))
                 report.forgotten = forget_deleted(store, new)
                 logos = len(new)
-    click.echo(f"{target} holds {logos} logos; {report.embedded} were embedded now")
+    click.echo(f"{target} holds {logos} logos; this run embedded {report.embedded}")
     if report.forgotten:
-        click.echo(f"deleted {report.forgotten} that were deleted meanwhile")
+        click.echo(f"removed {report.forgotten} logos that were deleted from the old store")
     if report.failed:
-        click.echo(f"{report.failed} failed: {failures} says why", err=True)
+        click.echo(f"{report.failed} failed: see {failures}", err=True)
     if report.unknown:
-        click.echo(f"nobody knows where {len(report.unknown)} come from: {some(report.unknown)}", err=True)
+        click.echo(f"{len(report.unknown)} have no provenance: {some_ids(report.unknown)}", err=True)
     if report.failed or report.unknown:
         raise click.ClickException(f"{target} lacks {report.failed + len(report.unknown)} logos")
     if target.resolve() != settings.store_path.resolve():
         click.echo(
-            f"to change over: `manage.py restore --replace {target}`, `manage.py generate-index`, and restart the "
+            f"to switch to it: `manage.py restore --replace {target}`, `manage.py generate-index`, and restart the "
             "service, all with these settings"
         )
 
@@ -113,8 +120,8 @@ def _refuse_same_model(settings: Settings, store: EmbeddingStore, embedder: Embe
     model = embedder.description
     if store.stamp == ModelStamp(model.name, model.weights_digest):
         raise StoreModelError(
-            f"{settings.store_path} is of this model already ({model.name}, weights: {model.weights}): name another "
-            "by ANN_MODEL and ANN_WEIGHTS"
+            f"{settings.store_path} already has vectors of this model ({model.name}, weights: {model.weights}): set "
+            "ANN_MODEL and ANN_WEIGHTS to another"
         )
 
 
@@ -129,6 +136,6 @@ def _make_store(settings: Settings, path: Path, rows: int) -> None:
 
 
 def _opened(settings: Settings, path: Path, rows: int) -> EmbeddingStore:
-    """Open a store of the model that the settings name, and make it if there is none."""
+    """Open a store of the model that the settings name; create it first if there is none."""
     _make_store(settings, path, rows)
     return EmbeddingStore(path)

@@ -1,1 +1,1 @@
-"""The whole service at work in one command, without network: `python -m demo`."""
+"""A demonstration of the whole service in one command, without network: `python -m demo`."""

@@ -1,8 +1,8 @@
-"""`python -m demo`: photos with logos go in, nearest neighbours come out, and a picture shows them.
+"""`python -m demo`: add photos with logos, and draw the nearest neighbours into a picture.
 
-It walks the three journeys of the service with real processes and no network: add, rebuild, query. All that
-it makes lies in a temporary directory, except the picture. With `--serve`, the service and the server of the photos go
-on until they are stopped, so that a browser can look around.
+The demo runs the three journeys of the service, add, rebuild and query, with real processes and no network. It keeps
+its files in a temporary directory, except the picture. With `--serve`, the service and the server of the photos run
+until they are stopped, so that a browser can open the explorer.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from PIL import Image
 
 from demo.agreement import brand_agreement
 from demo.contact_sheet import NeighbourCell, QueryRow, draw_contact_sheet
-from demo.photo_server import PhotoServer
 from demo.photos import Photo, PhotographedLogo, make_photos
 from demo.service import Neighbour, Service, ServiceError
+from tests.photo_server import PhotoServer
 
-NEAREST = 4  # neighbours of each logo whose brand is counted
+NEAREST = 4  # neighbours of each logo whose brands are compared
 SHOWN = 5  # neighbours in a row of the picture
 
 
@@ -36,15 +36,15 @@ SHOWN = 5  # neighbours in a row of the picture
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("demo-output/neighbours.png"),
     show_default=True,
-    help="Where the picture is written.",
+    help="File of the picture.",
 )
-@click.option("--photos", "count", type=click.IntRange(6, 500), default=36, show_default=True, help="Photos to make.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same photos.")
-@click.option("--serve", is_flag=True, help="Go on serving until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the service. [default: a free one]")
+@click.option("--photos", "count", type=click.IntRange(6, 500), default=40, show_default=True, help="Number of photos.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed draws the same photos.")
+@click.option("--serve", is_flag=True, help="Keep serving until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Port of the service. [default: a free one]")
 def main(output: Path, count: int, seed: int, serve: bool, port: int) -> None:
-    """Make photos with logos, add them, rebuild the index, and draw each brand's nearest neighbours."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: leave through the `with` blocks
+    """Draw photos with logos, add them, build the index, and draw the nearest neighbours of each brand."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # exit like Ctrl-C, through the `with` blocks
         signal.signal(ending, signal.default_int_handler)
     try:
         _run(output, count, seed, serve=serve, port=port)
@@ -54,7 +54,7 @@ def main(output: Path, count: int, seed: int, serve: bool, port: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CroppedLogo:
-    """A logo as the service saw it: what its box holds of the photo."""
+    """A logo as the service sees it: the part of the photo inside its box."""
 
     brand: str
     crop: Image.Image
@@ -69,26 +69,26 @@ def _run(output: Path, count: int, seed: int, *, serve: bool, port: int) -> None
     }
     queries = {logo.brand: logo_id for logo_id, logo in reversed(logos.items())}
     _say("photos", f"{count} drawn in {watch.lap()}: {len(logos)} logos of {len(queries)} invented brands")
-    jpegs = {photo.name: photo.jpeg for photo in photos}
+    jpegs = {f"/{photo.name}": photo.jpeg for photo in photos}
     with (
         tempfile.TemporaryDirectory(prefix="robotoff-ann-demo-") as directory,
         PhotoServer(jpegs) as server,
         Service(Path(directory), port=port) as service,
     ):
-        _say("service", f"{service.url} answers after {watch.lap()}")
-        added = sum(service.add(server.url(photo.name), photo.logos) for photo in photos)
+        _say("service", f"{service.url} started in {watch.lap()}")
+        added = sum(service.add(server.url(f"/{photo.name}"), photo.logos) for photo in photos)
         _say("add", f"{count} photos, {added} logos added in {watch.lap()}")
         service.generate_index()
         built = watch.lap()
         service.wait_for_index(next(iter(logos)))
-        _say("rebuild", f"manage.py generate-index took {built}; the running service had it {watch.lap()} later")
+        _say("rebuild", f"manage.py generate-index took {built}; the running service loaded it {watch.lap()} later")
         shown = {brand: service.neighbours(logo_id, 1 + SHOWN)[1:] for brand, logo_id in sorted(queries.items())}
         batch = service.batch(list(logos), 1 + NEAREST)
         _say("query", f"{len(shown)} logos one by one and {len(batch)} in a batch in {watch.lap()}")
         brands = {logo_id: logo.brand for logo_id, logo in logos.items()}
         share = brand_agreement({key: [n.logo_id for n in found] for key, found in batch.items()}, brands, NEAREST)
         summary = (
-            f"{share.found:.1%} of each logo's {NEAREST} nearest carry its brand"
+            f"{share.found:.1%} of each logo's {NEAREST} nearest have its brand"
             f" (by chance {share.chance:.1%}, at best {share.best:.1%})"
         )
         _say("result", summary)
@@ -97,7 +97,7 @@ def _run(output: Path, count: int, seed: int, *, serve: bool, port: int) -> None
         draw_contact_sheet("Which known logos look most like this one?", summary, rows).save(output)
         click.echo(f"\nThe picture is {output}")
         if serve:
-            click.echo(f"The service goes on at {service.root}/ until Ctrl-C")
+            click.echo(f"The service runs at {service.root}/ until Ctrl-C")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
 
@@ -107,7 +107,7 @@ class _Stopwatch:
         self._since = time.perf_counter()
 
     def lap(self) -> str:
-        """Say how long the lap took, and begin the next."""
+        """Return the time of the lap, and start the next."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"

@@ -1,4 +1,4 @@
-"""How often the nearest logos carry the brand of the one that was asked about, beside chance."""
+"""Compare the brands of logos with those of their neighbours, and with chance."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Shares, 0 to 1, of the nearest logos that carry the same brand.
+    """Shares, 0 to 1, of neighbours that have the brand of their query.
 
     Attributes:
-        found: what the service found.
-        chance: what logos drawn at random would give.
-        best: what a perfect answer would give; below 1 where a brand has too few logos.
+        found: the share in the results of the service.
+        chance: the expected share of random results.
+        best: the share of perfect results; below 1 if a brand has too few logos.
     """
 
     found: float
@@ -23,12 +23,12 @@ class Agreement:
 
 
 def brand_agreement(neighbours: Mapping[int, Sequence[int]], brands: Mapping[int, str], nearest: int) -> Agreement:
-    """Compare each logo with its nearest others.
+    """Compute how often neighbours have the brand of their query.
 
     Args:
-        neighbours: per logo, the ids of its neighbours, nearest first; the logo itself may be among them.
+        neighbours: the ids of each logo's neighbours, nearest first; the logo itself may be among them.
         brands: the brand of every logo.
-        nearest: how many of the other logos count.
+        nearest: how many other logos count for each logo.
     """
     sizes = Counter(brands.values())
     same = chance = best = 0.0

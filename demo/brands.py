@@ -1,6 +1,6 @@
-"""Ten invented brands and their logos, drawn from shapes and lettering.
+"""Ten invented brands and their logos, drawn from shapes and letters.
 
-`Brand.logo()` draws at a master size that is larger than any use of it, so a logo is only ever scaled down.
+`Brand.logo()` draws larger than any photo needs, so logos are only scaled down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """A brand: its name, the colour it is known by, and how its logo is painted."""
+    """A brand: its name, its main colour, the size of its logo in pixels, and the function that paints it."""
 
     name: str
     colour: Colour
@@ -28,7 +28,7 @@ class Brand:
     paint: Callable[[Image.Image, Colour], None]
 
     def logo(self) -> Image.Image:
-        """Draw the logo as RGBA of `size` pixels, transparent around its outline."""
+        """Draw the logo as an RGBA picture of `size` pixels, transparent outside its outline."""
         picture = Image.new("RGBA", self.size)
         self.paint(picture, self.colour)
         return picture
@@ -165,7 +165,7 @@ def _spoke(centre: Point, radius: float, sixteenth: float) -> Point:
 
 
 def _ring(centre: Point, radius: float, corners: int, turn: float = 0.0) -> list[Point]:
-    """Corners of a regular polygon; `turn` is in steps from one corner to the next."""
+    """Return the corners of a regular polygon; a `turn` of 1 rotates it by one corner."""
     return [_spoke(centre, radius, 16 * (k + turn) / corners) for k in range(corners)]
 
 

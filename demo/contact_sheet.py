@@ -1,4 +1,4 @@
-"""The contact sheet: a row for each query, its crop on the left and its nearest neighbours beside it."""
+"""Draw the contact sheet: a row for each query, with its crop on the left and its nearest neighbours beside it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FRAME = 5
 
 @dataclass(frozen=True, slots=True)
 class NeighbourCell:
-    """A neighbour: its crop, what stands underneath, and whether it carries the query's brand."""
+    """A neighbour: its crop, its caption, and whether it has the brand of the query."""
 
     crop: Image.Image
     caption: str
@@ -38,7 +38,7 @@ class NeighbourCell:
 
 @dataclass(frozen=True, slots=True)
 class QueryRow:
-    """A query: its name and a remark beside it, its crop, its neighbours from the nearest on."""
+    """A query: its name, a remark under the name, its crop and caption, and its neighbours, nearest first."""
 
     label: str
     remark: str
@@ -48,13 +48,13 @@ class QueryRow:
 
 
 def sheet_size(rows: int, neighbours: int) -> tuple[int, int]:
-    """Answer the width and height in pixels of a sheet with so many rows, and neighbours in a row."""
+    """Return the width and height in pixels of a sheet with that number of rows and of neighbours in a row."""
     width = 2 * MARGIN + LABEL_WIDTH + CELL_WIDTH + QUERY_GAP + neighbours * (CELL_WIDTH + GAP) - GAP
     return width, 2 * MARGIN + HEADER + rows * (CELL_HEIGHT + GAP) - GAP
 
 
 def cell_corner(row: int, neighbour: int | None) -> tuple[int, int]:
-    """Answer the upper left corner of a neighbour's frame, or of the query's where it is `None`."""
+    """Return the upper left corner of a neighbour's frame; of the query's frame if `neighbour` is `None`."""
     x = MARGIN + LABEL_WIDTH
     if neighbour is not None:
         x += CELL_WIDTH + QUERY_GAP + neighbour * (CELL_WIDTH + GAP)
@@ -62,7 +62,7 @@ def cell_corner(row: int, neighbour: int | None) -> tuple[int, int]:
 
 
 def draw_contact_sheet(title: str, subtitle: str, rows: Sequence[QueryRow]) -> Image.Image:
-    """Draw the sheet: a title over a row per query."""
+    """Draw the sheet: a title, and a row for each query."""
     most = max(len(row.neighbours) for row in rows)
     sheet = Image.new("RGB", sheet_size(len(rows), most), PAPER)
     write_from(sheet, (MARGIN, MARGIN + 14), title, 32, INK, weight=0.025)

@@ -1,8 +1,8 @@
-"""Write the demo's photos into a folder, with a list of their logos: something to try the service on.
+"""Write photos into a folder, with a list of their logos, for trying out the service.
 
     python -m demo.draw FOLDER [--photos 36] [--seed 1]
 
-FOLDER gets `photos/*.jpg` and `logos.jsonl`, one `{"logo_id", "photo", "brand", "bounding_box"}` a line.
+It writes `photos/*.jpg` and `logos.jsonl`, with one `{"logo_id", "photo", "brand", "bounding_box"}` per line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is printed on the front of a pack: a pattern, the content, words, a bar code, and the logos."""
+"""Draw the front of a pack: a pattern, the content, words, a bar code, and the logos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LITRES = ("330 ml", "750 ml", "1 L", "1.5 L")
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a pack says that it holds, and the colour that the content is pictured in."""
+    """A product: the words on its pack, the colour of its content, and the amounts that it is sold in."""
 
     name: str
     detail: str
@@ -29,7 +29,7 @@ class Product:
 def print_front(
     dice: random.Random, size: tuple[int, int], product: Product, logos: Sequence[Image.Image]
 ) -> MarkedPicture:
-    """Print the flat front of a pack: `size` is (width, height) in pixels, `logos` are RGBA, two at most."""
+    """Draw the flat front of a pack. `size` is (width, height) in pixels; `logos` are one or two RGBA pictures."""
     width, height = size
     hue = dice.random()
     ground = _tone(hue, dice.choice((0.08, 0.2, 0.45, 0.7)), dice.uniform(0.75, 0.97))
@@ -49,13 +49,13 @@ def print_front(
 
 
 def darker(colour: Colour) -> Colour:
-    """Answer a colour as it looks in the shade."""
+    """Return a darker shade of a colour."""
     return colour[0] * 6 // 10, colour[1] * 6 // 10, colour[2] * 6 // 10
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Room for a logo: its centre and its size, in fractions of the front's width and height."""
+    """The place for a logo: its centre and largest size, in fractions of the front's width and height."""
 
     x: float
     y: float
@@ -64,7 +64,7 @@ class _Slot:
 
 
 def _print_logo(dice: random.Random, picture: Image.Image, logo: Image.Image, slot: _Slot) -> Image.Image:
-    """Print a logo, turned a little; answer its mask."""
+    """Draw a slightly rotated logo onto a picture, and return its mask."""
     width, height = picture.size
     scale = min(slot.width * width / logo.width, slot.height * height / logo.height)
     size = (round(logo.width * scale), round(logo.height * scale))
@@ -109,7 +109,7 @@ def _swoosh(dice: random.Random, draw: ImageDraw.ImageDraw, size: tuple[int, int
 
 
 def _content(dice: random.Random, picture: Image.Image, centre: tuple[float, float], colour: Colour) -> None:
-    """Draw a heap of what is inside, in a bowl or without one."""
+    """Draw a heap of the content, sometimes in a bowl."""
     draw, unit = ImageDraw.Draw(picture), picture.width * 0.07
     x, y = centre
     if dice.random() < 0.5:
@@ -134,7 +134,7 @@ def _words(dice: random.Random, picture: Image.Image, middle: float, product: Pr
 
 
 def _small_print(dice: random.Random, picture: Image.Image, amount: str) -> None:
-    """Print the amount, and a bar code or lines of ingredients, along the lower edge."""
+    """Draw the amount, and a bar code or lines of ingredients, at the lower edge."""
     width, height = picture.size
     draw, unit = ImageDraw.Draw(picture), width * 0.01
     write(picture, (width * 0.8, height * 0.925), amount, height * 0.035, (30, 30, 30), weight=0.03)

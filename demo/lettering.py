@@ -1,6 +1,6 @@
-"""Words on logos, packs and the contact sheet, all in the one font that comes with Pillow.
+"""Draw words on logos, packs and the contact sheet, all in the font that comes with Pillow.
 
-That font has a single weight and stands upright: a stroke makes it bold, a shear makes it italic.
+The font has only one weight and no italics: a stroke makes it bold, a shear makes it italic.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write(
         centre: the middle of the text, in pixels.
         text: one line.
         size: the font's size in pixels.
-        colour: of the letters.
+        colour: the colour of the letters.
         weight: added thickness of the strokes, as a fraction of `size`; 0.04 looks bold.
         slant: how far the top leans to the right, as a fraction of the height; 0.2 looks italic.
     """
@@ -43,7 +43,7 @@ def write(
 def write_from(
     picture: Image.Image, start: tuple[float, float], text: str, size: int, colour: Colour, *, weight: float = 0.0
 ) -> None:
-    """Write a line of text that begins at a point, which is at half the height of its capitals."""
+    """Write a line of text that begins at a point, vertically centred on its capitals."""
     ImageDraw.Draw(picture).text(
         (start[0], start[1] + size * CAPITAL_HEIGHT / 2),
         text,
@@ -55,7 +55,7 @@ def write_from(
 
 
 def fitted_size(text: str, width: float, height: float) -> float:
-    """Answer the font size at which a line of text fills a box of these pixels without leaving it."""
+    """Return the largest font size at which a line of text fits into a box of `width` x `height` pixels."""
     return min(height, 100 * width / max(1.0, _font(100).getlength(text)))
 
 
@@ -63,12 +63,12 @@ def fitted_size(text: str, width: float, height: float) -> float:
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(max(1, size))
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise OSError("This Pillow was built without FreeType, so it cannot draw letters: install Pillow's own wheel.")
+        raise OSError("Pillow was built without FreeType, so it cannot draw letters: install its official wheel")
     return font
 
 
 def _letters(text: str, size: int, stroke: int, slant: float) -> Image.Image:
-    """Draw the text as an opacity mask, cut to the height of its capitals and the width of its letters."""
+    """Draw the text as an opacity mask, cropped to its letters."""
     font = _font(size)
     left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
     width, height = round(right - left), round(bottom - top)

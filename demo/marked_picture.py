@@ -1,7 +1,7 @@
-"""A picture that knows where its logos are, however it is moved.
+"""A picture that keeps track of its logos while it is moved, tilted, scaled or cut.
 
-Every step that moves pixels (place, tilt, scale, cut) moves one mask per logo along, so nobody computes where
-a logo went: its box is read off its mask.
+Each step treats the mask of every logo like the picture. So the final box of a logo is simply the bounding box of its
+mask.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 Box = tuple[float, float, float, float]
 
-SHOWS = 100  # opacity, of 255, from which a pixel of a mask counts as the logo's
+SHOWS = 100  # a pixel of a mask belongs to the logo if its opacity, 0 to 255, is above this
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,41 +21,41 @@ class MarkedPicture:
 
     Attributes:
         picture: RGBA.
-        masks: one L picture of the same size per logo, opaque where that logo shows.
+        masks: for each logo an L picture of the same size, opaque where the logo is.
     """
 
     picture: Image.Image
     masks: tuple[Image.Image, ...]
 
     def placed(self, size: tuple[int, int], at: tuple[int, int]) -> MarkedPicture:
-        """Put it at a place of a larger transparent picture."""
+        """Place it on a larger transparent picture."""
         layers = [Image.new(layer.mode, size) for layer in self._layers()]
         for layer, own in zip(layers, self._layers(), strict=True):
             layer.paste(own, at)
         return MarkedPicture(layers[0], tuple(layers[1:]))
 
     def tilted(self, degrees: float) -> MarkedPicture:
-        """Rotate it counter-clockwise; it grows by the corners."""
+        """Rotate it counter-clockwise; the result is large enough for the corners."""
         first, *rest = [layer.rotate(degrees, Image.Resampling.BILINEAR, expand=True) for layer in self._layers()]
         return MarkedPicture(first, tuple(rest))
 
     def shrunk_into(self, width: float, height: float) -> MarkedPicture:
-        """Scale it down until it fits; one that fits is left as it is."""
+        """Scale it down to fit; if it already fits, it keeps its size."""
         scale = min(1.0, width / self.picture.width, height / self.picture.height)
         size = (round(self.picture.width * scale), round(self.picture.height * scale))
         first, *rest = [layer.resize(size, Image.Resampling.BILINEAR) for layer in self._layers()]
         return MarkedPicture(first, tuple(rest))
 
     def cut(self, outline: Image.Image) -> MarkedPicture:
-        """Leave what lies inside an outline, an L picture of the same size."""
+        """Keep only what is inside an outline, an L picture of the same size."""
         picture = self.picture.copy()
         picture.putalpha(outline)
         return MarkedPicture(picture, tuple(ImageChops.multiply(mask, outline) for mask in self.masks))
 
     def boxes(self, size: tuple[int, int], at: tuple[int, int]) -> list[Box]:
-        """Answer each logo's `(y_min, x_min, y_max, x_max)`, once this lies at a place of a picture of that size.
+        """Return the box of each logo when this picture is placed at `at` on a picture of `size`.
 
-        They are fractions of the height and the width.
+        A box is `(y_min, x_min, y_max, x_max)`, in fractions of height and width.
         """
         return [_box(mask, size, at) for mask in self.masks]
 

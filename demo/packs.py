@@ -1,6 +1,6 @@
 """Food packs with logos on them: cartons, pouches, jars and bottles, each with a printed front.
 
-A pack is its printed front, given an outline and the light of its shape.
+A pack is a printed front, with the outline and the shading of its shape.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from demo.marked_picture import MarkedPicture
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A shape of pack: how it is made of a front, the front's width for a height of 1, what comes in it."""
+    """A shape of pack: how a front becomes a pack, the width of the front relative to its height, and the products."""
 
     fold: Callable[[random.Random, MarkedPicture], MarkedPicture]
     width: float
@@ -27,14 +27,14 @@ class Shape:
 
 
 def draw_pack(dice: random.Random, height: int, logos: Sequence[Image.Image]) -> MarkedPicture:
-    """Draw a pack, its front of this height in pixels, that carries the given logos (RGBA), two at most."""
+    """Draw a pack with one or two logos (RGBA); its front has the given height in pixels."""
     shape = dice.choice(SHAPES)
     front = print_front(dice, (round(height * shape.width), height), dice.choice(shape.products), logos)
     return shape.fold(dice, front)
 
 
 def _carton(dice: random.Random, front: MarkedPicture) -> MarkedPicture:
-    """Fold the front around a carton: a darker side, foreshortened."""
+    """Turn the front into a carton, with a darker, foreshortened side."""
     width, height = front.picture.size
     depth, lift = round(width * dice.uniform(0.1, 0.2)), round(height * 0.03)
     size = (width + depth, height)
@@ -48,7 +48,7 @@ def _carton(dice: random.Random, front: MarkedPicture) -> MarkedPicture:
 
 
 def _pouch(dice: random.Random, front: MarkedPicture) -> MarkedPicture:
-    """Press the front on foil: crimped ends, soft folds of light."""
+    """Turn the front into a foil pouch, with crimped ends and soft highlights."""
     width, height = front.picture.size
     outline = Image.new("L", front.picture.size)
     draw, bulge = ImageDraw.Draw(outline), width * 0.035
@@ -98,14 +98,14 @@ def _bottle(dice: random.Random, front: MarkedPicture) -> MarkedPicture:
 
 
 def _lit(pack: MarkedPicture, lights: Sequence[tuple[float, float]]) -> MarkedPicture:
-    """Light a pack from left to right: pairs of (fraction of the width, brightness), 1.0 leaving it as it is."""
+    """Shade a pack from left to right. `lights` are (fraction of the width, brightness); 1.0 changes nothing."""
     picture, half = pack.picture.convert("RGB"), Image.new("L", (256, 1))
     for x in range(256):
         at = x / 255
         (x0, y0), (x1, y1) = next((a, b) for a, b in itertools.pairwise(lights) if at <= b[0])
         half.putpixel((x, 0), round(127 * (y0 + (y1 - y0) * (at - x0) / (x1 - x0))))
     shade = half.resize(picture.size, Image.Resampling.BILINEAR).convert("RGB")
-    dimmed = ImageChops.multiply(picture, shade)  # to half the light, so that highlights fit into a byte
+    dimmed = ImageChops.multiply(picture, shade)  # halved, so that highlights fit into a byte
     return MarkedPicture(ImageChops.add(dimmed, dimmed).convert("RGBA"), pack.masks)
 
 

@@ -1,6 +1,6 @@
-"""Photos of food packs on a shelf, as a contributor's phone would take them, and the boxes of their logos.
+"""Draw photos of food packs on a shelf, as if taken with a phone, and return the boxes of their logos.
 
-Everything follows from one seed: the same seed gives the same bytes.
+The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from demo.packs import draw_pack
 
 FIRST_LOGO_ID = 1001
 DRAWN_AT = 2  # a photo is drawn this many times larger and then scaled down, for smooth edges
-LOGOS_PER_BRAND = 4  # at least, as long as that leaves two brands to tell apart
+LOGOS_PER_BRAND = 4  # at least, unless that leaves fewer than two brands
 SIZES = ((480, 640), (640, 480), (600, 600), (540, 720))
 WALLS: tuple[Colour, ...] = ((225, 220, 210), (190, 200, 205), (235, 235, 230), (160, 150, 140), (205, 190, 165))
 OTHER_PACKS: tuple[Colour, ...] = (
@@ -36,7 +36,7 @@ BOARDS: tuple[Colour, ...] = ((150, 110, 70), (205, 205, 205), (90, 65, 45), (23
 
 @dataclass(frozen=True, slots=True)
 class PhotographedLogo:
-    """A logo on a photo: its box is `(y_min, x_min, y_max, x_max)` in fractions of height and width."""
+    """A logo on a photo, with its box `(y_min, x_min, y_max, x_max)` in fractions of height and width."""
 
     logo_id: int
     brand: Brand
@@ -45,7 +45,7 @@ class PhotographedLogo:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo as it is served: its file name, its JPEG bytes, the logos that it shows."""
+    """A photo: its file name, its JPEG bytes, and its logos."""
 
     name: str
     jpeg: bytes
@@ -53,7 +53,7 @@ class Photo:
 
 
 def make_photos(count: int, seed: int) -> Iterator[Photo]:
-    """Take photos one by one; every third shows two logos, and every brand comes up about equally often."""
+    """Yield photos. Every third has two logos, and all brands are about equally frequent."""
     dice = random.Random(seed)
     logo_id = FIRST_LOGO_ID
     for number, brands in enumerate(_deal_brands(dice, count)):
@@ -66,7 +66,7 @@ def make_photos(count: int, seed: int) -> Iterator[Photo]:
 
 
 def _deal_brands(dice: random.Random, photos: int) -> list[tuple[Brand, ...]]:
-    """Deal the brands to the photos from shuffled decks, never the same brand twice to one photo."""
+    """Distribute the brands over the photos at random, never the same brand twice on a photo."""
     on_photo = [2 if number % 3 == 2 else 1 for number in range(photos)]
     brands = BRANDS[: max(2, sum(on_photo) // LOGOS_PER_BRAND)]
     deck: list[Brand] = []
@@ -82,7 +82,7 @@ def _deal_brands(dice: random.Random, photos: int) -> list[tuple[Brand, ...]]:
 
 
 def _take(dice: random.Random, brands: tuple[Brand, ...]) -> tuple[Image.Image, list[Box]]:
-    """Arrange packs with the brands' logos on a shelf; answer the picture and the logos' boxes."""
+    """Draw packs with the logos of some brands on a shelf, and return the picture and the boxes."""
     width, height = (DRAWN_AT * side for side in dice.choice(SIZES))
     floor = round(height * dice.uniform(0.86, 0.95))
     picture = _shelf(dice, (width, height), floor)
@@ -104,10 +104,10 @@ def _take(dice: random.Random, brands: tuple[Brand, ...]) -> tuple[Image.Image, 
 
 
 def _shelf(dice: random.Random, size: tuple[int, int], floor: int) -> Image.Image:
-    """Draw the place: a wall, out-of-focus packs on both sides, the board with a price tag."""
+    """Draw the background: a wall, blurred packs on both sides, and the shelf, sometimes with a price tag."""
     width, height = size
     wall, board = dice.choice(WALLS), dice.choice(BOARDS)
-    small = Image.new("RGB", (width // 8, height // 8), wall)  # out of focus anyway
+    small = Image.new("RGB", (width // 8, height // 8), wall)  # enlarged below, because it is blurred anyway
     draw = ImageDraw.Draw(small)
     x = -small.width * dice.uniform(0.0, 0.15)
     while dice.random() < 0.9 and x < small.width:
@@ -137,7 +137,7 @@ def _cast_shadow(picture: Image.Image, pack: Image.Image, at: tuple[int, int]) -
 
 
 def _develop(dice: random.Random, picture: Image.Image) -> bytes:
-    """Treat a picture as a phone's camera does: uneven light, exposure, blur, grain, JPEG."""
+    """Add the effects of a phone camera: uneven light, exposure, blur, grain, JPEG."""
     light = Image.linear_gradient("L").point([value * 90 // 255 + 165 for value in range(256)])
     light = light.rotate(dice.choice((0, 90, 180, 270))).resize(picture.size).convert("RGB")
     picture = ImageChops.multiply(picture, light)

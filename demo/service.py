@@ -1,6 +1,6 @@
-"""The real service as a process of its own, and the requests that the demo makes of it.
+"""Run the real service in a process of its own, and send it requests.
 
-Leaving the `with` block stops the process and its workers, whatever happened inside.
+The end of the `with` block stops the process and its workers, even after an error.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,12 +20,13 @@ from typing import Any
 import requests
 
 from demo.photos import PhotographedLogo
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_START = 60.0
 SECONDS_TO_RELOAD = 30.0
 SECONDS_TO_STOP = 10.0
-SECONDS_TO_ANSWER = 30.0  # what Robotoff waits
+SECONDS_TO_ANSWER = 30.0  # as long as Robotoff waits
 SECONDS_TO_BUILD = 120.0
 LINES_OF_LOG = 15
 
@@ -37,26 +37,26 @@ class ServiceError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A logo and its Euclidean distance from the one that was asked about."""
+    """A logo and its Euclidean distance from the query."""
 
     logo_id: int
     distance: float
 
 
 class Service:
-    """gunicorn with the project's configuration on a data directory of its own, on a port of loopback.
+    """gunicorn with the project's configuration and an empty data directory, on the loopback address.
 
     Args:
-        directory: for the data and the log.
-        port: 0 for a free one.
+        directory: receives the data and the log.
+        port: the port; 0 for a free one.
 
     Attributes:
-        root: the address under which everything lies.
+        root: the URL of the service, without a path.
     """
 
     def __init__(self, directory: Path, *, port: int = 0) -> None:
         self._log_path = directory / "service.log"
-        port = port or _free_port()
+        port = port or free_ports(1)[0]
         self.root = f"http://127.0.0.1:{port}"
         inherited = ("ANN_", "GUNICORN_", "WEB_CONCURRENCY", "SENTRY_")  # this run has its own settings
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(inherited)} | {
@@ -69,11 +69,11 @@ class Service:
             "LOG_LEVEL": "INFO",
         }
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment cannot reach this machine's loopback
+        self._session.trust_env = False  # a proxy cannot reach this machine's loopback address
 
     @property
     def url(self) -> str:
-        """The address under which all routes lie."""
+        """The URL of the API routes."""
         return f"{self.root}/api/v1/ann"
 
     def __enter__(self) -> Service:
@@ -84,7 +84,7 @@ class Service:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops the service in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which then stops the service
             )
         try:
             self._wait_until(self._answers, SECONDS_TO_START, "The service does not answer.")
@@ -99,7 +99,7 @@ class Service:
         self._stop()
 
     def add(self, image_url: str, logos: Sequence[PhotographedLogo]) -> int:
-        """Have the logos of an image stored; answer how many were new.
+        """Add the logos of an image, and return how many were new.
 
         Raises:
             ServiceError: the service refused.
@@ -112,15 +112,15 @@ class Service:
         return added
 
     def neighbours(self, logo_id: int, count: int) -> list[Neighbour]:
-        """Answer the nearest logos to one, nearest first; the logo itself is the first if it is indexed.
+        """Return the nearest logos to one, nearest first; an indexed logo comes first itself.
 
         Raises:
-            ServiceError: the service does not know it.
+            ServiceError: the logo is unknown.
         """
         return _listed(self._ask("GET", f"/{logo_id}", params={"count": count})["results"])
 
     def batch(self, logo_ids: Sequence[int], count: int) -> dict[int, list[Neighbour]]:
-        """Answer the nearest logos to each of several.
+        """Return the nearest logos to each of several.
 
         Raises:
             ServiceError: the service refused.
@@ -130,10 +130,10 @@ class Service:
         return {int(logo_id): _listed(rows) for logo_id, rows in results.items()}
 
     def generate_index(self) -> None:
-        """Run the command that cron runs every night, beside the running service.
+        """Build the index beside the running service, as cron does every night.
 
         Raises:
-            ServiceError: it failed.
+            ServiceError: the build failed.
         """
         try:
             built = subprocess.run(
@@ -146,18 +146,18 @@ class Service:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ServiceError(f"generate-index was not done after {SECONDS_TO_BUILD:.0f} s.") from error
+            raise ServiceError(f"generate-index did not finish within {SECONDS_TO_BUILD:.0f} s.") from error
         if built.returncode:
             raise ServiceError(f"generate-index ended with {built.returncode}.\n{_end_of(built.stderr)}")
 
     def wait_for_index(self, logo_id: int) -> None:
-        """Wait until the service has taken in an index that holds a logo.
+        """Wait until the service has loaded an index that contains a logo.
 
         Raises:
-            ServiceError: it did not in time.
+            ServiceError: it was not loaded in time.
         """
         self._wait_until(
-            lambda: bool(self.neighbours(logo_id, 1)), SECONDS_TO_RELOAD, "The service does not take the index in."
+            lambda: bool(self.neighbours(logo_id, 1)), SECONDS_TO_RELOAD, "The service does not load the index."
         )
 
     def _ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Service:
             if self._process.poll() is not None:
                 raise ServiceError(f"The service stopped by itself ({self._process.returncode}).\n{self._log_end()}")
             if time.monotonic() > deadline:
-                raise ServiceError(f"{otherwise} It was given {seconds:.0f} s.\n{self._log_end()}")
+                raise ServiceError(f"{otherwise} The limit was {seconds:.0f} s.\n{self._log_end()}")
             time.sleep(0.05)
 
     def _stop(self) -> None:
@@ -193,20 +193,13 @@ class Service:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(SECONDS_TO_STOP)
-        finally:  # also after a second Ctrl-C: kill what is left, such as workers that outlived their master
+        finally:  # even after a second Ctrl-C, kill what is left, such as workers without a master
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def _log_end(self) -> str:
         return _end_of(self._log_path.read_text(errors="replace"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _listed(rows: list[dict[str, Any]]) -> list[Neighbour]:

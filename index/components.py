@@ -12,8 +12,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
-from index.files.durable import sync_file
 
 _OUTLYING = 10.0  # times the median distance to the middle
 
@@ -57,7 +57,7 @@ class Components:
         """Write mean and directions, `(1 + components, dim)`, in NumPy's format, and sync the file."""
         with path.open("wb") as file:
             np.save(file, np.vstack([self.mean, self.directions]), allow_pickle=False)
-        sync_file(path)
+        sync_file(path, mode=READABLE)
 
     @classmethod
     def load(cls, path: Path, *, dim: int, count: int) -> Components:

@@ -1,1 +1,1 @@
-"""What HTTP and the commands share: engines, the start, progress, logs."""
+"""What the service and the commands share: the engines, the startup, progress, logs."""

@@ -1,6 +1,6 @@
-"""Which engine answers: Annoy's files in the data directory, or a Milvus elsewhere.
+"""Open the engine that the settings name: Annoy with files in the data directory, or a Milvus server.
 
-What is for Milvus is imported by who serves with it: it takes the others 30 ms of each start.
+Milvus modules load only with ANN_ENGINE=milvus; they would add 30 ms to other starts.
 """
 
 from __future__ import annotations
@@ -9,45 +9,53 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embeddings.errors import EmbeddingsError
 from embeddings.store.store import EmbeddingStore
 from index.catalog import IndexCatalog
 from index.errors import EngineError
 from index.protocol import Catalog
 from index.status import OnLoad
-from settings import Settings
+from settings import MilvusSettings, Settings
 
 if TYPE_CHECKING:
     from index.milvus.client import Milvus
-    from index.milvus.feed import Feed, Outbox
+    from index.milvus.feed import Feed
+    from index.milvus.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What answers queries.
+    """An engine: its indexes, and the feed that keeps them up to date.
 
     Attributes:
-        catalog: its indexes.
-        feed: what sends it new logos; `None` if it is Annoy, whose indexes are only ever built whole.
+        catalog: the indexes.
+        feed: sends new and deleted logos to Milvus; `None` for Annoy, whose indexes change only by a build.
     """
 
     catalog: Catalog
     feed: Feed | None = None
 
     def start(self) -> None:
-        """Look for what changes, from now on."""
+        """Start watching for new indexes, and start the feed."""
         self.catalog.start()
         if self.feed is not None:
             self.feed.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the feed, and stop watching."""
         if self.feed is not None:
             self.feed.close()
         self.catalog.close()
 
 
-def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = lambda name, taken_in: None) -> Engine:
-    """Open the engine that the settings name; one that cannot be reached is open, too, and says so when asked."""
+def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = lambda name, loaded: None) -> Engine:
+    """Open the engine that the settings name.
+
+    A Milvus that cannot be reached is no error here: its queries fail until it can be.
+
+    Raises:
+        EngineError: as for `check_engine`.
+    """
     if settings.engine == "annoy":
         return Engine(
             IndexCatalog(
@@ -64,7 +72,7 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
     from index.milvus.catalog import MilvusCatalog
     from index.milvus.feed import Feed
 
-    milvus, outbox = milvus_of(settings), outbox_of(settings)
+    milvus, outbox = milvus_of(settings.milvus), outbox_of(settings)
     catalog = MilvusCatalog(
         milvus,
         settings.data_dir,
@@ -76,59 +84,75 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
         reload_seconds=settings.reload_seconds,
         stored_logo=store.any_id,
         deleted=lambda: len(store.ever_deleted()),
-        replicas=settings.milvus_replicas,
+        replicas=settings.milvus.replicas,
         was_served=lambda: outbox.read() is not None,
         on_load=on_load,
     )
     return Engine(
-        catalog, Feed(store, catalog, milvus, outbox, seconds=settings.reload_seconds, sends=settings.milvus_feed)
+        catalog,
+        Feed(
+            store,
+            catalog,
+            milvus,
+            outbox,
+            seconds=settings.reload_seconds,
+            sends=settings.milvus.feed,
+            source_errors=(EmbeddingsError,),
+        ),
     )
 
 
 def check_engine(settings: Settings) -> None:
-    """See to it that what the engine takes is here, if not the engine itself.
+    """Check that this machine has what the engine needs; a Milvus server need not be running.
 
     Raises:
         EngineError: pymilvus is not installed, or a certificate cannot be read; the message says what to change.
     """
-    if settings.engine != "milvus":
-        return
-    from index.milvus.client import check_installed
-
-    check_installed()
-    for path in (settings.milvus_ca, settings.milvus_cert, settings.milvus_key):
-        if path is not None and not os.access(path, os.R_OK):
-            raise EngineError(f"{path}, which ANN_MILVUS_... names, cannot be read")
+    if settings.engine == "milvus":
+        _check_milvus(settings.milvus)
 
 
-def milvus_of(settings: Settings) -> Milvus:
-    """Return the Milvus that the settings name; nothing is asked of it yet.
+def milvus_of(settings: MilvusSettings) -> Milvus:
+    """Return the Milvus that the settings name; it connects at the first call.
 
     Raises:
         EngineError: as for `check_engine`.
     """
-    from index.milvus.client import Connection, Milvus
+    from index.milvus.client import ConnectionOptions, Milvus
 
-    check_engine(settings)
+    _check_milvus(settings)
     return Milvus(
-        Connection(
-            uri=settings.milvus_uri,
-            token=settings.milvus_token or "",
-            database=settings.milvus_database,
-            ca=settings.milvus_ca,
-            cert=settings.milvus_cert,
-            key=settings.milvus_key,
-            server_name=settings.milvus_server_name or "",
-            connect_seconds=settings.milvus_connect_seconds,
-            query_seconds=settings.milvus_query_seconds,
-            write_seconds=settings.milvus_write_seconds,
-            message_bytes=settings.milvus_message_bytes,
+        ConnectionOptions(
+            uri=settings.uri,
+            token=settings.token or "",
+            database=settings.database,
+            ca=settings.ca,
+            cert=settings.cert,
+            key=settings.key,
+            server_name=settings.server_name or "",
+            connect_seconds=settings.connect_seconds,
+            query_seconds=settings.query_seconds,
+            write_seconds=settings.write_seconds,
+            message_bytes=settings.message_bytes,
         )
     )
 
 
+def _check_milvus(settings: MilvusSettings) -> None:
+    from index.milvus.client import check_installed
+
+    check_installed()
+    for variable, path in (
+        ("ANN_MILVUS_CA", settings.ca),
+        ("ANN_MILVUS_CERT", settings.cert),
+        ("ANN_MILVUS_KEY", settings.key),
+    ):
+        if path is not None and not os.access(path, os.R_OK):
+            raise EngineError(f"{variable}={path}: cannot be read; correct the path or its permissions")
+
+
 def outbox_of(settings: Settings) -> Outbox:
     """Return the outbox of the default index."""
-    from index.milvus.feed import Outbox
+    from index.milvus.outbox import Outbox
 
     return Outbox(settings.data_dir / settings.default_index)

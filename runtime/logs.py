@@ -1,9 +1,9 @@
-"""How a line of the log looks: for people, or as a JSON object; with the id of the request that it belongs to.
+"""The format of log lines: text for people, or JSON objects, with the id of the request that they belong to.
 
-Whatever a message quotes, it is one line, and one of bounded length: control characters are escaped, so that nobody can
-write lines of his own into the log. Only tracebacks have more lines, which are indented; in JSON they are a field.
+A message is always one line of limited length. Control characters are escaped, so that clients cannot forge lines. Only
+tracebacks have several lines: they are indented, and in JSON they are a field.
 
-A record may carry `fields`, a dict of what its message says, for JSON.
+A record may have `fields`, a dict of the values in its message, for JSON.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ import orjson
 from runtime import request_id
 
 MAX_MESSAGE = 8_000  # characters
-MAX_TRACEBACK = 20_000  # characters, the last ones: they say what went wrong
+MAX_TRACEBACK = 20_000  # characters; the end is kept, because it names the error
 
-_TALKATIVE = ("PIL", "urllib3", "h5py", "asyncio")  # at DEBUG some of them log what is in images and addresses
+_TALKATIVE = ("PIL", "urllib3", "h5py", "asyncio")  # at DEBUG, some of them log the content of images and URLs
 
 
 class RequestIdFilter(logging.Filter):
-    """Puts the id of the thread's request into each record."""
+    """Adds the id of the thread's request to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
+        """Add the id, and keep the record."""
         record.request_id = request_id.current()
         return True
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to where the standard error goes now, whatever becomes of descriptor 2 later (`native_output.py`)."""
+    """Writes to the standard error as it is now, even if descriptor 2 is redirected later (`native_output.py`)."""
 
     def __init__(self) -> None:
         super().__init__(os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace"))
 
 
 class HumanFormatter(logging.Formatter):
-    """Lines such as `2026-11-25 03:00:00,123 INFO 17 api.app [4f0c]: it happened`."""
+    """Writes lines such as `2026-11-25 03:00:00,123 INFO 17 api.app [4f0c]: it happened`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Return the line of a record, and of its traceback."""
         request = getattr(record, "request_id", None)
         where = f"{record.name} [{request}]" if request else record.name
         line = f"{self.formatTime(record)} {record.levelname} {record.process} {where}: {_message(record)}"
@@ -54,10 +54,10 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Objects with `time` (UTC), `level`, `process`, `logger`, `message`; maybe `request_id` and `exception`."""
+    """Writes objects with `time` (UTC), `level`, `process`, `logger`, `message`, perhaps `request_id`, `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Return the line of a record."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {
             "time": time,
@@ -73,15 +73,15 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = traceback
         try:
             return orjson.dumps(line).decode()
-        except orjson.JSONEncodeError:  # half a surrogate pair: no UTF-8, but a file name may hold one
+        except orjson.JSONEncodeError:  # a lone surrogate is not UTF-8, but a file name may contain one
             return json.dumps(line, default=repr)
 
 
 def configuration(level: str, form: str) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes, for everything to go to the standard error.
+    """Return the argument for `logging.config.dictConfig` that logs everything to the standard error.
 
     Args:
-        level: the least severe that is logged.
+        level: the least severe level that is logged.
         form: `human` or `json`.
     """
     formatter = {"human": HumanFormatter, "json": JsonFormatter}[form]
@@ -99,14 +99,14 @@ def configuration(level: str, form: str) -> dict[str, Any]:
 
 
 def configure(level: str, form: str) -> None:
-    """Have this process log so, warnings of Python's too, unless it logs in some way already."""
+    """Configure the log of this process, unless it has one already, and log Python's warnings."""
     if not logging.getLogger().handlers:
         logging.config.dictConfig(configuration(level, form))
     logging.captureWarnings(True)
 
 
 def escaped(text: str) -> str:
-    """Write what cannot be printed, line ends among it, as a literal of Python would."""
+    """Escape characters that cannot be printed, line ends included, as Python literals do."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

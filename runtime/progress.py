@@ -1,4 +1,4 @@
-"""Progress of long work as log lines, for where there is no terminal to draw a bar on."""
+"""Log the progress of long work, for use without a terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def logged_progress(doing: str, total: int | None = None) -> Callable[[int], None]:
-    """Return a function to call with the number of units just done; every few seconds it logs how far the work is.
+    """Return a function that takes the number of units just done, and logs the progress every few seconds.
 
     Args:
-        doing: what the line begins with, such as `copying rows`.
-        total: how many units there are, if that is known; then the line also tells the time left.
+        doing: the beginning of the line, such as `copying rows`.
+        total: the number of units, if it is known; the line then shows the time left.
     """
     done = 0
     started = time.monotonic()

@@ -1,6 +1,6 @@
-"""Which request a thread is answering, so that every line that it logs can say so.
+"""The id of the request that a thread is answering, for its log lines.
 
-A client may name its request in `X-Request-ID`; one that is missing, or not fit to be repeated, is made here.
+A client may choose the id in `X-Request-ID`. If it is missing, too long or has other characters, a random one is used.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def begin(named: str | None = None) -> str:
-    """Begin a request in this thread, which lasts until the next one or `end`; return its id.
+    """Begin a request in this thread, until the next one or `end`, and return its id.
 
     Args:
-        named: what the client calls it, if it does.
+        named: the id that the client chose, if any.
     """
     request_id = named if named is not None and _FIT.fullmatch(named) else secrets.token_hex(8)
     _current.set(request_id)
@@ -27,10 +27,10 @@ def begin(named: str | None = None) -> str:
 
 
 def end() -> None:
-    """Say that this thread answers no request now."""
+    """End the request of this thread."""
     _current.set(None)
 
 
 def current() -> str | None:
-    """Return the id of the request that this thread answers, if it does."""
+    """Return the id of the request that this thread is answering, or `None`."""
     return _current.get()

@@ -6,11 +6,11 @@ import contextlib
 import http.server
 import io
 import threading
-import time
-from collections.abc import Callable
 from email.message import Message
 
 from PIL import Image, ImageDraw
+
+from tests.waiting import PATIENCE
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> bytes:
@@ -44,7 +44,7 @@ class PhotoServer:
                 outer.requests += 1
                 outer.headers.append(self.headers)
                 if self.path == "/slow":
-                    outer.release.wait(20)
+                    outer.release.wait(PATIENCE)
                 body = outer.photos.get(self.path, photo() if self.path == "/slow" else None)
                 with contextlib.suppress(ConnectionError):  # whoever asked may have been killed meanwhile
                     self.send_response(404 if body is None else 200)
@@ -69,16 +69,3 @@ class PhotoServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait for something that another thread or process will make true.
-
-    Raises:
-        TimeoutError: it did not become true in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it did not come true")
-        time.sleep(0.02)

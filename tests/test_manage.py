@@ -14,23 +14,24 @@ import h5py
 import pytest
 from click.testing import CliRunner, Result
 
-from commands import build
 from commands.shell import BUSY
 from embeddings.errors import ModelError
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.model.description import locate_model
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from index import build
 from index.files.build_lock import build_lock
 from index.files.generations import list_generations
 from index.files.manifest import read_manifest
 from index.loading import load_index
+from index.map.logo_map import FEWEST_LOGOS
 from index.map.map_file import MAP_NAME, MapFile
-from manage import cli
+from manage import COMMANDS, cli
 from runtime.startup import prepare
 from settings import Settings
 from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair, write_store
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -39,7 +40,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     return lambda *arguments: CliRunner().invoke(cli, arguments)
@@ -62,7 +63,7 @@ def damage_row(path: Path, row: int) -> None:
         file.write(b"\xff\x01")
 
 
-@pytest.mark.parametrize("command", [*cli.commands])
+@pytest.mark.parametrize("command", [*COMMANDS])
 def test_help_says_what_a_command_is_for(run: Run, command: str) -> None:
     assert command in run("--help").output
     answer = run(command, "--help")
@@ -84,17 +85,27 @@ def test_generate_index_publishes_a_generation_and_keeps_two(run: Run, store_pat
 def test_generate_index_draws_a_map_once_the_index_is_published(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(build, "FEWEST_LOGOS", 30)
     assert run("generate-index").exit_code == 0
-    assert run("generate-index", "--no-map").exit_code == 0
     monkeypatch.setenv("ANN_MAP_POINTS", "12")
     assert run("generate-index", "--keep", "3").exit_code == 0
     files = [MapFile.read(generation) for generation in list_generations(tmp_path / INDEX)]
-    assert [file and file.points for file in files] == [30, None, 12]
+    assert [file and file.points for file in files] == [30, 12]
     assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["points_on_map"] == 12
     monkeypatch.setenv("ANN_MAP_POINTS", "0")
     assert run("generate-index").exit_code == 0
     assert MapFile.read(list_generations(tmp_path / INDEX)[-1]) is None
     assert json.loads(run("stats", "--json").stdout)["indexes"][INDEX]["points_on_map"] is None
+
+
+def test_a_small_index_has_no_map(run: Run, store_path: Path, tmp_path: Path) -> None:
+    with EmbeddingStore(store_path) as store:
+        store.append(list(range(31, FEWEST_LOGOS)), random_vectors(FEWEST_LOGOS - 31, seed=8))
+        assert run("generate-index").exit_code == 0
+        store.append([FEWEST_LOGOS], random_vectors(1, seed=9))
+    assert run("generate-index").exit_code == 0
+    small, large = (MapFile.read(generation) for generation in list_generations(tmp_path / INDEX))
+    assert (small, large and large.points) == (None, FEWEST_LOGOS)
 
 
 def test_a_map_that_cannot_be_drawn_fails_no_build(
@@ -103,6 +114,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("no memory left")
 
+    monkeypatch.setattr(build, "FEWEST_LOGOS", 30)
     monkeypatch.setattr(build, "add_map", fail)
     assert run("generate-index").exit_code == 0
     (generation,) = list_generations(tmp_path / INDEX)
@@ -112,7 +124,10 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     assert MapFile.read(generation) is None
 
 
-def test_verify_names_a_damaged_map(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_verify_names_a_damaged_map(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "FEWEST_LOGOS", 30)
     run("generate-index")
     (generation,) = list_generations(tmp_path / INDEX)
     (generation / MAP_NAME).write_bytes(b"damaged")
@@ -172,6 +187,15 @@ def test_wrong_setting_is_a_failure_in_one_line(run: Run, monkeypatch: pytest.Mo
     assert "ANN_THREADS='many'" in answer.output
 
 
+def test_unknown_variable_is_warned_of_once(
+    run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ANN_DATADIR", "elsewhere")
+    assert run("stats").exit_code == 0
+    warned = [record.getMessage() for record in caplog.records if "ANN_DATADIR" in record.getMessage()]
+    assert warned == ["ANN_DATADIR is set, but there is no such setting; did you mean ANN_DATA_DIR?"]
+
+
 def test_second_build_is_told_to_come_back(run: Run, store_path: Path, tmp_path: Path) -> None:
     (tmp_path / INDEX).mkdir()
     with build_lock(tmp_path / INDEX / ".generate.lock", wait=True):
@@ -184,7 +208,7 @@ def test_two_builds_at_once_both_succeed(store_path: Path, tmp_path: Path) -> No
     command = [sys.executable, str(ROOT / "manage.py"), "generate-index", "--tree-count", "3"]
     environment = {"ANN_DATA_DIR": str(tmp_path), "PATH": ""}
     builds = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [build.wait(60) for build in builds] == [0, 0]
+    assert [build.wait(PATIENCE) for build in builds] == [0, 0]
     assert len(list_generations(tmp_path / INDEX)) == 2
 
 
@@ -309,12 +333,6 @@ def test_export_model_of_nothing_says_what_is_wrong(run: Run, tmp_path: Path) ->
     assert "none.h5" in answer.output
 
 
-def test_exported_model_is_where_the_service_looks(run: Run, tmp_path: Path) -> None:
-    answer = run("export-model", "--model", "efficientnet-b0", "--weights", "seeded")
-    assert answer.exit_code == 0, answer.output
-    assert locate_model("efficientnet-b0", "seeded", tmp_path / ".models").path.is_file()
-
-
 def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to_do(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +371,7 @@ def test_deleting_logos_refuses_what_is_no_id_before_it_deletes_any(run: Run, st
     (tmp_path / "ids").write_text("5\nseven\n")
     answer = run("delete-logos", "1", "--from", str(tmp_path / "ids"))
     assert answer.exit_code == 2
-    assert "line 2: 'seven' is no logo id" in answer.stderr
+    assert "line 2: 'seven' is not a logo id" in answer.stderr
     assert run("delete-logos").exit_code == 2
     assert run("delete-logos", "0").exit_code == 2
     with EmbeddingStore(store_path, writable=False) as store:
@@ -380,8 +398,8 @@ def test_a_store_is_backed_up_repaired_from_it_and_restored(run: Run, store_path
     damage_row(store_path, 7)
     answer = run("repair", "--backup", str(backup))
     assert answer.exit_code == 0, answer.output
-    assert "put 1 damaged rows aside, of logos 8" in answer.stdout
-    assert "took 1 logos from the backup" in answer.stdout
+    assert "moved 1 damaged rows aside, of logos 8" in answer.stdout
+    assert "restored 1 logos from the backup" in answer.stdout
     assert run("verify").exit_code == 0
     run("delete-logos", "1")
     answer = run("restore", str(backup))
@@ -413,9 +431,9 @@ def test_repair_without_damage_and_backup_says_so(run: Run, store_path: Path) ->
 def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "setpriority", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(os, "getpriority", lambda *_: 5)
-    assert run("generate-index", "--dry-run").exit_code == 0
-    assert run("generate-index", "--dry-run", "--nice", "3").exit_code == 0
+    for niceness in (5, 15):
+        monkeypatch.setattr(os, "getpriority", lambda *_, of_caller=niceness: of_caller)
+        assert run("generate-index", "--dry-run").exit_code == 0
     assert asked == [(os.PRIO_PROCESS, 0, 10)]
 
 

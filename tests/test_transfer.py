@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from manage import cli
 from tests.original_files import random_vectors
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 BOX = (0.1, 0.2, 0.6, 0.7)
@@ -70,7 +72,7 @@ def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkey
     answer = run("export", tmp_path / "logos.parquet")
     assert (answer.exit_code, answer.output) == (
         0,
-        f"{tmp_path / 'logos.parquet'} holds 2 logos; of 1 it says where they come from\n",
+        f"{tmp_path / 'logos.parquet'} holds 2 logos, 1 of them with provenance\n",
     )
     monkeypatch.setenv("ANN_DATA_DIR", str(tmp_path / "elsewhere"))
     answer = run("import", tmp_path / "logos.parquet")
@@ -89,7 +91,7 @@ def test_what_an_import_refuses_is_one_line(run: Run, tmp_path: Path) -> None:
     assert answer.exit_code == 1
     assert "--any-model" in answer.output
     answer = run("import", "--any-model", tmp_path / "x.parquet")
-    assert answer.output.splitlines()[-1] == "Error: row 0: embedding has 2 values, 1280 are expected"
+    assert answer.output.splitlines()[-1] == "Error: row 0: embedding has 2 values instead of 1280"
 
 
 def test_re_embed_makes_a_store_of_the_model_of_the_settings(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
@@ -97,14 +99,15 @@ def test_re_embed_makes_a_store_of_the_model_of_the_settings(run: Run, tmp_path:
     old_store(tmp_path, {**known, 4: Provenance(photos.url("/gone.jpg"), BOX), 5: None})
     answer = run("re-embed", tmp_path / "new.hdf5")
     assert answer.exit_code == 1
-    assert "holds 3 logos; 3 were embedded now" in answer.output
+    assert "holds 3 logos; this run embedded 3" in answer.output
     assert "1 failed:" in answer.output
-    assert "nobody knows where 1 come from: 5" in answer.output
+    assert "1 have no provenance: 5" in answer.output
     assert "lacks 2 logos" in answer.output
     assert json.loads((tmp_path / "new.hdf5.failed.jsonl").read_text())["logo_ids"] == [4]
     with EmbeddingStore(tmp_path / "new.hdf5") as new:
         assert new.stamp.digest != "old"
-        assert new.provenance(new.ids().tolist()) == known
+        found = new.provenance(new.ids().tolist())
+    assert found == {k: replace(origin, orientation=1) for k, origin in known.items()}
 
 
 def test_the_new_store_takes_the_place_of_the_old_one(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
@@ -115,7 +118,7 @@ def test_the_new_store_takes_the_place_of_the_old_one(run: Run, tmp_path: Path, 
     assert ids_of(tmp_path / "efficientnet-b0.replaced.hdf5") == [1, 2]
     answer = run("re-embed", tmp_path / "newer.hdf5")
     assert answer.exit_code == 1
-    assert "is of this model already" in answer.output
+    assert "already has vectors of this model" in answer.output
 
 
 def test_a_file_can_say_where_logos_come_from(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
@@ -141,7 +144,7 @@ def test_re_embedding_goes_on_after_a_kill(run: Run, tmp_path: Path, photos: Pho
     photos.release.set()
     answer = run("re-embed", tmp_path / "new.hdf5")
     assert answer.exit_code == 0, answer.output
-    assert f"{13 - len(held)} were embedded now" in answer.output
+    assert f"this run embedded {13 - len(held)}" in answer.output
     assert ids_of(tmp_path / "new.hdf5") == [*range(1, 14)]
 
 

@@ -19,7 +19,11 @@ def test_all_files_say_the_same_version() -> None:
     assert first[1] == VERSION
 
 
-def test_image_has_every_module_of_the_root() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    copied = dockerfile[dockerfile.rindex("COPY manage.py") :].splitlines()[0].split()
-    assert {path.name for path in ROOT.glob("*.py")} <= set(copied)
+def test_development_stack_runs_the_code_of_the_checkout() -> None:
+    """Else a change is seen of some modules, and not of others."""
+    mounts = set(re.findall(r"^    - \./(\S+):/app/\1:ro$", (ROOT / "docker" / "dev.yml").read_text(), re.MULTILINE))
+    final_stage = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    folders = set(re.findall(r"^COPY (\w+) \1$", final_stage, re.MULTILINE)) | {"embeddings"}
+    assert {"api", "commands", "index"} < folders
+    assert "\nCOPY *.py ./\n" in final_stage
+    assert mounts == folders | {path.name for path in ROOT.glob("*.py")} - {"no_package.py"}

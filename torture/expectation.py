@@ -1,6 +1,7 @@
-"""What a store must hold after whatever was done to it: the judge of every test here.
+"""What a store must hold after everything that was done to it; every test here uses this to judge.
 
-Embedding and provenance are functions of a logo's id, so that any row can be judged without knowing who wrote it.
+Embedding and provenance are functions of a logo's id, and of a version if logos are replaced, so any row can be checked
+without knowing who wrote it.
 """
 
 from __future__ import annotations
@@ -15,44 +16,49 @@ from numpy.typing import ArrayLike, NDArray
 
 from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
+from embeddings.store.snapshot import Block
 from embeddings.store.store import EmbeddingStore
 
 STAMP = ModelStamp("tortured", "digest")
 
 
-def vectors_of(ids: ArrayLike, dim: int) -> NDArray[np.float32]:
-    """Return the embeddings, (n, dim), that everybody stores for these ids, (n,)."""
-    embeddings: NDArray[np.float32] = np.sin(np.asarray(ids, np.int64)[:, None] * np.arange(1, dim + 1))
+def vectors_of(ids: ArrayLike, dim: int, version: int = 0) -> NDArray[np.float32]:
+    """Return the embeddings, (n, dim), that every writer stores for these ids, (n,)."""
+    embeddings: NDArray[np.float32] = np.sin(np.asarray(ids, np.int64)[:, None] * np.arange(1, dim + 1) + version)
     return embeddings.astype(np.float32)
 
 
-def provenance_of(ids: Iterable[int]) -> list[Provenance]:
-    """Return the provenance that everybody stores for these ids."""
-    origins = ((f"https://images.test/{logo_id // 3}.jpg", 1 / (2 + logo_id % 97)) for logo_id in ids)
+def provenance_of(ids: Iterable[int], version: int = 0) -> list[Provenance]:
+    """Return the provenance that every writer stores for these ids."""
+    of = f"-{version}" if version else ""
+    origins = ((f"https://images.test/{logo_id // 3}{of}.jpg", 1 / (2 + logo_id % 97)) for logo_id in ids)
     return [Provenance(url, (0.0, y_max / 3, y_max, 1.0)) for url, y_max in origins]
 
 
 @dataclass
 class Expectation:
-    """What was acknowledged. What was only asked for may have happened or not.
+    """What was acknowledged. Requests without an acknowledgement may have been executed or not.
 
     Attributes:
-        stored: ids acknowledged as stored, and not asked to be deleted since.
-        deleted: ids acknowledged as deleted, and not added since.
-        bare: ids of logos that may have no provenance: those of a file of the original.
+        stored: ids acknowledged as stored, and without a later request to delete them.
+        deleted: ids acknowledged as deleted, and without a later request to add them.
+        bare: ids of logos that may lack provenance: those of a file of the original.
+        versions: the possible versions of logos that were replaced; all others have version 0.
     """
 
     stored: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
     bare: set[int] = field(default_factory=set)
+    versions: dict[int, set[int]] = field(default_factory=dict)
 
     def losses(self, path: Path, *, unfinished: bool = False) -> list[str]:
         """Open a store and return what is wrong with it: nothing, if it keeps every promise.
 
         Args:
             path: the store file.
-            unfinished: whether it is a backup whose last run may have been stopped: an id may be in two rows of the
-                file then. The store must answer from the later one, and as if the other were not there.
+            unfinished: whether logos were being replaced, or it is a backup whose last run may have been interrupted,
+                so that an id may be in two rows of the file. The store must then return the later one, as if the other
+                did not exist.
         """
         with EmbeddingStore(path) as store:
             blocks = [*store.snapshot().blocks_with_provenance()]
@@ -64,19 +70,31 @@ class Expectation:
             if not len(found) == len(ids) == len(store):
                 wrong.append(f"stored twice: {len(ids) - len(found)} of {len(ids)}, or counted wrongly: {len(store)}")
             for block, embeddings, origins in blocks:
-                torn = (embeddings != vectors_of(block, store.dim)).any(axis=1)
+                found_versions = self._versions_in(block, embeddings)
+                torn = found_versions < 0
                 wrong += [f"served a wrong embedding of logo {logo_id}" for logo_id in block[torn].tolist()]
                 wrong += [
                     f"lost the provenance of logo {logo_id}, or served a wrong one: {origin}"
-                    for logo_id, origin, due in zip(block.tolist(), origins, provenance_of(block.tolist()), strict=True)
-                    if origin != due and (origin is not None or logo_id not in self.bare)
+                    for logo_id, origin, version in zip(block.tolist(), origins, found_versions.tolist(), strict=True)
+                    if origin != provenance_of([logo_id], max(0, version))[0]
+                    and (origin is not None or logo_id not in self.bare)
                 ]
             wrong += [f"damaged: {row}" for row in store.verify()]
-        return wrong + [f"h5py disagrees: {difference}" for difference in _differences(path, ids, unfinished)]
+        return wrong + [f"h5py disagrees: {difference}" for difference in _differences(path, blocks, unfinished)]
+
+    def _versions_in(self, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return which version of each logo its embedding is, (n,); -1 if it is none that may be there."""
+        found = np.full(len(ids), -1)
+        allowed = [self.versions.get(logo_id, {0}) for logo_id in ids.tolist()]
+        for version in set().union(*allowed):
+            may_be = np.array([version in versions for versions in allowed])
+            found[may_be & (embeddings == vectors_of(ids, embeddings.shape[1], version)).all(axis=1)] = version
+        return found
 
 
-def _differences(path: Path, ids: NDArray[np.int64], unfinished: bool) -> list[str]:
-    """Read the store as any HDF5 tool would, and tell where that is not what the store answers."""
+def _differences(path: Path, blocks: list[Block], unfinished: bool) -> list[str]:
+    """Read the store as any HDF5 tool would, and return the differences from the store's results."""
+    ids = np.concatenate([np.zeros(0, np.int64), *(block.ids for block in blocks)])
     with h5py.File(path, "r") as file:
         slots = file["external_id"][:]
         rows = np.flatnonzero(slots > 0)
@@ -84,13 +102,10 @@ def _differences(path: Path, ids: NDArray[np.int64], unfinished: bool) -> list[s
             rows = np.sort([*dict(zip(slots[rows].tolist(), rows.tolist(), strict=True)).values()]).astype(int)
         if not np.array_equal(slots[rows], ids):
             return [f"its ids are {slots[rows].tolist()}"]
-        embeddings = file["embedding"][: rows[-1] + 1][rows] if len(rows) else np.zeros((0, file["embedding"].shape[1]))
-        if not np.array_equal(embeddings, vectors_of(ids, embeddings.shape[1])):
+        if not len(rows):
+            return []
+        if not np.array_equal(file["embedding"][: rows[-1] + 1][rows], np.concatenate([b.embeddings for b in blocks])):
             return ["its embeddings"]
-        urls = file["provenance"].fields("image_url")[: rows[-1] + 1][rows].tolist() if len(rows) else []
-        due = [origin.image_url.encode() for origin in provenance_of(ids.tolist())]
-        return (
-            []
-            if {*zip(urls, due, strict=True)} <= {*zip(due, due, strict=True), *((b"", url) for url in due)}
-            else ["its provenance"]
-        )
+        urls = file["provenance"].fields("image_url")[: rows[-1] + 1][rows].tolist()
+        answered = [origin.image_url.encode() if origin else b"" for block in blocks for origin in block.provenance]
+        return [] if urls == answered else ["its provenance"]

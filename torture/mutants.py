@@ -1,7 +1,7 @@
 """Stores that break a rule on purpose: a test that finds nothing wrong with them proves nothing.
 
-Each is the real store with one step left out or out of its turn, while its context is entered. They change what all
-files go through, not one line of code, so that they stay what they are when that code moves.
+Each is the real store with one step omitted or out of order, while its context is entered. They change functions that
+all files go through, not single lines of code, so that they survive when that code moves.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from embeddings.attributes import database
 from embeddings.store.id_table import KnownRows
 from embeddings.store.provenance import Records
 from embeddings.store.store_file import StoreFile
@@ -27,9 +28,9 @@ class Mutant:
     """A broken store.
 
     Attributes:
-        writer: which of `power_writers.py` shows it.
+        writer: the function of `power_writers.py` that shows it.
         applied: breaks the store while the context is entered.
-        why_harmless: why nothing is lost, where that is so.
+        why_harmless: why nothing is lost, if that is so.
     """
 
     writer: str
@@ -38,7 +39,7 @@ class Mutant:
 
 
 def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextManager[None]]:
-    """Leave out the sync after the writing of `content`, `ids` or a `deletion`, in files whose names begin so."""
+    """Omit the sync after writing `content`, `ids` or a `deletion`, in files whose names begin with `of`."""
 
     @contextmanager
     def applied() -> Iterator[None]:
@@ -65,7 +66,7 @@ def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextMa
 
 @contextmanager
 def _ids_first(of: str) -> Iterator[None]:
-    """Write the ids of new rows before their content, in files whose names begin so."""
+    """Write the ids of new rows before their content, in files whose names begin with `of`."""
     content = StoreFile.write_content
 
     def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], *rows: Any) -> None:
@@ -97,7 +98,7 @@ def _provenance_last() -> Iterator[None]:
 
 @contextmanager
 def _no_sync_of_files(*endings: str) -> Iterator[None]:
-    """Leave out the syncs of store files whose names end so."""
+    """Omit the syncs of store files whose names end with one of `endings`."""
     sync = StoreFile.sync
 
     def sync_others(file: StoreFile) -> None:
@@ -109,9 +110,14 @@ def _no_sync_of_files(*endings: str) -> Iterator[None]:
 
 
 def _no_fsync_of(is_kind: Callable[[int], bool]) -> AbstractContextManager[Any]:
-    """Leave out each `fsync` of a file, or of a directory; the rows of a store are synced by `fdatasync`."""
+    """Omit each `fsync` of a file, or of a directory; the rows of a store are synced by `fdatasync`."""
     fsync = os.fsync
     return mock.patch("os.fsync", lambda fd: None if is_kind(os.fstat(fd).st_mode) else fsync(fd))
+
+
+def _attributes_with(pragma: str) -> AbstractContextManager[Any]:
+    """Open databases of attributes with another setting, too."""
+    return mock.patch.object(database, "_PRAGMAS", (*database._PRAGMAS, pragma))
 
 
 @contextmanager
@@ -128,7 +134,7 @@ def _no_sync_of_directory_in(*modules: str) -> Iterator[None]:
 
 @contextmanager
 def believing_everything() -> Iterator[None]:
-    """Ignore all checksums; for the one who reads."""
+    """Ignore all checksums when reading."""
     real = StoreFile.checked
 
     def checked(file: StoreFile, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -148,6 +154,12 @@ RECORDED = {
     "append provenance after the ids": Mutant("append", _provenance_last),
     "answer for others without a sync": Mutant("take_turns", lambda: mock.patch.object(KnownRows, "make_durable")),
     "delete without a sync": Mutant("delete", _no_sync_after("deletion")),
+    "delete replaced rows before the new ids are synced": Mutant("revise", _no_sync_after("ids")),
+    "finish replacing for another without a sync": Mutant(
+        "revise", lambda: mock.patch.object(KnownRows, "make_durable")
+    ),
+    "replace without a sync before the ids": Mutant("revise", _no_sync_after("content")),
+    "set attributes without a sync": Mutant("set_attributes", lambda: _attributes_with("synchronous = NORMAL")),
     "link a new store before it is synced": Mutant("create", lambda: _no_fsync_of(stat.S_ISREG)),
     "never sync a directory, and make a store": Mutant("create", lambda: _no_fsync_of(stat.S_ISDIR)),
     "never sync a directory, and rewrite a store": Mutant("rewrite", lambda: _no_fsync_of(stat.S_ISDIR)),
@@ -155,11 +167,11 @@ RECORDED = {
     "rename a migrated store before it is synced": Mutant("migrate_original", lambda: _no_sync_of_files(".tmp")),
     "rename a restored store before it is synced": Mutant("restore", lambda: _no_sync_of_files(".restoring")),
     "replace an original without a durable second name": Mutant(
-        "migrate_original", lambda: _no_sync_of_directory_in("new_file")
+        "migrate_original", lambda: _no_sync_of_directory_in("replacement")
     ),
     "overwrite damaged rows before the quarantine is synced": Mutant("repair", lambda: _no_fsync_of(stat.S_ISREG)),
     "overwrite damaged rows before the quarantine has a durable name": Mutant(
-        "repair", lambda: _no_sync_of_directory_in("new_file")
+        "repair", lambda: _no_sync_of_directory_in("replacement")
     ),
     "back up ids before rows": Mutant("back_up", lambda: _ids_first("backup")),
     "delete in a backup before its new rows are synced": Mutant("back_up", _no_sync_after("ids", "backup")),

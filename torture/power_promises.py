@@ -1,4 +1,4 @@
-"""What a writer had been told by the moment of a power cut, and what must therefore be on the disk after it."""
+"""What was acknowledged to a writer before a power cut, and what must therefore be on the disk after it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from embeddings.attributes.attribute_store import AttributeStore, attributes_path
+from embeddings.attributes.copies import faults_of
 from embeddings.errors import DamagedRowError
 from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from torture.disk_model import SECTOR
 from torture.expectation import STAMP, Expectation, provenance_of, vectors_of
-from torture.power_writer import DIM, backup_path, garbage, original_path, store_path
+from torture.power_writer import ATTRIBUTES, DIM, attribute_of, backup_path, garbage, original_path, store_path
 
 _NEW = [10**6, 10**6 + 1, 10**6 + 2]  # ids that no writer uses
 
 
 @dataclass(slots=True)
 class Promises:
-    """What the acknowledgements of a writer add up to.
+    """The sum of a writer's acknowledgements.
 
     Attributes:
-        made: the store is there.
+        made: whether the store exists.
         of_store: what it must hold.
         of_backup: what the backup must hold.
-        backed_up: the backup is there.
-        backing_up: what the backup under way must hold when it is acknowledged; None if none is, or was stopped.
-        appending: ids of the batch under way.
-        deleting: ids of the deletion under way.
-        damaged: ids of rows that the writer has spoilt, until they are repaired.
-        replaced: ids of the store whose place the backup is to take.
+        backed_up: whether the backup exists.
+        backing_up: what the running backup must hold when it is acknowledged; None if none runs, or it was stopped.
+        appending: ids of the current batch.
+        deleting: ids of the current deletion.
+        replacing: whether logos are being replaced, or a process was killed doing so and nobody has written since.
+        attributes: the possible values of each logo's attribute, `None` for no attribute.
+        damaged: ids of rows that the writer has damaged, until they are repaired.
+        replaced: ids of the store that the backup replaces.
     """
 
     made: bool = False
@@ -44,11 +48,13 @@ class Promises:
     backing_up: Expectation | None = None
     appending: list[int] = field(default_factory=list)
     deleting: list[int] = field(default_factory=list)
+    replacing: bool = False
+    attributes: dict[int, set[str | None]] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     replaced: set[int] = field(default_factory=set)
 
     def hear(self, acknowledgement: bytes) -> None:
-        """Take in what `Writer.say` wrote."""
+        """Note what `Writer.say` wrote."""
         what, *ids = json.loads(acknowledgement)
         match what:
             case "made":
@@ -68,6 +74,23 @@ class Promises:
             case "deleted":
                 self.deleting = []
                 self.of_store.deleted.update(ids)
+            case "replacing":
+                self.replacing = True
+                version, *ids = ids
+                for logo_id in ids:
+                    self.of_store.versions.setdefault(logo_id, {0}).add(version)
+            case "replaced":
+                self.replacing = False
+                version, *ids = ids
+                self.of_store.stored.update(ids)
+                self.of_store.versions.update({logo_id: {version} for logo_id in ids})
+            case "setting" | "dropping":
+                value, *ids = ids
+                for logo_id in ids:
+                    self.attributes.setdefault(logo_id, {None}).add(attribute_of(value))
+            case "set" | "dropped":
+                value, *ids = ids
+                self.attributes.update({logo_id: {attribute_of(value)} for logo_id in ids})
             case "damaged":
                 self.damaged.update(ids)
                 self.of_store.stored.difference_update(ids)
@@ -92,7 +115,7 @@ class Promises:
 
 
 def hear_all(acknowledgements: Sequence[bytes]) -> Promises:
-    """Return what a writer had been told when it had written these."""
+    """Return the promises after these acknowledgements."""
     promises = Promises()
     for acknowledgement in acknowledgements:
         promises.hear(acknowledgement)
@@ -100,12 +123,12 @@ def hear_all(acknowledgements: Sequence[bytes]) -> Promises:
 
 
 def store_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge the store, finish what was under way, add other logos, and judge it again."""
+    """Judge the store, finish interrupted operations, add other logos, and judge it again."""
     path = store_path(root)
     if not promises.made:
         prepare_store(path, capacity=100, dim=DIM, stamp=STAMP)
     expected = promises.of_store
-    losses = expected.losses(path)
+    losses = expected.losses(path, unfinished=promises.replacing)
     with EmbeddingStore(path) as store:
         forgotten = expected.deleted - store.deleted_among(expected.deleted)
         losses += [f"forgot that these were deleted: {sorted(forgotten)}"] if forgotten else []
@@ -118,14 +141,14 @@ def store_losses(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_rewritten(root: Path, promises: Promises) -> list[str]:
-    """Judge a store that was compacted; it can be again."""
+    """Judge a store that was compacted; compacting it again must work."""
     losses = store_losses(root, promises)
     rewrite_store(store_path(root))
     return losses + [f"{loss}, after the next compaction" for loss in promises.of_store.losses(store_path(root))]
 
 
 def losses_of_migration(root: Path, promises: Promises) -> list[str]:
-    """Judge a migrated store: the original is in its place, or beside it."""
+    """Judge a migrated store: the original must be in its place, or beside it."""
     layout = inspect(store_path(root))
     kept = store_path(root) if layout and layout.offsets is None else store_path(root).with_stem("logos.original")
     whole = kept.exists() and kept.read_bytes() == original_path(root).read_bytes()
@@ -144,7 +167,7 @@ def losses_of_backup(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_restored(root: Path, promises: Promises) -> list[str]:
-    """Judge a restored store; its backup is as it was, and the one that it replaced is beside it."""
+    """Judge a restored store; its backup must be unchanged, and the store that it replaced must be beside it."""
     losses = _backup_losses(root, promises)
     found: set[int] = set()
     for path in [*store_path(root).parent.glob("logos.replaced*.hdf5"), store_path(root)]:
@@ -159,7 +182,7 @@ def losses_of_restored(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_repaired(root: Path, promises: Promises) -> list[str]:
-    """Judge a store with rows that are damaged or put aside; the next repair brings them back."""
+    """Judge a store with rows that are damaged or quarantined; the next repair must restore them."""
     path = store_path(root)
     losses = _backup_losses(root, promises)
     files = [file.read_bytes() for file in path.parent.glob("logos*.hdf5")]
@@ -173,8 +196,24 @@ def losses_of_repaired(root: Path, promises: Promises) -> list[str]:
     return losses + store_losses(root, promises)
 
 
+def losses_of_attributes(root: Path, promises: Promises) -> list[str]:
+    """Judge attributes, and set some more."""
+    with AttributeStore(attributes_path(store_path(root))) as store:
+        losses = faults_of(store.database)
+        for step in ("", ", after the next change"):
+            held = dict(store.items())
+            for logo_id, due in promises.attributes.items():
+                of_logo = held.pop(logo_id, {})
+                found = {of_logo.get(key) for key in ATTRIBUTES}
+                if len(found) > 1 or found - due:
+                    losses.append(f"logo {logo_id} has the attributes {of_logo}, not one of {due}{step}")
+            losses += [f"attributes that nobody set: {held}"] if {*held} - {*_NEW} else []
+            store.merge({logo_id: {"k": "x"} for logo_id in _NEW})
+    return losses
+
+
 def served_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge a store some rows of which are damaged: they are errors, the others are served, and it goes on."""
+    """Judge a store with damaged rows: they must be errors, the others must be served, and appends must work."""
     path = store_path(root)
     losses: list[str] = []
     with EmbeddingStore(path) as store:
@@ -198,12 +237,12 @@ def served_losses(root: Path, promises: Promises) -> list[str]:
 
 
 def spoil_sector(content: bytes, ids: Sequence[int], chance: Random) -> tuple[bytes, set[int]]:
-    """Make one sector of a store's embeddings garbage.
+    """Turn one sector of a store's embeddings into garbage.
 
     Args:
         content: the file.
-        ids: logos that may be stored in it, at least one of which is.
-        chance: draws the sector, of one of these.
+        ids: logos that may be stored in it; at least one is.
+        chance: chooses the sector, in the embedding of one of these.
 
     Returns:
         The new file, and the logos that have lost a part of their embedding.
@@ -225,9 +264,9 @@ class Scenario:
 
     Attributes:
         test: what is cut, for the table.
-        writer: the name of what is recorded, in `power_writers.py`.
-        losses: told the root of a disk after the power cut, and the promises, returns what was lost.
-        rots: whether to try also that one sector of a stored embedding is garbage after the power cut.
+        writer: the name of the recorded function in `power_writers.py`.
+        losses: returns what was lost, given the root of a disk after the power cut, and the promises.
+        rots: whether also to damage one sector of a stored embedding after the power cut.
     """
 
     test: str
@@ -246,13 +285,15 @@ SCENARIOS = (
     Scenario("while a store in use is backed up", "back_up", losses_of_backup),
     Scenario("while a store in use is compacted and grown", "rewrite", losses_of_rewritten, rots=True),
     Scenario("while logos are deleted and added again", "delete", losses_of_rewritten, rots=True),
+    Scenario("while logos are replaced", "revise", losses_of_rewritten),
+    Scenario("while attributes are set and dropped", "set_attributes", losses_of_attributes),
     Scenario("while two services append", "take_turns", store_losses, rots=True),
     Scenario("while a service appends", "append", store_losses, rots=True),
 )
 
 
 def _backup_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge the backup: it is there if one was acknowledged, and whole if it is there."""
+    """Judge the backup: it must exist if one was acknowledged, and be whole if it exists."""
     if not promises.backed_up and not backup_path(root).exists():
         return []
     losses = promises.of_backup.losses(backup_path(root), unfinished=promises.backing_up is not None)

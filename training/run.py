@@ -1,11 +1,10 @@
-"""A training run: ImageNet's weights, tuned on rendered logos, then whitened; with checkpoints to go on from."""
+"""A training run: ImageNet's weights, tuned on rendered logos, with checkpoints to resume from."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import os
 import time
 import zipfile
 from collections.abc import Iterator
@@ -18,37 +17,33 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmarks.retrieval_protocol import recall_at_4
-from embeddings.model.networks import build_lite0
-from training.batches import BatchShape, Folders, Studio, draw_batches
+from durable import atomic_write
+from training.batches import BatchShape, Folders, draw_batches
+from training.grounds import Grounds
 from training.imagenet import load_imagenet, published_file, read_published
-from training.network import Contrast, build_trained, embed
-from training.whitening import half_whitening
+from training.network import Contrast, build_trained
 
 WEIGHT_DECAY = 0.01
 CLIP_NORM = 5.0  # of the gradients of all weights together
-VALIDATION_SHAPE = (80, 4)  # labels, views
-VALIDATION_DRAWS = 3
-WHITENING_SEED_STEP = 1000  # from the seed of the run: crops that it did not train on
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What one run does otherwise than another.
+    """Parameters in which runs may differ.
 
     Attributes:
         size: height and width of the crops, in pixels.
         labels: logos in a batch.
         views: crops of each of them.
-        steps: batches.
-        frozen_blocks: how many of the 16 blocks keep ImageNet's weights, with the stem.
+        steps: number of batches.
+        frozen_blocks: how many of the 16 blocks keep ImageNet's weights, like the stem.
         highest_rate: the learning rate after the warm-up; it falls linearly to 0.
         warm_up: steps in which the rate rises to it.
-        averaged: momentum of the moving average of the weights that is the outcome.
-        whitening_batches: batches of which the whitening is computed.
-        seed: what crops are drawn by.
+        averaged: momentum of the moving average of the weights, which is the result.
+        whitening_batches: batches to compute the whitening from.
+        seed: of the crops.
     """
 
     size: int = 160
@@ -72,23 +67,26 @@ class Recipe:
         return self.highest_rate * min(1.0, (step + 1) / self.warm_up) * (1.0 - step / self.steps)
 
     def momentum_at(self, step: int) -> float:
-        """Return the momentum of the average after a step: early steps count less than a plain average has it."""
+        """Return the momentum of the average after a step: early steps count less than in a plain average."""
         return min(self.averaged, (step + 1) / (step + 10))
 
 
 BUNDLED = Recipe()
-"""What the bundled weights were made by."""
+"""The recipe of the bundled weights, used with each of `SEEDS`."""
+
+SEEDS = (1, 2)
+"""Seeds of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
 
 QUICK = Recipe(size=64, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
-"""All the parts, in a minute."""
+"""Runs all parts in a minute."""
 
 
 class CheckpointError(Exception):
-    """A run cannot go on from its checkpoint."""
+    """A run cannot resume from its checkpoint."""
 
 
 class Run:
-    """One run in a folder: `checkpoint.npz` to go on from, `log.jsonl` to read, and the weights when it is done."""
+    """One run in a folder: `checkpoint.npz` to resume from, and `log.jsonl` to read."""
 
     def __init__(self, recipe: Recipe, folders: Folders, folder: Path, workers: int) -> None:
         self._recipe, self._folders, self._folder, self._workers = recipe, folders, folder, workers
@@ -107,11 +105,11 @@ class Run:
         crops = tf.TensorSpec((None, None, None, 3), tf.uint8)
         momentum = tf.TensorSpec((), tf.float32)
         self._train_step = tf.function(self._one_step, input_signature=[crops, momentum])
-        self._studio = Studio(folders)
+        self._grounds = "drawn" if folders.grounds is None else Grounds(folders.grounds).fingerprint
         self._resume()
 
     def train(self, checkpoint_seconds: float, stop_after_seconds: float = math.inf) -> bool:
-        """Go on to the end, or until the time is over. Return True if the run is complete."""
+        """Train to the end, or until the time is up. Return True if the run is complete."""
         began = saved = time.monotonic()
         first = self._step
         numbers = range(self._step, self._recipe.steps)
@@ -141,29 +139,10 @@ class Run:
                 break
         return self._step == self._recipe.steps
 
-    def finish(self) -> Path:
-        """Whiten the features of the averaged weights, and write all for `build_keras_model` to read."""
-        for weight, average in zip(self._network.trainable_variables, self._average, strict=True):
-            weight.assign(average)
-        numbers = range(self._recipe.whitening_batches)
-        batches = draw_batches(
-            self._folders, self._recipe.seed + WHITENING_SEED_STEP, numbers, self._recipe.shape, self._workers
-        )
-        kernel, bias = half_whitening(embed(self._network, np.concatenate(list(batches))))
-        served = build_lite0(self._recipe.size)
-        served.set_weights([*self._network.get_weights(), kernel, bias])
-        path = self._folder / "efficientnet-lite0.weights.h5"
-        served.save_weights(path)
-        self._write({"finished": self._validate(served)})
-        return path
-
-    def _validate(self, served: Any) -> float:
-        """Return macro-recall@4 by cosine on logos that training has not shown, each crop a photo of its own."""
-        labels, views = VALIDATION_SHAPE
-        vectors = embed(served, self._studio.validation_batch(0, BatchShape(labels, views, self._recipe.size)))
-        names = np.repeat(np.arange(labels), views).astype(str)
-        crops = np.arange(len(vectors))
-        return round(recall_at_4(vectors, names, crops, metric="cosine", draws=VALIDATION_DRAWS).macro.mean, 4)
+    def averaged_weights(self) -> list[npt.NDArray[np.float32]]:
+        """Return the weights in the order of `lite0_features`: moving averages of trained ones, and the frozen ones."""
+        averages = {id(w): a for w, a in zip(self._network.trainable_variables, self._average, strict=True)}
+        return [np.asarray(averages.get(id(weight), weight)) for weight in self._network.weights]
 
     def _one_step(self, crops: Any, momentum: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -179,7 +158,7 @@ class Run:
             file.write(json.dumps({"seconds": round(time.time(), 1), **row}) + "\n")
 
     def _state(self) -> Iterator[tuple[str, Any]]:
-        """Every variable of the run under a name of its own."""
+        """Yield every variable of the run with a unique name."""
         for kind, variables in (
             ("weight", self._network.trainable_variables),
             ("scale", [self._contrast.log_scale]),
@@ -191,13 +170,10 @@ class Run:
 
     def _save(self) -> None:
         state: dict[str, npt.NDArray[Any]] = {name: np.asarray(variable) for name, variable in self._state()}
-        state |= {"step": np.array(self._step), "recipe": np.array(json.dumps(asdict(self._recipe)))}
-        partial = self._folder / "checkpoint.partial.npz"
-        with partial.open("wb") as file:
+        state |= {"step": np.array(self._step), "grounds": np.array(self._grounds)}
+        state |= {"recipe": np.array(json.dumps(asdict(self._recipe)))}
+        with atomic_write(self._folder / "checkpoint.npz", alone=True) as file:
             np.savez(file, allow_pickle=False, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._folder / "checkpoint.npz")
 
     def _resume(self) -> None:
         path = self._folder / "checkpoint.npz"
@@ -206,10 +182,14 @@ class Run:
         try:
             with np.load(path) as state:
                 if str(state["recipe"]) != json.dumps(asdict(self._recipe)):
-                    raise CheckpointError(f"{path} is of another recipe: name another --run, or remove it")
+                    raise CheckpointError(f"{path} has another recipe: name another --run, or remove it")
+                if str(state["grounds"]) != self._grounds:
+                    raise CheckpointError(
+                        f"{path} has other grounds: give the same --grounds, name another --run, or remove it"
+                    )
                 for name, variable in self._state():
                     variable.assign(state[name])
                 self._step = int(state["step"])
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}): remove it to begin anew") from error
-        logger.info("going on from step %d of %d", self._step, self._recipe.steps)
+            raise CheckpointError(f"{path} cannot be read ({error}): remove it to start again") from error
+        logger.info("resuming at step %d of %d", self._step, self._recipe.steps)

@@ -1,1 +1,1 @@
-"""Answers that take more than one call to make: compressed, piecewise, or files."""
+"""Answers that are more than one JSON object: compressed, written piece by piece, or read from files."""

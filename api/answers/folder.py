@@ -1,7 +1,7 @@
-"""The files of a page, served from a folder: those that lay there at the start, and no others.
+"""Serve the files of a page from a folder: those that were there at start, and no others.
 
-A request only ever looks a name up among them, so no path leads anywhere else. They are held in memory, compressed
-where that helps; a large file may lie in the folder as `NAME.gz` alone, and is served as `NAME`.
+The files are kept in memory, compressed where that saves bytes. A request looks its file up by name in a dict, so no
+path can lead out of the folder. A large file may be stored as `NAME.gz` only; it is served as `NAME`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import falcon
 
 from api.answers.representation import REVALIDATE, Representation
 
-# What is not named here is not served: not the notes of those who keep the folder, either.
+# Files of other types, such as README.md, are not served.
 CONTENT_TYPES: Mapping[str, str] = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -28,12 +28,13 @@ CONTENT_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StaticFolder:
-    """`GET .../{file}`: a file of a folder, by its name.
+    """`GET .../{file}`: a file of a folder, by name.
 
     Attributes:
-        folder: read once, here; folders inside it are not looked at.
-        content_security_policy: what the pages among the files may load, sent with each of them.
-        cache_control: how long a browser may keep them without asking again.
+        folder: read once, when this is created; subfolders are ignored.
+        content_security_policy: header that says what the pages may load; sent with every file.
+        cache_control: header that says how long a browser may reuse a file without asking.
+        files: the files by name.
     """
 
     folder: Path
@@ -45,7 +46,7 @@ class StaticFolder:
         object.__setattr__(self, "files", dict(_read(path) for path in sorted(self.folder.iterdir()) if _serves(path)))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, file: str) -> None:
-        """Answer the file, 304 if the client has it, or 404."""
+        """Return the file, 304 if the client has it, or 404."""
         if file not in self.files:
             raise falcon.HTTPNotFound
         resp.set_header("Content-Security-Policy", self.content_security_policy)
@@ -54,14 +55,14 @@ class StaticFolder:
         self.files[file].answer(req, resp, self.cache_control)
 
     def on_head(self, req: falcon.Request, resp: falcon.Response, file: str) -> None:
-        """Answer what `GET` would, without the file."""
+        """Return the headers of `GET`, without the file."""
         self.on_get(req, resp, file)
 
     def page(self, file: str) -> StaticPage:
-        """Return a resource that answers one of the files at an address of its own, such as `/`.
+        """Return a resource that serves one of the files at another path, such as `/`.
 
         Raises:
-            KeyError: there is no such file.
+            KeyError: the folder has no such file.
         """
         if file not in self.files:
             raise KeyError(file)
@@ -70,22 +71,24 @@ class StaticFolder:
 
 @dataclass(frozen=True, slots=True)
 class StaticPage:
-    """`GET` of one file of a folder, at an address without a slash at its end: the page's links are relative to it."""
+    """`GET` of one file of a folder, at a path without a trailing slash.
+
+    The links of a page are relative to that path, so a request with a trailing slash is redirected.
+    """
 
     folder: StaticFolder
     file: str
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the file, 304 if the client has it, or 308 to the page's own address."""
+        """Return the file, 304 if the client has it, or 308 to the path without a trailing slash."""
         path: str = req.env["PATH_INFO"]
         if path != "/" and path.endswith("/"):
-            raise falcon.HTTPPermanentRedirect(
-                f"..{req.path[req.path.rindex('/') :]}"
-            )  # whatever a proxy put before it
+            # The redirect is relative, because a proxy may add a prefix to the path.
+            raise falcon.HTTPPermanentRedirect(f"..{req.path[req.path.rindex('/') :]}")
         self.folder.on_get(req, resp, self.file)
 
     def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer what `GET` would, without the file."""
+        """Return the headers of `GET`, without the file."""
         self.on_get(req, resp)
 
 

@@ -1,4 +1,4 @@
-"""The maps of the indexes that answer, each read and checked once, and then answered from memory."""
+"""The maps of the indexes, each read and checked once and then served from memory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import falcon
 
 from api.answers.representation import Representation
 from index.errors import IndexDamagedError
+from index.map.logo_map import FEWEST_LOGOS
 from index.map.map_file import MapFile, file_stamp
 from index.status import IndexStatus
 
 logger = logging.getLogger(__name__)
 
-_KEPT = 8  # maps: some 200 KB each
+_KEPT = 8  # maps, of about 200 KB each
 
 
 @dataclass(frozen=True, slots=True)
 class IndexMap:
-    """What can be said of the map of an index.
+    """The map of an index, or the reason why it has none.
 
     Attributes:
-        points: logos on it; 0 if there is none.
-        answer: its bytes; `None` if there is none.
-        lack: why there is none.
+        points: the number of logos on the map; 0 without a map.
+        answer: the map as it is sent; `None` without a map.
+        lack: the reason, for the client; empty if there is a map.
     """
 
     points: int = 0
@@ -36,10 +37,10 @@ class IndexMap:
 
 
 class IndexMaps:
-    """Threads may share it.
+    """Reads maps and keeps the last few. Threads may share it.
 
-    A map is put into its generation some time after the index is served, so each request looks whether the file is
-    another one than the last time: the search itself never does. A damaged map is logged once, and is as good as none.
+    A map is added to its generation after the index is already served. So each request for a map checks whether the
+    file has changed; searches never do. A damaged map is logged once and counts as missing.
     """
 
     def __init__(self) -> None:
@@ -47,10 +48,10 @@ class IndexMaps:
         self._known: OrderedDict[Path, tuple[object, IndexMap]] = OrderedDict()
 
     def of(self, status: IndexStatus) -> IndexMap:
-        """Answer the map of the generation that an index answers from."""
+        """Return the map of the generation that an index serves."""
         generation = status.directory
         if generation is None:
-            return IndexMap(lack="It has no map: one is drawn by `manage.py generate-index`.")
+            return IndexMap(lack="The index has no map; `manage.py generate-index` draws one.")
         with self._mutex:
             stamp = file_stamp(generation)
             known = self._known.get(generation)
@@ -66,8 +67,10 @@ def _read(generation: Path) -> IndexMap:
     try:
         file = MapFile.read(generation)
     except IndexDamagedError as error:
-        logger.error("%s; the next `generate-index` draws another", error)  # noqa: TRY400 - it says it all
-        return IndexMap(lack="Its map is damaged; the next `manage.py generate-index` draws another.")
+        logger.error("%s; the next `generate-index` draws a new map", error)  # noqa: TRY400 - a traceback adds nothing
+        return IndexMap(lack="The map of the index is damaged; the next `manage.py generate-index` draws a new one.")
     if file is None:
-        return IndexMap(lack="Its map is being drawn, or was not asked for.")
+        return IndexMap(
+            lack=f"The map is not drawn yet, the index has fewer than {FEWEST_LOGOS} logos, or ANN_MAP_POINTS is 0."
+        )
     return IndexMap(file.points, Representation.of_gzip(file.compressed, falcon.MEDIA_JSON))

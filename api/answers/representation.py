@@ -1,7 +1,6 @@
-"""Answers whose bytes are made once: compressed once, named by an ETag, and not sent again to whoever has them.
+"""Answers that are prepared once and sent many times: compressed in advance, and named by an ETag.
 
-A client that accepts gzip gets the compressed bytes; each of the two forms has an ETag of its own (RFC 9110, section
-8.8.3.3).
+A client that accepts gzip gets the compressed bytes. The two forms have different ETags (RFC 9110, section 8.8.3.3).
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from dataclasses import dataclass
 
 import falcon
 
-REVALIDATE = "no-cache"  # keep it, but ask each time whether it is still the one
-_WORTH_COMPRESSING = 1024  # bytes; fewer fit into one packet anyway
+REVALIDATE = "no-cache"  # the browser may keep the answer, but must ask each time whether it has changed
+_WORTH_COMPRESSING = 1024  # bytes; fewer fit into one packet uncompressed
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """The bytes of an answer, and how they are sent.
+    """The bytes of an answer, and the headers to send with them.
 
     Attributes:
-        content_type: what they are.
-        etag: names the content, not its compression.
-        plain: the bytes; None if they are only kept compressed, which is for large files that every browser takes so.
-        compressed: the bytes in gzip; None if that would not be worth it.
+        content_type: the media type.
+        etag: identifies the content, whether it is sent compressed or not.
+        plain: the bytes; `None` if only the compressed ones are kept, to save memory.
+        compressed: the bytes in gzip; `None` if compression saves too little.
     """
 
     content_type: str
@@ -34,7 +33,7 @@ class Representation:
 
     @classmethod
     def of(cls, content: bytes, content_type: str) -> Representation:
-        """Compress the content if that makes it smaller, and name it."""
+        """Prepare content, and compress it if that makes it clearly smaller."""
         compressed = None
         if len(content) >= _WORTH_COMPRESSING:
             squeezed = gzip.compress(content, mtime=0)
@@ -43,14 +42,14 @@ class Representation:
 
     @classmethod
     def of_gzip(cls, compressed: bytes, content_type: str) -> Representation:
-        """Take content that is compressed already, in gzip; it is not read here."""
+        """Prepare content that is already gzip; it is not checked."""
         return cls(content_type, _name(compressed), None, compressed)
 
     def answer(self, req: falcon.Request, resp: falcon.Response, cache_control: str = REVALIDATE) -> None:
-        """Send the bytes, or 304 if the client says that it has them.
+        """Send the bytes, or 304 if the client has them.
 
         Raises:
-            OSError: `of_gzip` was given what is no gzip.
+            OSError: the content given to `of_gzip` is not gzip, and the client wants it uncompressed.
         """
         with_gzip = self.compressed is not None and accepts_gzip(req.get_header("Accept-Encoding") or "")
         resp.etag = f"{self.etag}-gzip" if with_gzip else self.etag
@@ -69,7 +68,7 @@ class Representation:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether an `Accept-Encoding` header takes gzip (RFC 9110, section 12.5.3)."""
+    """Return whether an `Accept-Encoding` header allows gzip (RFC 9110, section 12.5.3)."""
     qualities = {}
     for part in accept_encoding.lower().split(","):
         name, _, parameter = (piece.strip() for piece in part.partition(";"))

@@ -1,4 +1,4 @@
-"""The answer of `GET /api/v1/ann/stored`, made piece by piece: of millions of ids, few are in memory at once."""
+"""The answer of `GET /api/v1/ann/stored`, written in pieces so that millions of ids are never in memory at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POWERS = [10**digits for digits in range(1, 19)]
 
 
 def length(ids: StoredIds) -> int:
-    """Return how many bytes the pieces have."""
+    """Return the total length of the pieces, in bytes."""
     logos = digits = 0
     for block in ids.blocks():
         logos += len(block)
@@ -25,10 +25,10 @@ def length(ids: StoredIds) -> int:
 
 
 def pieces(ids: StoredIds) -> Iterator[bytes]:
-    """Yield the JSON, some hundred KB at a time.
+    """Yield the JSON in pieces of a few hundred KB.
 
     Raises:
-        StoreUnavailableError: as `StoredIds.blocks`.
+        StoreUnavailableError: see `StoredIds.blocks`.
     """
     before = _HEAD
     for block in ids.blocks():

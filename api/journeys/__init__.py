@@ -1,1 +1,1 @@
-"""What the routes do: the way of a query, an add or a deletion through the rooms."""
+"""What the routes do: the path of a query, an add or a deletion through the rooms."""

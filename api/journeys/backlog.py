@@ -1,9 +1,9 @@
-"""How many stored logos wait for the next index: told at any time, without reading the ids of either.
+"""Count the stored logos that are not yet indexed, without reading the ids of store or index.
 
-Stored logos less those that the index holds. An index goes on holding logos that were deleted, so these are counted
-apart: there are few, and which of them the index holds is found once for each deletion and each index. The count is
-exact as long as the index was built from this store and nothing but deletions took logos out of it; after a damaged row
-was put aside, say, it is one too low until the next index.
+The count is the number of stored logos minus the number of indexed ones. An index keeps deleted logos until it is built
+again, so the number of deleted logos that it still holds is added: there are few, and each is looked up once for each
+index. The count is exact if the index was built from this store and only deletions have removed logos since. After
+`repair` removes a damaged row, for example, the count is one too low until the next build.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from index.milvus.feed import Feed
 
 
-class WaitingLogos:
-    """Counts the logos that indexes do not hold yet. Threads may share it.
+class Backlog:
+    """The logos that are stored and not yet indexed. Threads may share it.
 
     Args:
         store: the logos.
-        feed: what sends them to an engine elsewhere, which knows how far it is; `None` if there is none.
+        feed: sends logos to Milvus, and knows how many it has not sent; `None` without Milvus.
     """
 
     def __init__(self, store: EmbeddingStore, feed: Feed | None = None) -> None:
@@ -34,19 +34,19 @@ class WaitingLogos:
         self._deleted: WeakKeyDictionary[SearchIndex, tuple[int, list[int]]] = WeakKeyDictionary()
 
     def count(self, index: SearchIndex, *, stored: int) -> int:
-        """Answer how many of so many stored logos an index does not hold.
+        """Return how many of the `stored` logos are not yet in an index.
 
-        It takes microseconds, and about ten more for each deleted logo that the index still holds.
+        This takes a few microseconds, and about ten more for each deleted logo that the index still holds.
         """
         if self._feed is not None:
-            return self._feed.waiting() if self._feed.feeds(index) else max(0, stored - len(index))
+            return self._feed.count_unsent() if self._feed.feeds(index) else max(0, stored - len(index))
         return max(0, stored - len(index) + len(self._store.deleted_among(self._deleted_of(index))))
 
     def _deleted_of(self, index: SearchIndex) -> list[int]:
-        """Return which logos of an index were ever deleted."""
+        """Return the logos of an index that were deleted at some time; they may have been added again."""
         deleted = self._store.ever_deleted()
         with self._mutex:
             known = self._deleted.get(index)
-            if known is None or known[0] != len(deleted):  # ids are only ever added to them
+            if known is None or known[0] != len(deleted):  # the set of deleted ids only grows
                 known = self._deleted[index] = len(deleted), [logo_id for logo_id in deleted.copy() if logo_id in index]
             return known[1]

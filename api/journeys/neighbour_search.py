@@ -1,16 +1,14 @@
 """The query journey: a logo id, or a vector, to its nearest logos.
 
-A logo that the index holds is looked up there; one that is only stored is looked up by its stored
-vector, so it is found as soon as it was added, and is not among its own neighbours. Nor is it among those of others
-until the index holds it, unless stored logos are searched beside the index (`unindexed.py`). A deleted logo is in no
-answer, although the index holds it until it is built again.
+A logo id becomes an item of the index if the index holds it, and else its stored vector. So a logo is found as soon as
+it is stored, and is not among its own neighbours until it is indexed. The index is asked through wrappers that decide
+what else is found: stored logos that are not yet indexed (`unindexed.py`), and no deleted ones (`without_deleted.py`).
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from api.journeys.stages import UNOBSERVED, Stage, Stages
 from api.journeys.unindexed import UnindexedLogos
+from api.journeys.without_deleted import WithoutDeleted
 from embeddings.errors import DamagedRowError
 from embeddings.store.store import EmbeddingStore
 from index.errors import UnusableVectorError, VectorUnavailableError
@@ -26,15 +25,21 @@ from index.protocol import Catalog, Neighbours, SearchIndex
 
 logger = logging.getLogger(__name__)
 
-_RANDOM_TRIES = 100  # before an index of deleted logos counts as empty
+_RANDOM_TRIES = 100  # before an index of damaged logos counts as empty
 
 
 @dataclass(frozen=True, slots=True)
 class NeighbourSearch:
     """Neighbours by logo id or vector, from any index of the catalog.
 
-    Every method takes the name of an index (`None` is the default one) and raises
-    `UnknownIndexError` or `IndexUnavailableError` of the index room. `stages` is told of each search.
+    Every method takes the name of an index (`None` is the default one) and raises `UnknownIndexError` or
+    `IndexUnavailableError` of the index room.
+
+    Attributes:
+        store: the logos.
+        catalog: the indexes.
+        unindexed: the logos that are not yet indexed, if they are searched, too.
+        stages: is told of each search.
     """
 
     store: EmbeddingStore
@@ -42,26 +47,30 @@ class NeighbourSearch:
     unindexed: UnindexedLogos | None = None
     stages: Stages = UNOBSERVED
 
-    def of_logo(self, logo_id: int, count: int, index_name: str | None) -> Neighbours | None:
-        """Answer the nearest logos to a known one; `None` if neither index nor store know it.
+    def of_logo(
+        self, logo_id: int, count: int, index_name: str | None, *, exclude_self: bool = False
+    ) -> Neighbours | None:
+        """Return the nearest logos to a known one; `None` if neither index nor store know it.
+
+        With `exclude_self`, `count` other logos are returned.
 
         Raises:
             DamagedRowError: its stored vector is damaged, or no distance can be computed from it.
         """
         with self.stages.measure(Stage.SEARCH):
-            return self._of_logo(self.catalog.get(index_name), logo_id, count)
+            return self._of_logo(self._index(index_name), logo_id, count, exclude_self=exclude_self)
 
-    def of_logos(self, logo_ids: Iterable[int], count: int, index_name: str | None) -> dict[int, Neighbours]:
-        """Answer the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
-        index = self.catalog.get(index_name)
+    def of_logos(
+        self, logo_ids: Iterable[int], count: int, index_name: str | None, *, exclude_self: bool = False
+    ) -> dict[int, Neighbours]:
+        """Return the nearest logos to each known one, in the order given; unknown and damaged ones are left out."""
         answers, damaged = {}, []
         asked = list(dict.fromkeys(logo_ids))
         with self.stages.measure(Stage.SEARCH):
-            deleted = self.store.deleted_among(asked)
-            index = index.prefetched([logo_id for logo_id in asked if logo_id not in deleted], count)
+            index = self._index(index_name).prefetched(asked, count + exclude_self)
             for logo_id in asked:
                 try:
-                    neighbours = self._of_logo(index, logo_id, count)
+                    neighbours = self._of_logo(index, logo_id, count, exclude_self=exclude_self)
                 except DamagedRowError as error:  # one bad logo must not keep the others from their answers
                     damaged.append(str(error))
                     continue
@@ -71,65 +80,57 @@ class NeighbourSearch:
             logger.error("left out of a batch: %s", "; ".join(damaged))
         return answers
 
-    def of_random_logo(self, count: int, index_name: str | None) -> Neighbours | None:
-        """Answer the nearest logos to a random one of the index; `None` if the index is empty."""
-        index = self.catalog.get(index_name)
+    def of_random_logo(self, count: int, index_name: str | None, *, exclude_self: bool = False) -> Neighbours | None:
+        """Return the nearest logos to a random one of the index; `None` if the index is empty."""
         with self.stages.measure(Stage.SEARCH):
+            index = self._index(index_name)
             for _ in range(_RANDOM_TRIES):
                 logo_id = index.random_logo()
                 if logo_id is None:
                     break
-                if not self.store.deleted_among([logo_id]):
-                    with suppress(VectorUnavailableError, KeyError):
-                        return self._nearest_to_logo(index, logo_id, count)
+                with suppress(VectorUnavailableError, KeyError):
+                    found = index.nearest_to_logo(logo_id, count + exclude_self)
+                    return _others(logo_id, found, count) if exclude_self else found
         return None
 
     def of_vector(self, vector: NDArray[np.floating], count: int, index_name: str | None) -> Neighbours:
-        """Answer the nearest logos to a `(dim,)` vector; the search is in float32.
+        """Return the nearest logos to a `(dim,)` vector; the search is in float32.
 
         Raises:
             DimensionError: the vector has another number of values than the index.
             UnusableVectorError: no distance can be computed from it.
         """
         with self.stages.measure(Stage.SEARCH):
-            return self._nearest_to_vector(self.catalog.get(index_name), vector, count)
+            with np.errstate(over="ignore"):
+                query = np.asarray(vector, np.float32)
+            return self._index(index_name).nearest_to_vector(query, count)
 
-    def _of_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
-        if not self.store.deleted_among([logo_id]):
-            with suppress(VectorUnavailableError, KeyError):  # the store says below what is wrong with it
-                return self._nearest_to_logo(index, logo_id, count)
+    def _index(self, name: str | None) -> SearchIndex:
+        index = self.catalog.get(name)
+        if self.unindexed is not None:
+            index = self.unindexed.beside(index)
+        return WithoutDeleted(index, self.store.deleted_among)
+
+    def _of_logo(
+        self, index: SearchIndex, logo_id: int, count: int, *, exclude_self: bool = False
+    ) -> Neighbours | None:
+        found = self._near_logo(index, logo_id, count + exclude_self)
+        return _others(logo_id, found, count) if exclude_self and found is not None else found
+
+    def _near_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours | None:
+        with suppress(VectorUnavailableError, KeyError):  # the store says below what is wrong with it
+            return index.nearest_to_logo(logo_id, count)
         try:
             vector = self.store.get(logo_id)
         except KeyError:
             return None
         try:
-            return self._nearest_to_vector(index, vector, count, logo_id=logo_id)
+            return index.nearest_to_vector(vector, count)
         except UnusableVectorError as error:  # the original's stores may hold vectors that are not finite
             raise DamagedRowError(f"the stored vector of logo {logo_id} cannot be searched for: {error}") from error
 
-    def _nearest_to_logo(self, index: SearchIndex, logo_id: int, count: int) -> Neighbours:
-        ask: Callable[[int], Neighbours] = functools.partial(index.nearest_to_logo, logo_id)
-        if self.unindexed is not None:
-            ask = self.unindexed.beside(index, ask, lambda: self.store.vectors(np.array([logo_id]))[0])
-        return self._stored(ask, count)
 
-    def _nearest_to_vector(
-        self, index: SearchIndex, vector: NDArray[np.floating], count: int, *, logo_id: int | None = None
-    ) -> Neighbours:
-        ask: Callable[[int], Neighbours] = functools.partial(index.nearest_to_vector, vector)
-        if self.unindexed is not None:
-            ask = self.unindexed.beside(index, ask, lambda: vector, logo_id=logo_id)
-        return self._stored(ask, count)
-
-    def _stored(self, ask: Callable[[int], Neighbours], count: int) -> Neighbours:
-        """Ask an index for neighbours, and for more where some of them are deleted."""
-        asked = count
-        while True:
-            found = ask(asked)
-            deleted = self.store.deleted_among(found.logo_ids)
-            if not deleted and asked == count:
-                return found
-            kept = [place for place, logo_id in enumerate(found.logo_ids) if logo_id not in deleted][:count]
-            if len(kept) == count or len(found.logo_ids) < asked:
-                return Neighbours([found.logo_ids[place] for place in kept], [found.distances[place] for place in kept])
-            asked = count + 2 * len(deleted)
+def _others(logo_id: int, found: Neighbours, count: int) -> Neighbours:
+    """Leave a logo out of its own neighbours, of which `count` are kept."""
+    kept = [place for place, other in enumerate(found.logo_ids) if other != logo_id][:count]
+    return Neighbours([found.logo_ids[place] for place in kept], [found.distances[place] for place in kept])

@@ -1,6 +1,6 @@
-"""How long the stages of a request take: fetch, decode, embed, append, send, search, serialise.
+"""Measure the stages of a request: fetch, decode, embed, append, send, search, serialise.
 
-Whoever does the work says which stage it is; who counts the seconds is told when the app is made.
+The journeys name the stages; a function that the app sets records the times.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Stage(StrEnum):
-    """What a request's time is spent on."""
+    """A stage of a request."""
 
     FETCH = "fetch"
     DECODE = "decode"
@@ -29,17 +29,17 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Tells of every stage that ended, also with an error.
+    """Measures stages, including those that end with an error.
 
     Attributes:
-        observe: is told the stage and its seconds, in the thread of the request.
+        observe: called with the stage and its seconds, in the thread of the request.
     """
 
     observe: Callable[[Stage, float], None] = lambda stage, seconds: None
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
-        """Count the seconds of the `with` block."""
+        """Measure the `with` block."""
         began = time.perf_counter()
         try:
             yield
@@ -48,10 +48,15 @@ class Stages:
 
     @contextmanager
     def measure_fed(self, stage: Stage, feeding: Stage, things: Iterable[T]) -> Iterator[Iterator[T]]:
-        """Count the seconds of a `with` block that takes things which another stage makes one by one, and theirs apart.
+        """Measure a `with` block that consumes items, and apart from it the stage that produces them one by one.
+
+        Args:
+            stage: the stage of the block.
+            feeding: the stage that produces the items.
+            things: the items.
 
         Yields:
-            The things, to be taken within the block.
+            The same items, to be consumed in the block.
         """
         things_fed, seconds_fed = 0, 0.0
 

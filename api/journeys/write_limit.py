@@ -1,8 +1,7 @@
-"""How many requests may be changing the store, or embedding, at once, so that the others find a thread.
+"""Limit the adds, deletions and queries by image that run at once, so that threads remain for other queries.
 
-An add waits for its image, and both adds and deletions for whoever holds the writer's lock, which may take minutes; a
-query by image waits for its turn to be decoded. In any number they would soon have every thread, and no other query
-would be answered.
+An add waits for its image. Adds and deletions wait for the writer lock, which another process may hold for minutes. A
+query by image waits until it may be decoded. Without a limit they would soon occupy every thread.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from api.errors import TooManyWritesError
 
 
 class WriteLimit:
-    """Shared by all that add, delete, or ask by image; it never waits.
+    """Refuses requests over the limit at once, without waiting. Threads share it.
 
     Args:
-        concurrency: of these may be under way at once; more are refused.
-        on_refusal: is told of each that is.
+        concurrency: how many requests may run at once.
+        on_refusal: called for each request that is refused.
     """
 
     def __init__(self, concurrency: int, *, on_refusal: Callable[[], None] = lambda: None) -> None:
@@ -29,10 +28,10 @@ class WriteLimit:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Count as one of them for as long as the `with` block runs.
+        """Count one request for the length of the `with` block.
 
         Raises:
-            TooManyWritesError: as many as allowed are under way; to be tried again.
+            TooManyWritesError: as many requests as allowed are running; try again.
         """
         if not self._under_way.acquire(blocking=False):
             self._on_refusal()

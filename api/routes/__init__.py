@@ -1,1 +1,1 @@
-"""Routes: each resource reads its request, calls one journey, and shapes the answer."""
+"""Routes: each resource reads a request, calls one journey, and writes the answer."""

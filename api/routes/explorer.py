@@ -1,7 +1,8 @@
-"""The explorer: a page to look around in the index, and the files that it is made of.
+"""The explorer: a page for browsing the index.
 
-They are plain modules and one style sheet, served as they lie in the folder. The page asks the routes of this service,
-and the browser fetches photos from where they were seen: so pictures may come from any host, and nothing else may.
+Its files are plain modules and one style sheet, served without a build step. The page calls the routes of this service,
+and the browser loads photos from their original hosts. So images may come from any host, and everything else must come
+from this one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ POLICY = (
 
 
 def add_routes(app: falcon.App[Any, Any]) -> None:
-    """Answer the page at `/`, and its files under `/explorer/`."""
+    """Serve the page at `/`, and its files under `/explorer/`."""
     files = StaticFolder(FOLDER, POLICY)
     app.add_route("/", files.page("index.html"))
     app.add_route("/explorer/{file}", files)

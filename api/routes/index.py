@@ -1,17 +1,17 @@
-"""What the explorer's page asks besides neighbours: how an index is, its map, and where logos were seen."""
+"""The routes of an index: its status and its map."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import falcon
 
 from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
-from api.journeys.backlog import WaitingLogos
-from api.routes.parameters import logo_ids_of
+from api.journeys.backlog import Backlog
+from api.journeys.index_state import index_state
+from api.routes.parameters import index_of
 from embeddings.model.description import ModelDescription
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
@@ -21,30 +21,31 @@ from index.status import ORIGINAL_PAIR, IndexStatus
 
 @dataclass(frozen=True, slots=True)
 class StatusResource:
-    """`GET /api/v1/ann/status`: how an index is, what it holds, and what waits for the next one.
+    """`GET /api/v1/ann/status`: the age and size of an index, and the number of logos that are not yet indexed.
 
-    Nothing is scanned: the store and the index keep their counts (see `api.journeys.backlog`).
+    It needs no scan: the store and the index keep counts (see `api.journeys.backlog`).
     """
 
     store: EmbeddingStore
     catalog: Catalog
     maps: IndexMaps
-    waiting: WaitingLogos
+    backlog: Backlog
     model: ModelDescription
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the status, also of an index that cannot be served."""
-        status = self.catalog.status_of(req.get_param("index"))
+        """Return the status, even if the index cannot be served."""
+        status = self.catalog.status_of(index_of(req, blank_is_default=True))
         stored = len(self.store)
         built_at, recall = status.built_at, status.recall
         resp.media = {
             "index": status.name,
+            "index_state": index_state(self.catalog, status.name),
             "generation": None if status.source in ("", ORIGINAL_PAIR) else status.source,
             "built_at": None if built_at is None else built_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "age_seconds": None if built_at is None else max(0.0, time.time() - built_at.timestamp()),
             "logos_indexed": status.items,
             "logos_stored": stored,
-            "logos_waiting": self._waiting(status, stored),
+            "logos_waiting": self._not_yet_indexed(status, stored),
             "recall": None if recall is None else {"at_10": recall.at_10, "at_100": recall.at_100},
             "error": None if status.error is None else without_folders(status.error),
             "map_points": self.maps.of(status).points,
@@ -54,64 +55,34 @@ class StatusResource:
             "keeps_provenance": self.store.keeps_provenance,
         }
 
+    on_head = on_get
+
     def _distances(self) -> dict[str, float] | None:
-        """Return what distances mean, if the store's vectors are of the model that embeds."""
+        """Return the scale of distances, or `None` if another model made the store's vectors."""
         scale = self.model.distances
         if scale is None or self.store.stamp.digest != self.model.weights_digest:
             return None
         return {"alike": scale.alike, "different": scale.different}
 
-    def _waiting(self, status: IndexStatus, stored: int) -> int:
+    def _not_yet_indexed(self, status: IndexStatus, stored: int) -> int:
         try:
-            return self.waiting.count(self.catalog.get(status.name), stored=stored)
-        except SearchError:  # it cannot be served: all of them wait
+            return self.backlog.count(self.catalog.get(status.name), stored=stored)
+        except SearchError:  # an index that cannot be served counts as empty
             return stored
 
 
 @dataclass(frozen=True, slots=True)
 class MapResource:
-    """`GET /api/v1/ann/map`: where the logos of an index lie on a plane, alike ones together."""
+    """`GET /api/v1/ann/map`: the logos of an index on a plane, similar ones close together."""
 
     catalog: Catalog
     maps: IndexMaps
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the map, 304 to whoever has it, or 404."""
-        found = self.maps.of(self.catalog.status_of(req.get_param("index")))
+        """Return the map, 304 if the client has it, or 404."""
+        found = self.maps.of(self.catalog.status_of(index_of(req, blank_is_default=True)))
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
 
-
-@dataclass(frozen=True, slots=True)
-class ProvenanceResource:
-    """`GET /api/v1/ann/provenance`: the photos that logos were cut from, and where on them."""
-
-    store: EmbeddingStore
-    max_logos: int
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer what is known; logos that are not stored, or whose photo is not known, are left out."""
-        known = self.store.provenance(logo_ids_of(req, self.max_logos))
-        found = {
-            str(logo_id): {"image_url": origin.image_url, "bounding_box": origin.bounding_box}
-            for logo_id, origin in known.items()
-        }
-        resp.media = {"provenance": found, "count": len(found)}
-
-
-def routes(
-    store: EmbeddingStore,
-    catalog: Catalog,
-    maps: IndexMaps,
-    waiting: WaitingLogos,
-    model: ModelDescription,
-    *,
-    max_logos: int,
-) -> dict[str, Any]:
-    """Return the resources by their paths, below that of the API."""
-    return {
-        "/status": StatusResource(store, catalog, maps, waiting, model),
-        "/map": MapResource(catalog, maps),
-        "/provenance": ProvenanceResource(store, max_logos),
-    }
+    on_head = on_get

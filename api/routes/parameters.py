@@ -1,4 +1,4 @@
-"""Reading the parameters that several routes share from a request's address."""
+"""Read the query parameters that several routes share."""
 
 from __future__ import annotations
 
@@ -12,15 +12,49 @@ WHOLE_IMAGE: BoundingBox = (0.0, 0.0, 1.0, 1.0)
 
 
 def count_of(req: falcon.Request) -> int:
-    """Answer how many neighbours are wanted."""
+    """Return `count`, the number of neighbours to return.
+
+    Raises:
+        falcon.HTTPBadRequest: it is not a whole number from 1 to `MAX_COUNT`.
+    """
     return req.get_param_as_int("count", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_COUNT)
 
 
-def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
-    """Answer the ids that `logo_ids` names, in order.
+def index_of(req: falcon.Request, *, blank_is_default: bool = False) -> str | None:
+    """Return the name of the index to search; `None` is the default one.
+
+    Args:
+        req: the request.
+        blank_is_default: whether `index=` names the default index. The routes of the original take it for an unknown
+            index, as recorded.
+    """
+    name = req.get_param("index")
+    return None if blank_is_default and not name else name
+
+
+def excludes_self(req: falcon.Request) -> bool:
+    """Return whether a logo is to be left out of its own neighbours.
 
     Raises:
-        falcon.HTTPBadRequest: there are none, more than `max_logos`, or something else than whole numbers.
+        falcon.HTTPBadRequest: `exclude_self` is neither `true` nor `false`.
+    """
+    return _switch(req, "exclude_self")
+
+
+def is_partial(req: falcon.Request) -> bool:
+    """Return whether the good logos of an addition are to be stored if others are rejected.
+
+    Raises:
+        falcon.HTTPBadRequest: `partial` is neither `true` nor `false`.
+    """
+    return _switch(req, "partial")
+
+
+def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
+    """Return the ids in `logo_ids`, in order.
+
+    Raises:
+        falcon.HTTPBadRequest: there are none, there are more than `max_logos`, or one is not a whole number.
     """
     texts = _values(req, "logo_ids", required=True)
     if len(texts) > max_logos:
@@ -32,10 +66,10 @@ def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
 
 
 def bounding_box_of(req: falcon.Request) -> BoundingBox:
-    """Answer the `bounding_box`, or that of the whole image if none is named.
+    """Return `bounding_box`, or the box of the whole image if there is none.
 
     Raises:
-        falcon.HTTPBadRequest: it is no four numbers.
+        falcon.HTTPBadRequest: it is not four numbers.
     """
     texts = _values(req, "bounding_box", required=False)
     if not texts:
@@ -48,7 +82,14 @@ def bounding_box_of(req: falcon.Request) -> BoundingBox:
     return y_min, x_min, y_max, x_max
 
 
+def _switch(req: falcon.Request, name: str) -> bool:
+    text = req.get_param(name, default="false")
+    if text not in ("true", "false"):
+        raise falcon.HTTPInvalidParam("It takes true or false.", name)
+    return text == "true"
+
+
 def _values(req: falcon.Request, name: str, *, required: bool) -> list[str]:
     values = req.get_param_as_list(name, required=required)
-    # An encoded comma separates like a plain one: HTTP libraries encode it.
+    # Split at encoded commas too, because HTTP libraries encode them.
     return ",".join(values).split(",") if values else []

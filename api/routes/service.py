@@ -1,4 +1,4 @@
-"""The routes for whoever looks after the service: is it alive, ready and well, and what did it count?"""
+"""The routes for operators: whether the service is alive, ready and healthy, and its metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.journeys.health import Check, Health
 from api.telemetry.metrics import CONTENT_TYPE, Metrics
 
 
-def _never_kept(resp: falcon.Response) -> None:
+def _forbid_caching(resp: falcon.Response) -> None:
     resp.cache_control = ["no-store"]
 
 
@@ -24,70 +24,76 @@ def _all_ok(checks: Iterable[Check]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LiveResource:
-    """`GET /livez`: does the process answer at all?"""
+    """`GET /livez`: whether the process answers at all."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer that it does."""
-        _never_kept(resp)
+        """Return 200."""
+        _forbid_caching(resp)
         resp.media = {"status": "alive"}
 
-    on_head = on_get  # as monitors ask that want no body
+    on_head = on_get  # some monitors send HEAD
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyResource:
-    """`GET /readyz`: would the first query be answered?"""
+    """`GET /readyz`: whether the next query would succeed."""
 
     health: Health
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 or 503, and why."""
+        """Return 200 or 503, with the result of each check."""
         checks = self.health.readiness()
         is_ready = _all_ok(checks)
-        _never_kept(resp)
+        _forbid_caching(resp)
         resp.status = falcon.HTTP_OK if is_ready else falcon.HTTP_SERVICE_UNAVAILABLE
         resp.media = {
             "status": "ready" if is_ready else "not ready",
+            "index_state": self.health.index_state(),
             "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
         }
 
-    on_head = on_get  # as monitors ask that want no body
+    on_head = on_get  # some monitors send HEAD
 
 
 @dataclass(frozen=True, slots=True)
 class HealthResource:
-    """`GET /api/v1/health`: is all well, adds too? In the form of the py-healthcheck library, which Robotoff uses."""
+    """`GET /api/v1/health`: whether everything works, adds included.
+
+    The answer has the form of the py-healthcheck library, which Robotoff uses.
+    """
 
     health: Health
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 or 500, and why."""
-        checks = self.health.wellness()
-        is_well = _all_ok(checks)
+        """Return 200 or 500, with the result of each check."""
+        checks = self.health.all()
+        is_healthy = _all_ok(checks)
         now = time.time()
-        _never_kept(resp)
-        resp.status = falcon.HTTP_OK if is_well else falcon.HTTP_INTERNAL_SERVER_ERROR
+        _forbid_caching(resp)
+        resp.status = falcon.HTTP_OK if is_healthy else falcon.HTTP_INTERNAL_SERVER_ERROR
         resp.media = {
             "hostname": socket.gethostname(),
-            "status": "success" if is_well else "failure",
+            "status": "success" if is_healthy else "failure",
             "timestamp": now,
             "results": [_result(check, now) for check in checks],
         }
 
-    on_head = on_get  # as monitors ask that want no body
+    on_head = on_get  # some monitors send HEAD
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsResource:
-    """`GET /metrics`: what was counted, for Prometheus."""
+    """`GET /metrics`: the metrics, for Prometheus."""
 
     metrics: Metrics
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer the text."""
-        _never_kept(resp)
+        """Return the metrics in Prometheus' text format."""
+        _forbid_caching(resp)
         resp.content_type = CONTENT_TYPE
         resp.data = self.metrics.render()
+
+    on_head = on_get  # as monitors ask that want no body
 
 
 def _result(check: Check, now: float) -> dict[str, Any]:
@@ -96,6 +102,6 @@ def _result(check: Check, now: float) -> dict[str, Any]:
         "output": check.detail,
         "passed": check.ok,
         "timestamp": now,
-        "expires": now,  # it is found out anew each time
+        "expires": now,  # the checks run again at each request
         "response_time": check.seconds,
     }

@@ -1,1 +1,1 @@
-"""The server below the app: gunicorn's worker, connections, and the limits of clients."""
+"""The server below the app: gunicorn's worker, its connections, and the limits of clients."""

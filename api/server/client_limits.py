@@ -1,22 +1,22 @@
-"""What clients may take up of a worker."""
+"""The limits of the clients of a worker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from api.server.bodies import BodySizes
+from api.server.body_sizes import BodySizes
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What clients may take up.
+    """How much time and memory the clients of a worker may use.
 
     Attributes:
-        receive_seconds: how long a client may take to send a request, in all.
-        send_seconds: how long a client may take nothing of its answer.
-        bodies: the largest that are read; larger ones are for the app to refuse by their length.
-        buffer_bytes: what is held of all requests that are not whole and all answers that are not taken; with it, of
-            all requests that wait for a thread or have one and whose bodies are larger than usual.
+        receive_seconds: how long a client may take to send a whole request.
+        send_seconds: how long a client may read nothing of its answer.
+        bodies: the largest bodies that are read; the app refuses larger ones by their `Content-Length`.
+        buffer_bytes: the memory for incomplete requests and unsent answers. It is also the limit for complete requests
+            with larger bodies than usual, until they are answered.
     """
 
     receive_seconds: float = 20.0

@@ -1,7 +1,7 @@
-"""A client's connection as `worker.py` holds it: what has come of a request, and what is still to be sent of an answer.
+"""A client's connection in `worker.py`: the received part of a request, and the unsent part of an answer.
 
-No method waits for the client. gunicorn's parser, and the threads that answer, see a socket that takes every byte and
-has none to read; the worker's loop fills the one side and empties the other.
+No method waits for the client. gunicorn's parser and the threads see a socket that accepts every byte and has none to
+read. The worker's loop receives requests and sends answers.
 """
 
 from __future__ import annotations
@@ -19,30 +19,34 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
 
-from api.server.bodies import BodySizes
+from api.server.body_sizes import BodySizes
+from api.server.chunked_body import ChunkedBody
+from api.server.refusal import Refusal
 
 logger = logging.getLogger(__name__)
 
 _JOINED_BYTES = 2**16  # a body below this is sent together with its head
-_PART_BYTES = 2**17  # the most that is received before the loop turns to the next connection
-_READ_BYTES = 2**13  # what is received of a head; what a client sends ahead of its turn stays with the kernel
-_HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # the parser refuses a bare line feed as soon as it sees one
+_PART_BYTES = 2**17  # the most that is received before the loop serves the next connection
+_READ_BYTES = 2**13  # the most that is received of a head; the kernel keeps what the client sends beyond it
+_HEAD_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")  # at a bare line feed, the parser refuses the request
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _EXPECTS_100 = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 
 class ClientSocket:
-    """A client's socket as gunicorn sees it: sending neither waits nor fails, and there is nothing to read.
+    """A client's socket as gunicorn sees it: sending never waits or fails, and there is nothing to read.
 
     Attributes:
-        unsent: what the client has not taken yet, left to the loop. It is empty once there is nothing more to send.
-        unsent_bytes: how much memory that, and the pieces still to be made, keep from being freed.
+        unsent: data that the loop still has to send, each with the number of bytes already sent. It is empty when the
+            answer is complete.
+        unsent_bytes: the memory of the unsent data and of pieces that are not produced yet.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.fileno = sock.fileno
-        self.unsent: deque[tuple[bytes, int]] = deque()  # and how much of it was taken
+        self.unsent: deque[tuple[bytes, int]] = deque()
         self.unsent_bytes = 0
         self._sock = sock
         self._holds_next = False
@@ -52,16 +56,16 @@ class ClientSocket:
         self._context = contextvars.Context()
 
     def begin_answer(self) -> None:
-        """Hold back what is sent next, the head, until its body follows: one packet is faster than two."""
+        """Hold back the head, which is sent next, until the body follows: one packet is faster than two."""
         self._holds_next = True
 
     def end_answer(self) -> None:
-        """Send what is held back, of an answer without a body."""
+        """Send the head of an answer without a body."""
         self._holds_next = False
         self._send_held()
 
     def sendall(self, data: bytes) -> None:
-        """Send what the client takes at once, and keep the rest."""
+        """Send as much as possible without waiting, and keep the rest for the loop."""
         if self._holds_next:
             self._holds_next, self._held = False, data
         elif len(data) < _JOINED_BYTES:
@@ -72,16 +76,16 @@ class ClientSocket:
             self._send_or_keep(data)
 
     def send_later(self, pieces: Iterator[bytes], held_bytes: int) -> None:
-        """Send pieces after all that was kept, each made once the client has taken those before it.
+        """Send pieces after the kept data. Each is produced when the client has read the ones before it.
 
-        If one cannot be made, the connection is broken off.
+        If a piece cannot be produced, the connection is closed.
 
         Args:
-            pieces: each takes at most a few milliseconds to make.
-            held_bytes: how much memory they take until the last one is made.
+            pieces: each takes at most a few milliseconds to produce.
+            held_bytes: the memory that the iterator uses until its end.
         """
         self._pieces, self._pieces_bytes = pieces, held_bytes
-        self._context = contextvars.copy_context()  # of the request, for the lines that making them logs
+        self._context = contextvars.copy_context()  # of the request, for its id in log lines
         self.unsent_bytes += held_bytes
         if not self.unsent:
             self._make_piece()
@@ -89,7 +93,7 @@ class ClientSocket:
             pass
 
     def send_some(self) -> bool:
-        """Send a part of what was kept; tell whether the client took all of the part."""
+        """Send the first of the kept data, and return whether all of it was sent."""
         data, sent = self.unsent.popleft()
         sent += self._send(memoryview(data)[sent:])
         if sent < len(data):
@@ -106,7 +110,7 @@ class ClientSocket:
         self._sock.close()
 
     def receive(self, size: int) -> bytes | None:
-        """Return up to `size` bytes: None if nothing has come, and an empty string if nothing will."""
+        """Return up to `size` bytes: `None` if there are none yet, and none (`b""`) if the client has closed."""
         try:
             return self._sock.recv(min(size, _PART_BYTES))
         except BlockingIOError:
@@ -115,12 +119,12 @@ class ClientSocket:
             return b""
 
     def finish_sending(self) -> None:
-        """Tell the client that this was all."""
+        """Close the sending side, so that the client sees the end."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
     def recv(self, size: int) -> bytes:
-        """Tell the parser that it has all there is.
+        """Refuse to read: the parser already has the whole request.
 
         Raises:
             NoMoreData: always; gunicorn closes the connection.
@@ -128,17 +132,17 @@ class ClientSocket:
         raise NoMoreData
 
     def setblocking(self, flag: bool) -> None:
-        """Stay as it is, though gunicorn switches between its loop and its threads."""
+        """Do nothing: the socket never blocks, although gunicorn tries to switch it."""
 
     def settimeout(self, seconds: float | None) -> None:
-        """Stay as it is, as above."""
+        """Do nothing: the socket never blocks."""
 
     def gettimeout(self) -> float:
-        """Say that nothing is waited for."""
+        """Return 0: the socket never waits."""
         return 0.0
 
     def _send(self, data: bytes | memoryview) -> int:
-        """Return how many bytes need not be sent any more: all, if the connection is broken."""
+        """Send data, and return how many bytes are done: all of them if the connection is broken."""
         try:
             return self._sock.send(data)
         except BlockingIOError:
@@ -163,8 +167,8 @@ class ClientSocket:
             return
         try:
             piece = self._context.run(next, self._pieces, None)
-        except Exception:  # noqa: BLE001 - whatever it is, it is logged
-            self._context.run(logger.exception, "closed on a client: the rest of its answer cannot be made")
+        except Exception:  # noqa: BLE001 - any error is logged
+            self._context.run(logger.exception, "closed a connection: the rest of the answer cannot be produced")
             piece = None
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
@@ -179,28 +183,34 @@ class ClientSocket:
         self._pieces, self._pieces_bytes = None, 0
 
 
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """A client's connection.
 
     Args:
-        config: gunicorn's.
-        bodies: the largest that are waited for; larger ones are for the app to refuse by their length.
+        config: gunicorn's configuration.
+        sock: the client's socket.
+        client: the client's address.
+        server: the listener's address.
+        bodies: the largest bodies to wait for; the app refuses larger ones by their `Content-Length`.
 
     Attributes:
-        received: what has come of the next request.
-        counted_bytes: what the worker last counted of `held_bytes`.
-        large_bytes: of the request, if its body is larger than usual.
+        received: the received part of the next request.
+        counted_bytes: the part of `held_bytes` that the worker has counted.
+        large_bytes: the length of the request if its body is larger than usual, else 0.
+        came_in_chunks: whether the body of the last request passed to the parser was chunked.
     """
 
     def __init__(self, config: Any, sock: socket.socket, client: Any, server: Any, *, bodies: BodySizes) -> None:
         super().__init__(config, ClientSocket(sock), client, server)
         self.parser = RequestParser(config, self.sock, client)
-        self.initialized = self.data_ready = True  # nothing is left for a thread to prepare
+        self.initialized = self.data_ready = True  # a thread need not set up the connection
         self.received = bytearray()
         self.counted_bytes = self.large_bytes = 0
+        self.came_in_chunks = False
         self._bodies = bodies
         self._searched = 0
-        self._wanted: int | None = None  # the bytes of the request, once its head has told
+        self._wanted: int | None = None  # bytes of the request without a chunked body, once its head is received
+        self._chunks: ChunkedBody | None = None
 
     @property
     def peer(self) -> str:
@@ -214,43 +224,69 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 
     @property
     def held_bytes(self) -> int:
-        """How much memory the client's request and answer take."""
-        return len(self.received) + int(self.sock.unsent_bytes)
+        """The memory of the client's request and answer."""
+        return len(self.received) + len(self._chunks.body if self._chunks else b"") + int(self.sock.unsent_bytes)
 
     @property
     def has_head(self) -> bool:
-        """Whether the end of the request's head has come."""
+        """Whether the whole head of the request has been received."""
         return self._wanted is not None
 
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the worker does not wait for the rest of the request; None if it does."""
+        return None if self._chunks is None else self._chunks.refusal
+
     def begin_request(self) -> None:
-        """Begin with what came after the last request."""
+        """Begin the next request with the bytes received after the last one."""
         self.received = bytearray(self.parser.unreader.take_buffered())
-        self._searched, self._wanted, self.large_bytes = 0, None, 0
+        self._searched, self._wanted, self.large_bytes, self._chunks = 0, None, 0, None
 
     def read(self) -> bool:
-        """Take in some of what has come; return False if the client has closed."""
-        data = self.sock.receive(max(_READ_BYTES, (self._wanted or 0) - len(self.received)))
+        """Receive more of the request; return False if the client has closed."""
+        size = _PART_BYTES if self._chunks else max(_READ_BYTES, (self._wanted or 0) - len(self.received))
+        data = self.sock.receive(size)
         self.received += data or b""
         return bool(data != b"")
 
     def has_request(self) -> bool:
-        """Tell whether a whole request has come, or enough of one to refuse it."""
+        """Return whether the request is complete, or complete enough to be refused."""
         if self._wanted is None:
             end = _HEAD_END.search(self.received, max(0, self._searched - 3))
             self._searched = len(self.received)
             if end is None:
                 return False
-            head = bytes(self.received[: end.end() - 2])
-            length = _LENGTH.search(head)
-            body = int(length[1]) if length else 0
-            first_line = head.partition(b"\r\n")[0]
-            self._wanted = end.end() + (body if body <= self._bodies.of_request(first_line) else 0)
-            self.large_bytes = self._wanted if self._wanted > end.end() + self._bodies.usual else 0
-            if len(self.received) < self._wanted and _EXPECTS_100.search(head) and first_line.endswith(b" HTTP/1.1"):
-                self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return len(self.received) >= self._wanted
+            self._read_head(end.end())
+        if self._chunks is None:
+            return len(self.received) >= (self._wanted or 0)
+        return self._has_chunks(self._chunks, self._wanted or 0)
 
     def give_to_parser(self) -> None:
-        """Let gunicorn's parser have what has come."""
+        """Pass the received bytes to gunicorn's parser."""
+        self.came_in_chunks = self._chunks is not None
+        if self._chunks is not None:
+            self.received[self._wanted : self._wanted] = self._chunks.as_one_chunk
+            self._chunks = None
         self.parser.unreader.unread(bytes(self.received))
         self.received = bytearray()
+
+    def _read_head(self, end: int) -> None:
+        head = bytes(self.received[: end - 2])
+        length = _LENGTH.search(head)
+        body = int(length[1]) if length else 0
+        first_line = head.partition(b"\r\n")[0]
+        is_1_1 = first_line.endswith(b" HTTP/1.1")
+        most = self._bodies.of_request(first_line)
+        self._wanted = end + (body if body <= most else 0)
+        self.large_bytes = self._wanted if self._wanted > end + self._bodies.usual else 0
+        if is_1_1 and not length and _CHUNKED.search(head):
+            self._chunks = ChunkedBody(most)
+        lacks_body = len(self.received) < self._wanted or (self._chunks and len(self.received) == self._wanted)
+        if lacks_body and is_1_1 and _EXPECTS_100.search(head):
+            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _has_chunks(self, chunks: ChunkedBody, head_bytes: int) -> bool:
+        chunks.take(self.received, head_bytes)
+        size = head_bytes + len(chunks.body)
+        self.large_bytes = size if size > head_bytes + self._bodies.usual else 0
+        return chunks.is_whole or chunks.refusal is not None

@@ -1,13 +1,13 @@
-"""A gunicorn worker whose threads never wait for a client: a slow one costs a descriptor and memory, but no thread.
+"""A gunicorn worker whose threads never wait for a client: a slow client takes a descriptor and memory, but no thread.
 
-gunicorn's own threads read a request and send its answer themselves, so a few clients that do either slowly silence the
-service. Here the event loop reads each request whole before a thread is given it, and sends what a client does not take
-at once. Both have time limits. The connections and the memory that all of it may take are limited, too: beyond them the
-connection that has been waited for longest is closed, so that a new one finds room.
+gunicorn's own threads read requests and send answers themselves, so a few slow clients block the whole service. Here
+the event loop receives each request completely before a thread handles it, and sends what a client does not read at
+once. Both have time limits. The number of connections and their memory are limited, too: over a limit, the connection
+that has been idle longest is closed to make room.
 
-gunicorn's parser reads the bytes that the loop collected, and it alone says what they mean. The loop only looks for the
-end of a request; should it misjudge that, the request is refused. Methods without an underscore are gunicorn's own, and
-called by it: its version is pinned, and tests hold what is relied on.
+The loop only searches for the end of a request, and gunicorn's parser interprets the bytes; if the loop finds a wrong
+end, the request is refused. Methods without an underscore override gunicorn's, which calls them. Its version is pinned,
+and tests check the behaviour that this module relies on.
 """
 
 from __future__ import annotations
@@ -26,58 +26,59 @@ from typing import Any
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
+from api.server.chunked_body import count_body
 from api.server.client_limits import ClientLimits
-from api.server.connection import ClientSocket, Connection
+from api.server.connection import ClientConnection, ClientSocket
 from api.server.refusal import Observer, Page, Refusal, quote_little
 from runtime import request_id
 
 _LINE_BYTES = 2**13  # of a request's first line, for the log
-_HEAD_BYTES = 2**16  # a head that goes on beyond this is refused
-_LINGER_SECONDS = 2.0  # for a client to read the last answer although it is still sending; RFC 9112, section 9.6
-_LOOK_SECONDS = 0.1  # between looks at what was waited for too long
-_NOTIFY_SECONDS = 0.5  # between signs of life; gunicorn's `timeout` for them counts in whole seconds
-_RETRY_SECONDS = 1.0  # before descriptors that had run out are tried again
-_CALM_SECONDS = 5.0  # between two warnings
-_SPARE_DESCRIPTORS = 32  # are left to the app once they have run out
+_HEAD_BYTES = 2**16  # a longer head is refused
+_LINGER_SECONDS = 2.0  # time for a client that is still sending to read the last answer; RFC 9112, section 9.6
+_CHECK_SECONDS = 0.1  # between checks of the time limits
+_NOTIFY_SECONDS = 0.5  # between heartbeats; gunicorn's `timeout` for them is in whole seconds
+_RETRY_SECONDS = 1.0  # before new connections are accepted again after descriptors ran out
+_WARN_SECONDS = 5.0  # between two warnings
+_SPARE_DESCRIPTORS = 32  # kept free for the app once descriptors have run out
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _TOO_LARGE_FOR_NOW = Refusal(
-    HTTPStatus.SERVICE_UNAVAILABLE, "too busy", "As many large requests as can be held are here; try again in a moment."
+    HTTPStatus.SERVICE_UNAVAILABLE, "too busy", "Too many large requests are being handled; try again in a moment."
 )
 _TRANSIENT = (errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO)
 
-Waiting = OrderedDict[Connection, float]  # since when each is waited for; the longest awaited comes first
+Queue = OrderedDict[ClientConnection, float]
+"""Connections, oldest first, and the time (monotonic seconds) since when the loop has been waiting for each."""
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """See the module. A configuration makes a subclass with its own `limits`."""
+    """The worker; see the module. The configuration of gunicorn makes a subclass with other `limits`."""
 
     limits = ClientLimits()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # What a connection is waited for to do: begin a request, end it, take its answer, close after the last one.
-        self._idle, self._receiving, self._sending, self._closing = Waiting(), Waiting(), Waiting(), Waiting()
-        self._held_bytes = 0  # of all that are waited for
-        self._large_bytes = 0  # of requests that are larger than usual, and in the hands of threads
-        self._notify_at = self._look_at = self._calm_until = self._retry_at = self._idle_until = (
-            0.0  # all by the monotonic clock
-        )
+        # Clients that should begin a request, complete it, read their answer, or close after the last one.
+        self._idle, self._receiving, self._sending, self._closing = Queue(), Queue(), Queue(), Queue()
+        self._held_bytes = 0  # of the connections in these queues
+        self._large_bytes = 0  # of requests that are larger than usual and handled by threads
+        # Times of the monotonic clock.
+        self._notify_at = self._check_at = self._warn_at = self._retry_at = self._idle_until = 0.0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Stop the start if gunicorn was told to speak what the loop does not understand."""
+        """Stop the start if gunicorn is configured for a protocol that the loop does not know."""
         if cfg.is_ssl or "h2" in cfg.http_protocols or cfg.protocol != "http" or cfg.proxy_protocol in ("v2", "auto"):
-            sys.exit("robotoff-ann: it speaks HTTP/1 only: leave TLS, HTTP/2, uwsgi and PROXY v2 to a proxy before it")
+            sys.exit("robotoff-ann: only HTTP/1 is supported: use a proxy for TLS, HTTP/2, uwsgi and PROXY v2")
         super().check_config(cfg, log)
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection."""
+        """Accept a new connection."""
         try:
             sock, client = listener.accept()
         except OSError as error:
             if error.errno in _NO_DESCRIPTOR:
                 spare = min(_SPARE_DESCRIPTORS, self.nr_conns // 2)
-                self.worker_connections = self.nr_conns - spare  # for now; room is made among them
+                self.worker_connections = self.nr_conns - spare  # for now; the oldest are closed
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 self._warn("%s, with %d connections: raise `ulimit -n`", error.strerror, self.nr_conns)
             elif error.errno not in _TRANSIENT:
@@ -85,62 +86,64 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             return
         self.nr_conns += 1
         server = listener.getsockname()
-        self.enqueue_req(Connection(self.cfg, sock, client, server, bodies=self.limits.bodies))
+        self.enqueue_req(ClientConnection(self.cfg, sock, client, server, bodies=self.limits.bodies))
 
     def notify(self) -> None:
-        """Give a sign of life, but not in each round of the loop, which then waits for the interpreter's lock."""
+        """Send a heartbeat, but not in each round of the loop, because it may wait for the interpreter's lock."""
         now = time.monotonic()
         if now >= self._notify_at:
             self._notify_at = now + _NOTIFY_SECONDS
             super().notify()
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or cease to take new connections; they wait in the listener's backlog."""
+        """Start or stop accepting connections; meanwhile, new ones wait in the listener's backlog."""
         if self.alive and self._accepting and not enabled:
-            self._warn("%d connections are open, as many as can be held: new ones must wait", self.nr_conns)
+            self._warn("%d connections are open, as many as allowed: new ones must wait", self.nr_conns)
         super().set_accept_enabled(enabled)
 
-    def enqueue_req(self, conn: Connection) -> None:
-        """Give a thread the next request of a connection, as soon as all of it has come."""
+    def enqueue_req(self, conn: ClientConnection) -> None:
+        """Pass the next request of a connection to a thread as soon as it is complete."""
         conn.begin_request()
         if conn.has_request():
             self._hand_over(conn)
         else:
-            waiting = self._receiving if conn.received else self._idle
-            self._wait(waiting, conn, selectors.EVENT_READ, self._on_readable)
+            queue = self._receiving if conn.received else self._idle
+            self._wait(queue, conn, selectors.EVENT_READ, self._on_readable)
 
-    def handle_request(self, req: Any, conn: Connection) -> Any:
-        """Answer a request, in a thread."""
-        req._expected_100_continue = False  # the loop has seen to it
+    def handle_request(self, req: Any, conn: ClientConnection) -> Any:
+        """Handle a request, in a thread."""
+        req._expected_100_continue = False  # the loop has already sent it
         reader = req.body.reader
-        if not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
-            req.force_close()  # what the app refuses unread, in chunks or too long, has not all been received
+        if conn.came_in_chunks:
+            count_body(req)
+        elif not isinstance(reader, LengthReader) or reader.length > len(conn.parser.unreader.buf.getbuffer()):
+            req.force_close()  # the rest of a body that the app refuses unread was not received
         conn.sock.begin_answer()
         try:
             return super().handle_request(req, conn)
         finally:
             conn.sock.end_answer()
 
-    def handle(self, conn: Connection) -> Any:
-        """Answer what has come, in a thread."""
+    def handle(self, conn: ClientConnection) -> Any:
+        """Handle the received bytes, in a thread."""
         try:
             return super().handle(conn)
         finally:
             request_id.end()
 
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: Exception) -> None:
-        """Answer what is no request, or what the app failed to, in a thread."""
+        """Send an error for an invalid request or an exception of the app, in a thread."""
         named = request_id.begin()
         quote_little(exc)
         page = Page()
-        super().handle_error(req, page, addr, exc)  # it logs, and knows the status
+        super().handle_error(req, page, addr, exc)  # it logs the error and chooses the status
         first_line = f"{getattr(req, 'method', '-')} {getattr(req, 'uri', '-')}"
         refusal = Refusal.of_exception(page.status, exc)
         self._tell(first_line, refusal, 0.0, addr[0] if isinstance(addr, tuple) else "-")
         client.sendall(refusal.answer(named))
 
-    def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
-        """Go on after an answer, as soon as the client has taken it."""
+    def finish_request(self, conn: ClientConnection, fs: Future[Any]) -> None:
+        """Continue with the connection once the client has read the answer."""
         self._large_bytes -= conn.large_bytes
         conn.large_bytes = 0
         if conn.sock.unsent:
@@ -151,10 +154,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._linger(conn)
 
     def murder_pending(self) -> None:
-        """Close what was waited for too long, or is too much; the loop calls this each round, and once a second."""
+        """Close connections over a limit of time or memory. The loop calls this in each round, at least each second."""
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
+        if now >= self._check_at:
+            self._check_at = now + _CHECK_SECONDS
             self._close_overdue(now)
             if self._observer is not None:
                 self._observer.holds(self.nr_conns, self._held_bytes)
@@ -162,16 +165,16 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def _close_overdue(self, now: float) -> None:
         if self.alive:
-            self._idle_until = now + _LINGER_SECONDS  # once it stops: for requests that are on their way
+            self._idle_until = now + _LINGER_SECONDS  # when it stops, wait for requests that are on their way
         keepalive = (self.cfg.keepalive or self.limits.receive_seconds) if now < self._idle_until else 0
         for conn in self._overdue(self._idle, now - keepalive):
             self._drop(conn)
         for conn in self._overdue(self._receiving, now - self.limits.receive_seconds):
-            text = f"It did not come whole within {self.limits.receive_seconds:g} s."
+            text = f"The request did not arrive within {self.limits.receive_seconds:g} s."
             refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "request too slow", text)
             self._refuse(conn, refusal, seconds=self.limits.receive_seconds)
         for conn in self._overdue(self._sending, now - self.limits.send_seconds):
-            self.log.info("closed on %s, who did not take all of an answer", conn.peer)
+            self.log.info("closed the connection of %s, which did not read its answer", conn.peer)
             self._drop(conn)
         for conn in self._overdue(self._closing, now - _LINGER_SECONDS):
             self._drop(conn)
@@ -179,32 +182,35 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self.worker_connections = self.cfg.worker_connections
 
     def _make_room(self) -> None:
-        """Close the connections that were waited for longest, so that a new one, and what it sends, has room."""
+        """Close the connections that have been idle longest, to make room for new ones and their requests."""
         while self.nr_conns >= self.worker_connections:
-            if not self._close_longest_awaited(self._idle, self._receiving, self._sending, self._closing):
-                break  # threads have them all
-            self._warn("%d connections are open, as many as can be held: closing old ones", self.worker_connections)
-        # A single answer may be larger than the limit; it is sent all the same.
+            if not self._close_oldest(self._idle, self._receiving, self._sending, self._closing):
+                break  # threads are handling all of them
+            self._warn("%d connections are open, as many as allowed: closing old ones", self.worker_connections)
+        # A single answer may be larger than the limit; it is still sent.
         while self._held_bytes > self.limits.buffer_bytes and len(self._receiving) + len(self._sending) > 1:
             self._warn("%d bytes are held for slow clients, more than allowed: closing old ones", self._held_bytes)
             large = next((conn for conn in self._receiving if conn.large_bytes), None)
             if large is None:
-                self._close_longest_awaited(self._receiving, self._sending)
+                self._close_oldest(self._receiving, self._sending)
             else:
                 self._refuse(self._leave(self._receiving, large), _TOO_LARGE_FOR_NOW)
 
-    def _close_longest_awaited(self, *everywhere: Waiting) -> bool:
-        some = [waiting for waiting in everywhere if waiting]
-        if some:
-            waiting = min(some, key=lambda waiting: next(iter(waiting.values())))
-            self._drop(self._leave(waiting, next(iter(waiting))))
-        return bool(some)
+    def _close_oldest(self, *queues: Queue) -> bool:
+        filled = [queue for queue in queues if queue]
+        if filled:
+            oldest = min(filled, key=lambda queue: next(iter(queue.values())))
+            self._drop(self._leave(oldest, next(iter(oldest))))
+        return bool(filled)
 
-    def _overdue(self, waiting: Waiting, since: float) -> Iterator[Connection]:
-        while waiting and next(iter(waiting.values())) <= since:
-            yield self._leave(waiting, next(iter(waiting)))
+    def _overdue(self, queue: Queue, since: float) -> Iterator[ClientConnection]:
+        while queue and next(iter(queue.values())) <= since:
+            yield self._leave(queue, next(iter(queue)))
 
-    def _hand_over(self, conn: Connection) -> None:
+    def _hand_over(self, conn: ClientConnection) -> None:
+        if conn.refusal is not None:
+            self._refuse(conn, conn.refusal)
+            return
         if conn.large_bytes:
             if self._large_bytes and self._large_bytes + conn.large_bytes > self.limits.buffer_bytes:
                 self._refuse(conn, _TOO_LARGE_FOR_NOW)
@@ -213,24 +219,24 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         conn.give_to_parser()
         super().enqueue_req(conn)
 
-    def _on_readable(self, conn: Connection, _: ClientSocket) -> None:
+    def _on_readable(self, conn: ClientConnection, _: ClientSocket) -> None:
         is_open = conn.read()
-        waiting = self._idle if conn in self._idle else self._receiving
+        queue = self._idle if conn in self._idle else self._receiving
         if not is_open:
-            self._drop(self._leave(waiting, conn))
+            self._drop(self._leave(queue, conn))
         elif conn.has_request():
-            self._hand_over(self._leave(waiting, conn))
+            self._hand_over(self._leave(queue, conn))
         elif len(conn.received) > _HEAD_BYTES and not conn.has_head:
-            text = f"It goes on beyond {_HEAD_BYTES} bytes."
+            text = f"The head of the request is over {_HEAD_BYTES} bytes."
             refusal = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head too large", text)
-            self._refuse(self._leave(waiting, conn), refusal)
+            self._refuse(self._leave(queue, conn), refusal)
         else:
             self._count(conn)
-            if waiting is self._idle:
+            if queue is self._idle:
                 del self._idle[conn]
                 self._receiving[conn] = time.monotonic()
 
-    def _on_writable(self, fs: Future[Any], conn: Connection, _: ClientSocket) -> None:
+    def _on_writable(self, fs: Future[Any], conn: ClientConnection, _: ClientSocket) -> None:
         conn.sock.send_some()
         if conn.sock.unsent:
             self._count(conn)
@@ -239,36 +245,36 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         else:
             self.finish_request(self._leave(self._sending, conn), fs)
 
-    def _on_lingering(self, conn: Connection, sock: ClientSocket) -> None:
+    def _on_lingering(self, conn: ClientConnection, sock: ClientSocket) -> None:
         if sock.receive(2**20) == b"":
             self._drop(self._leave(self._closing, conn))
 
-    def _wait(self, waiting: Waiting, conn: Connection, event: int, then: Callable[..., None]) -> None:
-        waiting[conn] = time.monotonic()
+    def _wait(self, queue: Queue, conn: ClientConnection, event: int, then: Callable[..., None]) -> None:
+        queue[conn] = time.monotonic()
         self.poller.register(conn.sock, event, partial(then, conn))
         self._count(conn)
 
-    def _leave(self, waiting: Waiting, conn: Connection) -> Connection:
-        del waiting[conn]
+    def _leave(self, queue: Queue, conn: ClientConnection) -> ClientConnection:
+        del queue[conn]
         self.poller.unregister(conn.sock)
         self._held_bytes -= conn.counted_bytes
         conn.counted_bytes = 0
         return conn
 
-    def _count(self, conn: Connection) -> None:
+    def _count(self, conn: ClientConnection) -> None:
         self._held_bytes += conn.held_bytes - conn.counted_bytes
         conn.counted_bytes = conn.held_bytes
 
-    def _linger(self, conn: Connection) -> None:
+    def _linger(self, conn: ClientConnection) -> None:
         conn.sock.finish_sending()
         self._wait(self._closing, conn, selectors.EVENT_READ, self._on_lingering)
 
-    def _drop(self, conn: Connection) -> None:
+    def _drop(self, conn: ClientConnection) -> None:
         self.nr_conns -= 1
         conn.close()
 
-    def _refuse(self, conn: Connection, refusal: Refusal, *, seconds: float = 0.0) -> None:
-        """Answer an error, and close."""
+    def _refuse(self, conn: ClientConnection, refusal: Refusal, *, seconds: float = 0.0) -> None:
+        """Send an error, and close the connection."""
         named = request_id.begin()
         first_line = bytes(conn.received[:_LINE_BYTES]).partition(b"\r\n")[0].decode("latin-1")
         self._tell(first_line, refusal, seconds, conn.host)
@@ -286,8 +292,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._observer.refused(first_line, refusal.status, len(refusal.body), seconds, client)
 
     def _warn(self, message: str, *values: object) -> None:
-        """Log what could happen thousands of times a second."""
+        """Log a warning, but not more than one in five seconds: its cause may occur thousands of times a second."""
         now = time.monotonic()
-        if now >= self._calm_until:
-            self._calm_until = now + _CALM_SECONDS
+        if now >= self._warn_at:
+            self._warn_at = now + _WARN_SECONDS
             self.log.warning(message, *values)

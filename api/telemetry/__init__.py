@@ -1,1 +1,1 @@
-"""What operators see of requests: lines of the log, metrics, error reports."""
+"""What operators see of requests: log lines, metrics and error reports."""

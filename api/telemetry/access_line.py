@@ -1,7 +1,7 @@
-"""The line that the log gets for each answered request.
+"""The access log: one line for each answered request.
 
-It names the parameters of the query, but the values of those alone that the service knows: others may be secrets that
-were meant for somebody else. Nothing of a body is in it.
+The line shows the values of known query parameters only: an unknown one may be a secret that was meant for another
+service. It shows nothing of the body.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from runtime.logs import escaped
 
 logger = logging.getLogger("access")
 
-_KNOWN = frozenset({"count", "index", "logo_ids", "bounding_box"})
+_KNOWN = frozenset({"count", "index", "logo_ids", "bounding_box", "exclude_self", "partial"})
 _MAX_TARGET, _MAX_AGENT = 500, 200  # characters
-_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of a target in absolute form; it may hold a password
+_AUTHORITY = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # of an absolute target; it may contain a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Answer:
     """An answered request.
 
     Attributes:
-        method: as the client wrote it, or `-` if nothing came.
-        target: path and query, or `-`; see `shown_target`.
-        route: the template of its path, or `unmatched`.
-        status: HTTP's.
-        size: bytes of the answer's body; `None` if it did not say them ahead.
-        seconds: that the answer took.
-        client: its address.
-        agent: how the client calls itself.
+        method: as the client wrote it, or `-` if none was received.
+        target: path and query as the client wrote them, or `-`.
+        route: the route template of the path, or `unmatched`.
+        status: the HTTP status.
+        size: length of the answer's body in bytes; `None` if it had no `Content-Length`.
+        seconds: the time that the answer took.
+        client: the client's address.
+        agent: the client's `User-Agent`.
     """
 
     method: str
@@ -45,7 +45,7 @@ class Answer:
     agent: str = ""
 
     def log(self) -> None:
-        """Write the line."""
+        """Log the line."""
         if not logger.isEnabledFor(logging.INFO):
             return
         target, agent = shown_target(self.target), escaped(self.agent[:_MAX_AGENT])
@@ -73,7 +73,7 @@ class Answer:
 
 
 def shown_target(target: str) -> str:
-    """Write path and query without the values of parameters that the service does not know."""
+    """Return path and query without the values of unknown parameters, shortened and escaped."""
     path, mark, query = _AUTHORITY.sub("", target).partition("?")
     shown = path + mark + shown_query(query)
     shown = shown if len(shown) <= _MAX_TARGET else f"{shown[:_MAX_TARGET]}..."
@@ -81,7 +81,7 @@ def shown_target(target: str) -> str:
 
 
 def shown_query(query: str) -> str:
-    """Write a query without the values of parameters that the service does not know."""
+    """Return a query without the values of unknown parameters."""
     return "&".join(map(_shown_parameter, query.split("&")))
 
 

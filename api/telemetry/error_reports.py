@@ -1,7 +1,7 @@
-"""Errors, to Sentry: with the id of their request, and without what is nobody's business.
+"""Report errors to Sentry, with the id of the request and without secrets.
 
-Not in a report: bodies, values of variables (embeddings and addresses may be among them), cookies and credentials, and
-the queries of addresses that were fetched, which may be signed.
+A report contains no bodies, no values of variables (they may hold embeddings and URLs), no cookies, no credentials, and
+no queries of fetched URLs, which may be signed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from api.telemetry.access_line import shown_query
 from runtime import request_id
-from settings import Settings
+from settings import ReportSettings
 from version import VERSION
 
 _DROPPED = ("cookies", "data", "env")
@@ -20,25 +20,25 @@ _KEPT_HEADERS = frozenset({"Accept", "Content-Length", "Content-Type", "Host", "
 _ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
 
 
-def release(settings: Settings) -> str:
-    """Name what runs, as Sentry wants it: `robotoff-ann@2.0.0+4f2a9c1`."""
+def release(settings: ReportSettings) -> str:
+    """Return the release in Sentry's form: `robotoff-ann@2.0.0+4f2a9c1`."""
     return f"robotoff-ann@{VERSION}{f'+{settings.revision}' if settings.revision else ''}"
 
 
-def report_errors(settings: Settings) -> None:
-    """Report errors from now on, if the settings say where."""
+def report_errors(settings: ReportSettings) -> None:
+    """Start reporting errors, if the settings name a Sentry project."""
     if settings.sentry_dsn is None:
         return
-    import sentry_sdk  # only where it is asked for: it costs every start a tenth of a second
+    import sentry_sdk  # only if it is used, because the import takes 0.1 s
 
     sentry_sdk.init(
         dsn=settings.sentry_dsn,
         environment=settings.instance,
         release=release(settings),
         include_local_variables=False,
-        max_request_body_size="never",  # embeddings are nobody's business
-        trace_propagation_targets=[],  # nor are our traces that of the hosts of images
-        before_send=_without_secrets,  # type: ignore[arg-type]  # its type is an event of many optional keys
+        max_request_body_size="never",  # bodies hold embeddings
+        trace_propagation_targets=[],  # send no trace headers to the hosts of images
+        before_send=_without_secrets,  # type: ignore[arg-type]  # Sentry's Event is a TypedDict
         before_breadcrumb=_breadcrumb_without_secrets,
     )
 
@@ -66,7 +66,7 @@ def _breadcrumb_without_secrets(crumb: dict[str, Any], hint: dict[str, Any]) -> 
 
 
 def _addresses_shortened(thing: Any) -> Any:
-    """Write all addresses in texts, however deep they lie, without credentials and query."""
+    """Remove credentials and queries from all URLs in a value and in whatever it contains."""
     if isinstance(thing, str):
         return _ADDRESS.sub(lambda found: _shortened(found[0]), thing)
     if isinstance(thing, dict):

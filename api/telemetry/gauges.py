@@ -1,6 +1,7 @@
-"""What is so at the moment that Prometheus asks: logos, rows, the indexes, and whether the service is ready.
+"""The state of the service when Prometheus scrapes it: logos, rows, indexes, readiness.
 
-Whichever worker is asked looks it up, so it is right with any number of them. What cannot be looked up is left out.
+The worker that is scraped reads the state itself, so the values are right with any number of workers. A value that
+cannot be read is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from api.journeys.health import Health
 from api.telemetry.metrics import PREFIX
 from embeddings.errors import EmbeddingsError
@@ -26,44 +27,46 @@ Sample = tuple[dict[str, str], float]
 
 
 class Gauges(Collector):
-    """See the module.
+    """Collects the state of the service.
 
     Args:
-        build: what runs, by the names of labels.
+        store: the logos.
+        catalog: the indexes.
+        health: the checks of the service.
+        backlog: counts the logos that are not yet indexed.
+        build: the labels of `build_info`: version, revision, model, ...
     """
 
     def __init__(
-        self, store: EmbeddingStore, catalog: Catalog, health: Health, waiting: WaitingLogos, build: dict[str, str]
+        self, store: EmbeddingStore, catalog: Catalog, health: Health, backlog: Backlog, build: dict[str, str]
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._health = health
         self._build = build
-        self._waiting = waiting
+        self._backlog = backlog
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Look everything up."""
-        yield _gauge("build_info", "What runs.", [(self._build, 1)])
+        """Read the state."""
+        yield _gauge("build_info", "Version, revision, model, weights and Python of the service.", [(self._build, 1)])
         stored = None
         with suppress(EmbeddingsError):
             stored = len(self._store)
             yield from self._of_store(stored)
         yield from self._of_indexes(stored)
         checks = self._health.readiness()
-        yield _gauge("ready", "1 if the first query would be answered.", [({}, all(check.ok for check in checks))])
-        yield _gauge("check", "1 if what /readyz looks at is well.", [({"check": c.name}, c.ok) for c in checks])
+        yield _gauge("ready", "1 if the next query would succeed.", [({}, all(check.ok for check in checks))])
+        yield _gauge("check", "1 if a check of /readyz passes.", [({"check": c.name}, c.ok) for c in checks])
 
     def _of_store(self, stored: int) -> Iterator[GaugeMetricFamily]:
         seen = self._store.seen()
         capacity = seen.file.capacity
         yield _gauge("logos_stored", "Logos in the store.", [({}, stored)])
-        yield _gauge("store_capacity_rows", "Rows of the store.", [({}, capacity)])
-        yield _gauge(
-            "store_rows_left", "Rows that no logo, and no deleted one, has taken.", [({}, capacity - seen.end)]
-        )
+        yield _gauge("store_capacity_rows", "Rows of the store, used or free.", [({}, capacity)])
+        yield _gauge("store_rows_left", "Rows of the store that are free.", [({}, capacity - seen.end)])
         with suppress(OSError):
             disk = os.statvfs(self._store.path)
-            yield _gauge("disk_free_bytes", "Room on the store's disk.", [({}, disk.f_bavail * disk.f_frsize)])
+            yield _gauge("disk_free_bytes", "Free space on the store's disk.", [({}, disk.f_bavail * disk.f_frsize)])
 
     def _of_indexes(self, stored: int | None) -> Iterator[GaugeMetricFamily]:
         statuses = self._catalog.status()
@@ -71,19 +74,18 @@ class Gauges(Collector):
         built = [(label, status.built_at.timestamp()) for label, status in named if status.built_at is not None]
         yield _gauge("logos_indexed", "Logos in the index.", [(label, status.items) for label, status in named])
         if stored is not None:
-            waiting = [(label, self._count_waiting(status, stored)) for label, status in named]
+            backlogs = [(label, self._backlog_of(status, stored)) for label, status in named]
             yield _gauge(
                 "logos_waiting",
-                "Stored logos that the index does not hold yet.",
-                [(label, count) for label, count in waiting if count is not None],
+                "Stored logos that are not yet indexed.",
+                [(label, count) for label, count in backlogs if count is not None],
             )
-        yield _gauge("index_generation_timestamp_seconds", "When the index that answers was built.", built)
-        yield _gauge(
-            "index_age_seconds", "How long ago that was.", [(label, max(0.0, time.time() - at)) for label, at in built]
-        )
+        yield _gauge("index_generation_timestamp_seconds", "Time at which the index that is served was built.", built)
+        ages = [(label, max(0.0, time.time() - at)) for label, at in built]
+        yield _gauge("index_age_seconds", "Age of the index that is served.", ages)
         yield _gauge(
             "index_recall",
-            "Share of the true nearest that the index was measured to find when it was built.",
+            "Share of the true nearest logos that the index finds, measured when it was built.",
             [
                 ({**label, "at": at}, value)
                 for label, status in named
@@ -93,13 +95,13 @@ class Gauges(Collector):
         )
         yield _gauge(
             "index_broken",
-            "1 if the files that belong there are not what answers: they are damaged.",
+            "1 if the newest files of the index cannot be served.",
             [(label, status.error is not None) for label, status in named],
         )
 
-    def _count_waiting(self, status: IndexStatus, stored: int) -> int | None:
+    def _backlog_of(self, status: IndexStatus, stored: int) -> int | None:
         try:
-            return self._waiting.count(self._catalog.get(status.name), stored=stored)
+            return self._backlog.count(self._catalog.get(status.name), stored=stored)
         except (SearchError, EmbeddingsError):
             return None
 

@@ -1,8 +1,8 @@
-"""What the service counts, for Prometheus: requests, the time they and their stages take, loads of indexes.
+"""The counters of the service, for Prometheus: requests, their times and stages, loads of indexes.
 
-Where several worker processes serve, each counts in files that all can read (`metric_files.py`), and whichever is
-asked tells the sums. Whatever is so at the moment of asking, such as how many logos are stored, is not kept here but
-looked up then (`gauges.py`). Labels take few values, whatever clients send.
+Several worker processes count in files that all of them can read (`metric_files.py`), so each can return the sums.
+Values that describe the present, such as the number of stored logos, are read at each scrape (`gauges.py`). Labels have
+few values, whatever clients send.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Metrics:
     """The counters of one app. Threads may share it."""
 
     def __init__(self) -> None:
-        # When a counter began is of no use where workers come and go.
+        # The creation times of counters mean nothing, because workers are replaced.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         shared = shared_directory()
@@ -39,44 +39,44 @@ class Metrics:
         made: dict[str, Any] = {"registry": None if shared else self._registry}
         self._requests = Counter(
             f"{PREFIX}requests",
-            "Requests answered, with those that no route was reached by.",
+            "Requests answered, including those that matched no route.",
             ["method", "route", "status"],
             **made,
         )
         self._seconds = Histogram(
             f"{PREFIX}request_duration_seconds",
-            "From a whole request to its answer, before that is sent.",
+            "Time from a complete request to its answer, without sending it.",
             ["method", "route"],
             buckets=_SECONDS,
             **made,
         )
         stages = Histogram(
             f"{PREFIX}stage_duration_seconds",
-            "Stages of requests: fetch, decode, embed, append, send, search, serialise.",
+            "Time of each stage of a request: fetch, decode, embed, append, send, search, serialise.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             **made,
         )
         self._loads = Counter(
             f"{PREFIX}index_loads",
-            "Loads of an index by each worker process, the first one among them; result is ok or failed.",
+            "Loads of an index by each worker process, including the first; result is ok or failed.",
             ["index", "result"],
             **made,
         )
         self._writes_refused = Counter(
             f"{PREFIX}writes_refused",
-            "Adds, deletions, queries by image told 503: too many were under way.",
+            "Adds, deletions and queries by image refused with 503, because too many were under way.",
             **made,
         )
         self._connections = Gauge(
             f"{PREFIX}open_connections",
-            "Connections that the workers hold open.",
+            "Open connections of the workers.",
             multiprocess_mode="livesum",
             **made,
         )
         self._held_bytes = Gauge(
             f"{PREFIX}held_bytes",
-            "What the workers hold of requests and answers of slow clients.",
+            "Memory of the workers for requests and answers of slow clients.",
             multiprocess_mode="livesum",
             **made,
         )
@@ -84,39 +84,39 @@ class Metrics:
         self.stages = Stages(lambda stage, seconds: observers[stage].observe(seconds))
 
     def count_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count an answered request, and its time if it has a route that takes its method.
+        """Count an answered request, and its time if a route accepts its method.
 
-        Histograms are large, and would outgrow their space if any client could begin new ones (`metric_files.py`).
+        Other requests are not timed: histograms are large, and clients could create any number (`metric_files.py`).
 
         Args:
             method: as the client wrote it.
-            route: the template of its path, or `UNMATCHED`.
-            status: of the answer.
-            seconds: that it took; `None` if no app answered it.
+            route: the route template of the path, or `UNMATCHED`.
+            status: the status of the answer.
+            seconds: the time that it took; `None` if the app did not answer.
         """
         method = method if method in _METHODS else _OTHER
         self._requests.labels(method, route, str(status)).inc()
         if seconds is not None and route != UNMATCHED and status != 405 and method != _OTHER:
             self._seconds.labels(method, route).observe(seconds)
 
-    def count_load(self, index_name: str, taken_in: bool) -> None:
-        """Count that an index was loaded, or could not be."""
-        for result, times in (("ok", int(taken_in)), ("failed", int(not taken_in))):
+    def count_load(self, index_name: str, loaded: bool) -> None:
+        """Count a load of an index, or a failed one."""
+        for result, times in (("ok", int(loaded)), ("failed", int(not loaded))):
             self._loads.labels(index_name, result).inc(times)
 
     def count_refused_write(self) -> None:
-        """Count an add or a deletion that was one too many."""
+        """Count an add, a deletion or a query by image that was refused."""
         self._writes_refused.inc()
 
     def set_load(self, connections: int, held_bytes: int) -> None:
-        """Say what this worker holds now."""
+        """Set the open connections and the buffered bytes of this worker."""
         self._connections.set(connections)
         self._held_bytes.set(held_bytes)
 
     def add(self, collector: Collector) -> None:
-        """Ask a collector, too, whenever the metrics are asked for."""
+        """Add a collector, which is then asked at each scrape."""
         self._registry.register(collector)
 
     def render(self) -> bytes:
-        """Write all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,9 +1,9 @@
-"""What becomes of every request: it gets an id, is counted, and the log gets a line of it.
+"""Observe every request: give it an id, count it, and log a line.
 
-An answer is counted before it is sent, so whoever has it finds it counted. Answers that no app gives, because what came
-was no whole request, are told of by the worker.
+An answer is counted before it is sent, so a client that has received it will find it in the metrics. The worker reports
+the answers that it sends without the app, to incomplete or invalid requests.
 
-Counts and line take about 40 µs of a request, and each stage 10 µs more, where a query takes some milliseconds.
+Counting and logging take about 40 µs a request, and 10 µs more for each stage; a query takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _FIRST_LINE = re.compile(r"([!-~]+) ([!-~]+)")
 
 
 class RouteNote:
-    """Falcon middleware that notes which route a request has."""
+    """Falcon middleware that stores the route of a request in its WSGI environment."""
 
     def process_resource(self, req: falcon.Request, resp: falcon.Response, resource: object, params: Any) -> None:
-        """Note it."""
+        """Store the route template."""
         req.env[_ROUTE] = req.uri_template
 
 
 @dataclass(frozen=True, slots=True)
 class RequestObserver:
-    """Sees every request of an app.
+    """Observes every request of an app.
 
     Attributes:
-        metrics: where they are counted.
-        route_of: answers the template of a path, or `None`.
+        metrics: the counters.
+        route_of: returns the route template of a path, or `None`.
     """
 
     metrics: Metrics
     route_of: Callable[[str], str | None]
 
     def observe(self, environ: dict[str, Any], start_response: StartResponse, app: WsgiApp) -> Iterable[bytes]:
-        """Have an app answer a request."""
+        """Call an app with a request, and observe the answer."""
         began = time.perf_counter()
         named = request_id.begin(environ.get(_variable(request_id.HEADER)))
         status, size = 500, None
@@ -76,21 +76,21 @@ class RequestObserver:
         return body
 
     def refused(self, first_line: str, status: int, size: int, seconds: float, client: str) -> None:
-        """Take note of an answer that was given without the app.
+        """Count and log an answer that the worker sent without the app.
 
         Args:
-            first_line: what came of the request's first line.
-            status: of the answer.
-            size: of its body, in bytes.
-            seconds: since the request began.
-            client: its address.
+            first_line: the first line of the request, as far as it was received.
+            status: the status of the answer.
+            size: the length of its body, in bytes.
+            seconds: the time since the request began.
+            client: the client's address.
         """
         line = _FIRST_LINE.match(first_line)
         method, target = line.groups() if line else ("-", "-")
         self._answered(Answer(method, target, UNMATCHED, status, size, seconds, client), is_timed=False)
 
     def holds(self, connections: int, held_bytes: int) -> None:
-        """Take note of what this worker holds now."""
+        """Set the gauges of this worker: open connections and buffered bytes."""
         self.metrics.set_load(connections, held_bytes)
 
     def _answered(self, answer: Answer, *, is_timed: bool = True) -> None:
@@ -103,14 +103,14 @@ class RequestObserver:
 
 
 def _target(environ: dict[str, Any]) -> str:
-    path: str = environ.get("RAW_URI", environ["PATH_INFO"]).partition("?")[0]  # as it came, where the server says it
+    path: str = environ.get("RAW_URI", environ["PATH_INFO"]).partition("?")[0]  # RAW_URI is as sent
     query = environ.get("QUERY_STRING")
     return f"{path}?{query}" if query else path
 
 
 @functools.cache
 def _label(template: str) -> str:
-    """Write a template as the documents do: `/{logo_id:int}` is `/{logo_id}`."""
+    """Return a template without converters, as the API document has it: `/{logo_id:int}` becomes `/{logo_id}`."""
     return re.sub(r":[^{}]*\}", "}", template)
 
 

@@ -18,7 +18,7 @@ from tests.end_to_end.service import ROOT, environment
 
 
 class Service(Engine):
-    """What the service answers from, without HTTP; item `i` is logo `i + 1`. The store counts in time and bytes."""
+    """The service's index, without HTTP; item `i` is logo `i + 1`. Time and bytes include the store."""
 
     title = "robotoff-ann"
     packages = ("annoy", "faiss-cpu", "numpy")
@@ -34,10 +34,10 @@ class Service(Engine):
         with EmbeddingStore(settings.store_path) as store:
             for start, block in blocks(vectors):
                 store.append(np.arange(start + 1, start + 1 + len(block)), block)
-        variables = environment(folder, TMPDIR=str(folder))
+        variables = environment(folder, TMPDIR=str(folder), ANN_MAP_POINTS="0")
         variables.pop("OPENBLAS_NUM_THREADS", None)
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index", "--no-map"],
+            [sys.executable, "manage.py", "generate-index"],
             cwd=ROOT,
             env=variables,
             stdout=subprocess.DEVNULL,

@@ -1,15 +1,16 @@
-"""Moving a store of ours into a new file: growth and compaction are one operation, and services go on meanwhile.
+"""Move a store into a new file: growing and compacting are one operation, and services keep running.
 
-Step by step, one rewrite at a time:
+One rewrite at a time, step by step:
 
-    1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
-    2.  Copy the live rows into it, in their order, while writers go on, and sync it.
-    3.  Take the writer's lock. Copy the rows that came since, and negate those that were deleted since. Nobody is
-        writing any more, so a row that cannot be read or disagrees with its checksum now is damaged, and left out.
-    4.  Sync the new file. If rows were left out, give the old file a second name, and sync the directory.
-    5.  Put the new file in the place of the old one with one rename, and sync the directory.
+    1.  Create the new file under a name that nobody opens. What a crashed run left there is removed.
+    2.  Copy the live rows into it, in their order, while writers continue, and sync it.
+    3.  Take the writer's lock. Finish replacing logos, if a process was killed while it did so. Copy the rows stored
+        since, and negate those deleted since. Nobody is writing any more, so a row that cannot be read or disagrees
+        with its checksum now is damaged, and is skipped.
+    4.  Sync the new file. If rows were skipped, give the old file a second name, and sync the directory.
+    5.  Replace the old file by the new one with one rename, and sync the directory.
 
-So there is a whole store at the path at every instant, and a run that is killed is simply started again.
+So there is a whole store at the path at every instant, and a killed run is simply started again.
 """
 
 from __future__ import annotations
@@ -22,23 +23,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import StoreError, StoreUnavailableError
-from embeddings.maintenance.new_file import (
-    RewriteReport,
-    append_copy,
-    keep,
-    refuse_without_room,
-    take_owner,
-    tell,
-    tell_torn,
-)
+from durable import sync_directory
+from embeddings.errors import StoreError, StoreUnavailableError, storage_errors
+from embeddings.maintenance.replacement import keep, refuse_without_room, take_owner
+from embeddings.maintenance.rewrite_report import RewriteReport
+from embeddings.store.commit import finish_replacements
+from embeddings.store.damaged_rows import log_lost_provenance
+from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import lay_out
-from embeddings.store.id_table import WINDOW
-from embeddings.store.layout import storage_errors, sync_directory
+from embeddings.store.id_table import WINDOW, KnownRows
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
@@ -46,11 +43,11 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
 
     Args:
         path: the store file.
-        capacity: rows of the new file; as many as the old one had if None.
+        capacity: rows of the new file; None keeps the old capacity.
         progress: called with the number of rows just copied.
 
     Raises:
-        StoreError: it cannot be done; the message says why. The store is as it was.
+        StoreError: it failed; the message says why. The store is unchanged.
     """
     draft = path.with_name(f"{path.name}.rewriting")
     with writer_lock(draft), storage_errors(f"rewrite {path}"):
@@ -60,19 +57,24 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         logos = int(np.count_nonzero(source.ids(0, source.capacity) > 0))
         _refuse_if_too_small(path, logos, capacity)
         refuse_without_room(draft, logos, source.dim)
-        log.info("Copying %d logos of %s into a new file of %d rows", logos, path, capacity)
+        logger.info("Copying %d logos of %s into a new file of %d rows", logos, path, capacity)
         try:
             lay_out(draft, capacity=capacity, dim=source.dim, stamp=source.stamp)
             take_owner(path, draft)
             copy = _Copy(source, StoreFile(draft, writable=True))
             copy.catch_up(progress)
             copy.target.sync()
+            known = KnownRows(StoreFile(path, writable=True))
             with writer_lock(path) as check:
                 if not os.path.samestat(path.stat(), source.status):
-                    raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
+                    raise StoreUnavailableError(f"another file replaced {path} meanwhile: try again")
+                known.look(alone=True)
+                if known.superseded:
+                    check()
+                    finish_replacements(known, DeletionLog(path))
                 slots, damaged = copy.catch_up(progress)
                 copy.target.sync()
-                kept_as = keep(path, "damaged") if damaged else None
+                kept_as = keep(path, path, "damaged") if damaged else None
                 check()
                 draft.replace(path)
                 sync_directory(path.parent)
@@ -87,13 +89,13 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
         capacity=capacity,
         kept_as=kept_as,
     )
-    tell(path, report, damaged, copy.not_finite)
-    tell_torn(path, copy.torn)
+    report.log(path, damaged=damaged, not_finite=copy.not_finite)
+    log_lost_provenance(path, copy.torn)
     return report
 
 
 class _Copy:
-    """Follows one file with another."""
+    """Copies one file into another, and catches up with its changes."""
 
     def __init__(self, source: StoreFile, target: StoreFile) -> None:
         self.target = target
@@ -106,7 +108,7 @@ class _Copy:
         """Copy the rows that are not copied yet, and delete those that the source has deleted since.
 
         Returns:
-            The id slots of the source, and the ids of the rows that are damaged, or being written just now.
+            The id slots of the source, and the ids of rows that are damaged or still being written.
         """
         slots = self._source.ids(0, self._source.capacity)
         for row in np.flatnonzero(slots[self._rows] <= 0).tolist():
@@ -123,7 +125,10 @@ class _Copy:
             records, torn = self._source.records(first, of_run)
             whole = good[run - first]
             places = (run - first)[whole]
-            self.not_finite += append_copy(self.target, end, of_run[places], embeddings[places], records[places])
+            if len(places):
+                self.target.write_content(end, of_run[places], embeddings[places], records[places])
+                self.target.write_ids(end, of_run[places])
+            self.not_finite += of_run[places][~np.isfinite(embeddings[places]).all(axis=1)].tolist()
             self.torn += of_run[places[torn[places]]].tolist()
             copied.append(run[whole])
             end += len(copied[-1])

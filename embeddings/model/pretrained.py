@@ -1,8 +1,8 @@
-"""Weights that others trained and released: downloaded once, and proved by their digest before anything reads them.
+"""Download weights that others trained and released, once, and check their digest before anything reads them.
 
-The one thing to know: the digest alone decides. A file that has it is good wherever it came from, a mirror or an
-operator's hand; any other is replaced, so a file that was cut short is simply fetched again. Proxies are taken from the
-environment (`https_proxy`, `no_proxy`), as by curl.
+The digest alone decides. A file with the right digest is good wherever it came from, a mirror or an operator's hand.
+Any other file is replaced, so a truncated file is simply downloaded again. Proxies come from the environment
+(`https_proxy`, `no_proxy`), as for curl.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
+from durable import atomic_write
 from embeddings.errors import ModelError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +29,7 @@ _BLOCK_BYTES = 2**16
 class PretrainedFile:
     """A file of Keras weights without the top, as its authors released it.
 
-    `algorithm` names a hash of `hashlib`; `digest` is the file's, in lower-case hexadecimal.
+    `algorithm` names a hash of `hashlib`; `digest` is the file's hash in lower-case hexadecimal.
     """
 
     base_url: str
@@ -44,12 +41,12 @@ class PretrainedFile:
 
     @property
     def url(self) -> str:
-        """Where its authors released it."""
+        """The address at which its authors released it."""
         return f"{self.base_url}/{self.file_name}"
 
 
-# By the word that asks for them. Names, addresses and digests are those of `efficientnet/weights.py` and
-# `efficientnet/model.py` in efficientnet 1.1.1, which publishes no better than MD5 for noisy-student.
+# By the word that selects them. Names, addresses and digests are those of `efficientnet/weights.py` and
+# `efficientnet/model.py` in efficientnet 1.1.1, which publishes only an MD5 for noisy-student.
 PRETRAINED = {
     "imagenet": PretrainedFile(
         base_url="https://github.com/Callidior/keras-applications/releases/download/efficientnet",
@@ -79,20 +76,21 @@ def fetch_pretrained(
     silence_seconds: float = 30.0,
     max_bytes: int = MAX_BYTES,
 ) -> Path:
-    """Return the file of these weights in `cache_dir`, downloaded if it is not there yet.
+    """Return the path of these weights in `cache_dir`; download them first if they are not there.
 
-    The file appears whole or not at all, and several processes may do this at once.
+    The file appears whole or not at all, and several processes may do this at once. A server that sends its headers
+    very slowly can exceed `timeout_seconds`; one that sends the file slowly cannot.
 
     Args:
         weights: a key of `PRETRAINED`.
-        cache_dir: made if missing.
-        base_url: an http or https address to download from instead, to which the file's name is added.
-        timeout_seconds: the longest that the download may take.
+        cache_dir: created if missing.
+        base_url: an http or https URL to download from instead; the file's name is added to it.
+        timeout_seconds: the limit for the whole download.
         silence_seconds: the longest wait for a connection, and for the next bytes.
-        max_bytes: the largest file that is taken.
+        max_bytes: the largest file accepted.
 
     Raises:
-        ModelError: the file cannot be had or kept; the message says what to do.
+        ModelError: the file cannot be downloaded or stored; the message says what to do.
     """
     file = PRETRAINED[weights]
     path = cache_dir / file.file_name
@@ -101,81 +99,60 @@ def fetch_pretrained(
         if path.exists():
             if _digest(path, file) == file.digest:
                 return path
-            logger.warning("%s is not the file that was released under its name: it is downloaded anew", path)
+            logger.warning("%s does not match the digest of the released file: downloading it again", path)
         cache_dir.mkdir(parents=True, exist_ok=True)
         logger.info("downloading %s", url)
-        _keep(_blocks(url, timeout_seconds, silence_seconds, max_bytes), path, file)
+        _download(path, file, _blocks(url, timeout_seconds, silence_seconds, max_bytes))
     except _DownloadError as error:
         raise ModelError(
-            f"the {weights} weights were not downloaded from {url}: {error}. Try again; or fetch {file.url} by other"
+            f"the {weights} weights were not downloaded from {url}: {error}. Try again; or download {file.url} by other"
             f" means and put it at {path}; or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path"
             " of a Keras weights file"
         ) from error
     except OSError as error:
         raise ModelError(
-            f"the {weights} weights cannot be kept at {path}: {error}. Make room there, or let this user write there"
+            f"the {weights} weights cannot be stored at {path}: {error}. Free space there, or let this user write there"
         ) from error
     return path
 
 
 class _DownloadError(Exception):
-    """A reason, fit to end a sentence."""
+    """A reason that can end a sentence."""
 
 
-def _keep(blocks: Iterator[bytes], path: Path, file: PretrainedFile) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as output:
-            output.writelines(blocks)
-        digest = _digest(temporary, file)
-        if digest != file.digest:
-            raise _DownloadError(f"what came is another file, of {file.algorithm} {digest} and not {file.digest}")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _download(path: Path, file: PretrainedFile, blocks: Iterator[bytes]) -> None:
+    digest = hashlib.new(file.algorithm, usedforsecurity=False)
+    with atomic_write(path) as output:
+        for block in blocks:
+            digest.update(block)
+            output.write(block)
+        if digest.hexdigest() != file.digest:
+            raise _DownloadError(f"it is another file: its {file.algorithm} is {digest.hexdigest()}, not {file.digest}")
 
 
 def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes: int) -> Iterator[bytes]:
-    """Yield what the server sends; whatever goes wrong between it and us is a `_DownloadError`."""
+    """Yield the body of the response. Every error of the server, the network or the URL is a `_DownloadError`."""
+    import requests  # not needed for serving; installed with TensorFlow, which converts the download
+    from urllib3.exceptions import HTTPError
+
     deadline = time.monotonic() + timeout_seconds
-    opener = _web_opener()
-    opener.addheaders = [("User-Agent", "robotoff-ann")]
+    headers = {"User-Agent": "robotoff-ann", "Accept-Encoding": "identity"}
+    received = 0
     try:
-        with opener.open(url, timeout=min(silence_seconds, timeout_seconds)) as response:
-            expected: int | None = response.length
-            received = 0
-            while received != expected and (block := response.read1(_BLOCK_BYTES)):
+        with requests.get(url, headers=headers, stream=True, timeout=min(silence_seconds, timeout_seconds)) as response:
+            if response.status_code != 200:
+                raise _DownloadError(f"its server answered with status {response.status_code}, not 200")
+            # `iter_content` waits for full blocks, so a slow server could take it past the deadline.
+            while block := response.raw.read1(_BLOCK_BYTES):
                 received += len(block)
-                if max(received, expected or 0) > max_bytes:
+                if received > max_bytes:
                     raise _DownloadError(f"it is larger than {max_bytes:,} bytes")
                 if time.monotonic() > deadline:
                     raise _DownloadError(f"it took longer than {timeout_seconds:g} seconds")
                 yield block
-            if received != (expected or received):
-                raise _DownloadError(f"it broke off after {received:,} of {expected:,} bytes")
-    except HTTPError as error:
-        error.close()
-        raise _DownloadError(f"its server answered with status {error.code}, not 200") from error
-    except URLError as error:
-        raise _DownloadError(str(error.reason)) from error
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: a malformed address or length
-        raise _DownloadError(str(error) or type(error).__name__) from error
-
-
-def _web_opener() -> urllib.request.OpenerDirector:
-    """An opener that knows http and https alone, so no redirect leads to anything else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    return opener
+    except (requests.RequestException, HTTPError) as error:
+        reason = getattr(error.args[0], "reason", error) if error.args else error
+        raise _DownloadError(f"{reason}") from error
 
 
 def _digest(path: Path, file: PretrainedFile) -> str:

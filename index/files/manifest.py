@@ -1,7 +1,6 @@
-"""`index.json`: what a generation of an index is, and what its files have to be.
+"""`index.json`: the description of a generation, and of what its files must be.
 
-It is written last and names the size and the SHA-256 of the other files, so that files which do not belong together
-are told apart.
+It is written last and has the size and SHA-256 of the other files, so files that do not belong together are recognised.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from durable import READABLE, atomic_write
 from index.errors import IndexDamagedError
-from index.files.durable import write_file
 from index.files.regular_file import read_regular
 from index.lists.effort import Effort
 from index.lists.records import SMALLEST_STEP
-from index.recall import Recall
+from index.status import Recall
 
 BIN_NAME = "index.bin"
 TXT_NAME = "index.txt"
@@ -37,7 +36,7 @@ _REDUCED = "reduction"  # what the reduced indexes of earlier releases have
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a file has to be: its size in bytes and its SHA-256 in hexadecimal digits."""
+    """What a file must be: its size in bytes and its SHA-256 in hexadecimal digits."""
 
     size: int
     sha256: str
@@ -53,10 +52,10 @@ class ListsRecord:
     """What an index of lists is made of; see `index.lists`.
 
     Attributes:
-        count: of lists.
+        count: number of lists.
         coded: principal components that centres and codes are made of.
         recorded: principal components of a record.
-        step: what one step of a record's code stands for.
+        step: the value of one step of a record's code.
         effort: of a query.
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
@@ -82,7 +81,7 @@ class ListsRecord:
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> ListsRecord:
-        """Read what `asdict` made."""
+        """Parse the output of `asdict`."""
         effort = Effort(**fields.pop("effort"))
         components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
         vectors = fields.pop("vectors")
@@ -95,18 +94,18 @@ class Manifest:
     """The content of `index.json`.
 
     Attributes:
-        dim: the number of values of a vector.
-        items: logos in the index.
-        trees: Annoy's trees.
-        seed: of the build; `None` if Annoy chose.
+        dim: the number of values in a vector.
+        items: number of logos in the index.
+        trees: number of Annoy's trees.
+        seed: of the build; `None` if Annoy chose it.
         index_bin: vectors, or the centres of lists, and trees, in Annoy's format.
         index_txt: the logo ids in item order.
         model: the model that made the vectors; empty if unknown.
         weights_digest: of the model's weights; empty if unknown.
         built_at: UTC, ISO 8601.
-        stored_rows: logos that the store held when the index was built.
+        stored_rows: number of logos in the store when the index was built.
         lists: `None` if the trees are grown over the vectors themselves.
-        recall: what was measured after the build; `None` if it was not.
+        recall: the recall measured after the build; `None` if not measured.
     """
 
     dim: int
@@ -131,17 +130,17 @@ class Manifest:
         datetime.fromisoformat(self.built_at)
 
     def format(self) -> bytes:
-        """Write the content of an `index.json`."""
+        """Return the content of an `index.json`."""
         fields = {"format": _FORMAT, "metric": _METRIC, **asdict(self)}
         fields = {name: value for name, value in fields.items() if name not in _OPTIONAL or value is not None}
         return (json.dumps(fields, indent=2) + "\n").encode()
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:
-        """Read the content of an `index.json`.
+        """Parse the content of an `index.json`.
 
         Raises:
-            ValueError: it is not exactly what `format` writes.
+            ValueError: it is not exactly what `format` returns.
         """
         fields = json.loads(content)
         try:
@@ -170,8 +169,9 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the `index.json` of a generation and sync it."""
-    write_file(directory / JSON_NAME, manifest.format())
+    """Write the `index.json` of a generation, durably."""
+    with atomic_write(directory / JSON_NAME, mode=READABLE, alone=True) as file:
+        file.write(manifest.format())
 
 
 def _check_types(value: FileRecord | ListsRecord | Effort | Recall | Manifest) -> None:

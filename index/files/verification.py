@@ -1,8 +1,8 @@
-"""Do the files of an index belong together, and are they whole?
+"""Check that the files of an index belong together and are whole.
 
-Nothing is searched that did not pass here. The original's pair (`index.bin`, `index.txt`) is checked by its
-structure; a generation has an `index.json` besides, by which sizes, counts, the digests of small files and, if asked
-for, those of large ones are checked. A changed digit of an id is seen by nothing else, and would be another logo.
+No index is searched that was not checked here. The original's pair (`index.bin`, `index.txt`) is checked by its
+structure. A generation also has an `index.json`, against which sizes, counts, the digests of small files and, on
+request, those of large ones are checked. Only the digest shows a changed digit in an id, which would be another logo.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from index.files.manifest import (
 )
 from index.files.regular_file import open_regular, read_regular
 from index.lists.records import RecordFormat
-from index.recall import Recall
+from index.status import Recall
 
 GENERATIONS = "generations"
 
@@ -54,17 +54,17 @@ class VerifiedLists:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFiles:
-    """What the files of an index hold.
+    """The verified content of an index's files.
 
     Attributes:
         dim: the number of values of a vector.
         logo_ids: the ids in item order.
         trees: the number of Annoy's trees.
-        identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
-            verified: device, inode, size and time of the last change.
+        identity: identifies `index.bin` by device, inode, size and time of the last change, so that the file that is
+            loaded can be compared with the one that was verified.
         lists: `None` if the trees are grown over the vectors themselves.
-        recall: what was measured when the index was built, if that was measured.
-        built_at: when the index was built, if it says so.
+        recall: the recall measured when the index was built; `None` if not measured.
+        built_at: when the index was built; `None` if unknown.
     """
 
     dim: int
@@ -77,7 +77,7 @@ class VerifiedFiles:
 
     @property
     def measured_effort(self) -> int | None:
-        """The `search_k` that was found to be enough, if that was measured."""
+        """The `search_k` that was measured to be enough; `None` if not measured."""
         return None if self.recall is None else self.recall.search_k
 
 
@@ -93,10 +93,10 @@ def verify_files(
 
     Args:
         directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
-        dim: the number of values that a vector has to have.
+        dim: the number of values that a vector must have.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        digests: check the SHA-256 of large files, too (about a second a gigabyte).
-        progress: is told the number of bytes just read of large files.
+        digests: whether to check the SHA-256 of large files too (about a second a gigabyte).
+        progress: called with the number of bytes of large files just read.
 
     Raises:
         IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
@@ -120,7 +120,7 @@ def verify_files(
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Answer what tells a file from another one, or from itself after a change."""
+    """Return values that identify a file and change with it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -143,7 +143,7 @@ def _check_origin(directory: Path, manifest: Manifest, dim: int, weights_digest:
     if manifest.weights_digest and weights_digest and manifest.weights_digest != weights_digest:
         raise IndexDamagedError(
             f"{directory}: its vectors were made by a model with the weights {manifest.weights_digest}, those of the"
-            f" store with {weights_digest}; generate the index anew"
+            f" store with {weights_digest}; generate the index again"
         )
 
 

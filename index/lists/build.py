@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +25,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_directory, sync_file
 from index import sample as samples
 from index.annoy.build import About, Blocks, Growth, check_room, checked_ids, describe
 from index.errors import IndexBuildError
 from index.files.digests import record_of
-from index.files.durable import sync_directory, sync_file
 from index.files.logo_ids import LogoIds
 from index.files.manifest import (
     BIN_NAME,
@@ -52,6 +52,7 @@ from index.lists.tune import tune
 from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
+from index.stage import Stage
 from index.vectors import MAX_LENGTH, usable_rows
 
 logger = logging.getLogger(__name__)
@@ -60,9 +61,6 @@ CHECKPOINT = 2**18
 """Rows between two moments at which they are made durable: some ten seconds of work."""
 
 _ROWS_AT_ONCE = 2**14
-
-Stage = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Shows the progress of a part of a build: takes what it does and how many steps it has, and is told of steps done."""
 
 
 class Source(Protocol):
@@ -218,7 +216,7 @@ def _write_lists(
     points = made.decode(rows[np.sort(places[some])]["record"], coded)
     centres = find_centres(points, plan.lists, growth.seed or 0)
     Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
-    sync_file(directory / BIN_NAME)
+    sync_file(directory / BIN_NAME, mode=READABLE)
     codes = Codes.train(points, centres, jobs=jobs)
     ids = []
     with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
@@ -227,7 +225,7 @@ def _write_lists(
             codes.add(made.decode(records, coded))
             ids.append(block_ids)
             progress(len(block_ids))
-    sync_file(directory / RECORDS_NAME)
+    sync_file(directory / RECORDS_NAME, mode=READABLE)
     made.components.save(directory / COMPONENTS_NAME)
     codes.save(directory / CODES_NAME)
     return checked_ids(ids, len(places)), ListsRecord(

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_file
 from index.errors import IndexBuildError, IndexDamagedError
-from index.files.durable import sync_file
 from index.files.regular_file import read_regular
 
 COMPONENTS = 128
@@ -96,7 +96,7 @@ class Codes:
     def save(self, path: Path) -> None:
         """Write faiss' file, and sync it."""
         self._faiss.write_index(self._index, str(path))
-        sync_file(path)
+        sync_file(path, mode=READABLE)
 
     @classmethod
     def load(cls, path: Path, *, sha256: str, shape: tuple[int, int, int]) -> Codes:

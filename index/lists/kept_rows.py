@@ -25,8 +25,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, atomic_write, sync_directory
 from index.components import Components
-from index.files.durable import sync_directory, sync_file
 from index.lists.records import RecordFormat
 from index.recall import Truth
 
@@ -139,8 +139,7 @@ class KeptRows:
         """Make sure that the next build finds the rows, whatever happens."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        draft = self._directory / f".{STATE_NAME}"
-        with draft.open("wb") as file:
+        with atomic_write(self._directory / STATE_NAME, mode=READABLE, alone=True) as file:
             np.savez(
                 file,
                 format=_FORMAT,
@@ -156,9 +155,6 @@ class KeptRows:
                 fitted_to=self.fitted_to,
                 count=self._count,
             )
-        sync_file(draft)
-        draft.replace(self._directory / STATE_NAME)
-        sync_directory(self._directory)
 
     def close(self) -> None:
         """Let go of the file; what was not saved is cut off by the next build."""

@@ -13,7 +13,8 @@ from functools import cache
 
 from index.lists.effort import Effort
 from index.protocol import SearchIndex
-from index.recall import COUNTS, Recall, Truth, recall_of
+from index.recall import COUNTS, Truth, recall_of
+from index.status import Recall
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
-from index.files.durable import sync_file
 from index.lists.codes import import_faiss
 from index.lists.rows import Measured
 from index.protocol import Vectors
@@ -44,7 +44,7 @@ def write_vectors(path: Path, vectors: Vectors, logo_ids: NDArray[np.int64]) -> 
             checksums[start : start + len(rows)] = [zlib.crc32(row.data) for row in rows]
             file.write(rows.data)
         file.write(checksums.data)
-    sync_file(path)
+    sync_file(path, mode=READABLE)
 
 
 class VectorsFile:

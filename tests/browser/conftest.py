@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from demo.photos import Photo, make_photos
 from tests.browser import explored
 from tests.browser.explored import Explorer
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 FLAGS = [
     "--no-sandbox",  # root has none
@@ -24,6 +25,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +43,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser_page(browser: Browser) -> Iterator[Page]:
-    """A page of its own context, so without what others left behind; 1280 × 800 pixels, light, at most 10 s a step."""
+    """A page of its own context, so without what others left behind; 1280 × 800 pixels, light."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(1000 * PATIENCE)
     yield context.new_page()
     context.close()
 
@@ -68,7 +71,7 @@ def small(
         for photo in drawn:
             explored.add_photo(service, drawn_photos, photo)
         explored.store_odd_logos(data_dir, drawn_photos, drawn)
-        assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
+        assert manage(data_dir, "generate-index").returncode == 0
         explored.draw_map(data_dir, np.array(service.get("/stored").json()["stored"]))
         for name in ("other", explored.ODD_NAME):
             shutil.copytree(data_dir / "efficientnet-b0", data_dir / name, symlinks=True)

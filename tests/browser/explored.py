@@ -22,6 +22,7 @@ from runtime.startup import prepare
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE
 
 MANY = 20_000  # points of the large map
 BEYOND_EXACT = 2**53 + 1  # a JavaScript number reads it as 2**53
@@ -130,7 +131,7 @@ def shown_on(page: Page) -> list[tuple[str, str]]:
 
 
 def send_image(service: Service, path: str, image: bytes, content_type: str) -> requests.Response:
-    return requests.post(service.url(path), data=image, headers={"Content-Type": content_type}, timeout=30)
+    return requests.post(service.url(path), data=image, headers={"Content-Type": content_type}, timeout=PATIENCE)
 
 
 def answered(text: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from demo.photos import Photo
 from tests.browser import explored
 from tests.browser.explored import Explorer, answered, crop_of, difference, shown_on, tiles
 from tests.end_to_end.service import Service
+from tests.waiting import PATIENCE
 
 
 def test_start_shows_the_map_and_how_the_index_is(explorer: Explorer, small: Service) -> None:
@@ -22,7 +23,7 @@ def test_start_shows_the_map_and_how_the_index_is(explorer: Explorer, small: Ser
     status = small.get("/status").json()
     facts = page.locator("#facts").inner_text()
     assert str(status["logos_indexed"]) in facts
-    assert "waiting" in facts
+    assert "not yet indexed" in facts
     assert "just now" in facts or "minute" in facts
     assert "100.0 % of the nearest 10" in facts
     expect(page.locator(".map")).to_have_attribute("data-painted", str(status["map_points"]))
@@ -147,7 +148,7 @@ def test_an_id_with_zeros_before_it_is_the_same_logo(explorer: Explorer) -> None
 
 def test_a_logo_that_waits_for_the_index_says_so(explorer: Explorer) -> None:
     page = explorer.open(f"/?logo={explored.WAITING}&count=12")
-    expect(page.locator(".state")).to_contain_text("not in the index yet")
+    expect(page.locator(".state")).to_contain_text("Not yet indexed")
     expect(tiles(page)).to_have_count(12)
 
 
@@ -170,4 +171,4 @@ def test_an_index_may_have_any_name_that_a_directory_may(explorer: Explorer, sma
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     command, address = shlex.split(page.evaluate("navigator.clipboard.readText()"))
     assert command == "curl"
-    assert answered(requests.get(address, timeout=30).text)[1:] == shown_on(page)
+    assert answered(requests.get(address, timeout=PATIENCE).text)[1:] == shown_on(page)

@@ -114,7 +114,7 @@ def test_a_photo_that_a_camera_marked_as_turned_is_searched_upright(explorer: Ex
         size = upright.size
     page = explorer.open()
     page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": lying.getvalue()})
-    expect(page.get_by_text("turned upright")).to_be_visible()
+    expect(page.get_by_text("turned it upright")).to_be_visible()
     assert page.evaluate("(({naturalWidth: w, naturalHeight: h}) => [w, h])(document.querySelector('.stage img'))") == [
         *size
     ]

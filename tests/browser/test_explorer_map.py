@@ -14,7 +14,7 @@ from demo.photos import Photo
 from tests.browser import explored
 from tests.browser.explored import MANY, Explorer, crop_of, difference
 from tests.end_to_end.service import Service
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 
 def test_the_map_draws_every_one_of_many_points(large_explorer: Explorer) -> None:
@@ -115,7 +115,7 @@ def test_near_enough_the_map_shows_the_logos_themselves(explorer: Explorer, draw
     def shows_logo() -> bool:
         return difference(Image.open(io.BytesIO(page.screenshot(clip=clip))), held) < 12
 
-    wait_until(shows_logo, seconds=5)
+    wait_until(shows_logo)
     page.locator(".area").press("-")
     assert not shows_logo()
 

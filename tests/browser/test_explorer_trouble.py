@@ -11,10 +11,13 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from demo.photos import Photo
+from index.map.logo_map import FEWEST_LOGOS
+from index.map.map_file import MAP_NAME
 from tests.browser import explored
 from tests.browser.explored import Explorer, tiles
 from tests.end_to_end.service import Service
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 
 def test_an_empty_service_says_how_to_add_logos(empty_explorer: Explorer) -> None:
@@ -60,7 +63,7 @@ def test_an_unknown_index_is_named_and_left(explorer: Explorer) -> None:
     for path in ("/?index=nope", "/?logo=1003&index=nope"):
         page = explorer.open(path)
         expect(page.locator(".notice")).to_contain_text("There is no index named nope.")
-        page.get_by_role("link", name="Look in the default one").click()
+        page.get_by_role("link", name="Search the default index").click()
         expect(page.get_by_label("Index")).to_have_value("efficientnet-b0")
         expect(page.locator(".notice")).to_have_count(0)
 
@@ -75,6 +78,14 @@ def test_an_index_of_the_original_is_not_said_to_get_a_map(browser_page: Page, s
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open("/?index=pair")
         expect(page.locator(".notice")).to_contain_text("This index has no map")
         expect(page.locator("main")).not_to_contain_text("generate-index")
+
+
+def test_a_small_index_is_said_to_have_no_map(browser_page: Page, small: Service, tmp_path: Path) -> None:
+    shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
+    (tmp_path / "data" / "efficientnet-b0" / "current" / MAP_NAME).unlink()
+    with Service(tmp_path / "data") as service:
+        page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
+        expect(page.locator(".notice")).to_contain_text(f"at least {FEWEST_LOGOS} logos; this index has 21.")
 
 
 def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:
@@ -142,7 +153,7 @@ def test_a_part_of_the_page_that_does_not_come_is_said_to_be_missing(
     explorer.complaints.clear()
     page.unroute(f"**/{part}.js")
     if part == "map":
-        page.get_by_role("button", name="Load the page anew").click()
+        page.get_by_role("button", name="Reload the page").click()
         expect(page.locator(".map[data-painted]")).to_be_visible()
 
 

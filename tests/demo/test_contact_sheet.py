@@ -25,7 +25,7 @@ def a_row(*same_brand: bool, size: tuple[int, int] = (60, 40)) -> QueryRow:
     return QueryRow("Blue", "1 of 2 found", Image.new("RGB", size, BLUE), "logo 7", cells)
 
 
-def test_a_sheet_has_room_for_every_row_and_neighbour() -> None:
+def test_sheet_has_room_for_every_row_and_neighbour() -> None:
     small = draw_contact_sheet("title", "subtitle", [a_row(True, False)])
     large = draw_contact_sheet("title", "subtitle", [a_row(True, False, True)] * 4)
     assert small.size == sheet_size(1, 2)
@@ -37,14 +37,14 @@ def test_a_sheet_has_room_for_every_row_and_neighbour() -> None:
     assert bottom + PICTURE_HEIGHT < large.height
 
 
-def test_frames_say_whose_brand_it_is() -> None:
+def test_colour_of_a_frame_shows_whether_the_brand_is_the_same() -> None:
     sheet = draw_contact_sheet("title", "subtitle", [a_row(True, False), a_row(False, True)])
     assert sheet.getpixel(cell_corner(0, None)) == QUERY
     assert sheet.getpixel(cell_corner(0, 0)) == sheet.getpixel(cell_corner(1, 1)) == SAME_BRAND
     assert sheet.getpixel(cell_corner(0, 1)) == sheet.getpixel(cell_corner(1, 0)) == OTHER_BRAND
 
 
-def test_crops_stand_inside_their_frames_whatever_their_shape() -> None:
+def test_crops_of_any_shape_fit_into_their_frames() -> None:
     for size in ((600, 40), (40, 600), (1, 1), (3000, 60)):
         sheet = draw_contact_sheet("title", "subtitle", [a_row(True, size=size)])
         x, y = cell_corner(0, 0)
@@ -55,7 +55,7 @@ def test_crops_stand_inside_their_frames_whatever_their_shape() -> None:
         assert {edge.getpixel((0, k)) for k in range(PICTURE_HEIGHT)} == {SAME_BRAND}
 
 
-def test_a_caption_stands_under_its_picture() -> None:
+def test_caption_is_below_its_picture() -> None:
     sheet = draw_contact_sheet("title", "subtitle", [a_row(True)])
     x, y = cell_corner(0, 0)
     below = sheet.crop((x, y + PICTURE_HEIGHT, x + CELL_WIDTH, y + PICTURE_HEIGHT + 30))
@@ -63,7 +63,7 @@ def test_a_caption_stands_under_its_picture() -> None:
     assert len(below.getcolors(10_000) or []) > 1
 
 
-def test_a_query_without_neighbours_is_still_shown() -> None:
+def test_query_without_neighbours_is_shown() -> None:
     sheet = draw_contact_sheet("title", "subtitle", [a_row()])
     assert sheet.size == sheet_size(1, 0)
     assert sheet.getpixel(cell_corner(0, None)) == QUERY

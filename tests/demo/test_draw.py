@@ -1,4 +1,4 @@
-"""The photos as a folder."""
+"""`python -m demo.draw` writes photos into a folder."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ def photos() -> list[Photo]:
     return list(make_photos(36, seed=1))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_boxes() -> None:
+def test_same_seed_gives_the_same_bytes_and_boxes() -> None:
     assert list(make_photos(4, seed=7)) == list(make_photos(4, seed=7))
 
 
-def test_another_seed_gives_other_photos() -> None:
+def test_different_seed_gives_different_photos() -> None:
     assert {photo.jpeg for photo in make_photos(4, seed=7)}.isdisjoint(photo.jpeg for photo in make_photos(4, seed=8))
 
 
@@ -38,7 +38,7 @@ def test_each_brand_appears_on_four_to_six_photos(photos: list[Photo]) -> None:
     assert all(4 <= count <= 6 for count in times.values())
 
 
-def test_few_photos_show_few_brands_often_enough_to_have_neighbours() -> None:
+def test_few_photos_repeat_few_brands_so_that_each_has_neighbours() -> None:
     times = Counter(logo.brand.name for photo in make_photos(6, seed=1) for logo in photo.logos)
     assert sorted(times.values()) == [4, 4]
 
@@ -81,7 +81,7 @@ def test_logo_fills_its_picture_and_shows_its_colour(brand: Brand) -> None:
     assert share_of_colour(logo.convert("RGB"), brand.colour) > 0.1
 
 
-def test_a_box_follows_its_logo_through_every_move() -> None:
+def test_box_follows_its_logo_through_every_move() -> None:
     mask = Image.new("L", (100, 80))
     mask.paste(255, (20, 10, 60, 30))
     marked = MarkedPicture(Image.new("RGBA", (100, 80)), (mask,))
@@ -92,14 +92,14 @@ def test_a_box_follows_its_logo_through_every_move() -> None:
     assert marked.boxes((100, 80), (-30, 0)) == [(10 / 80, 0, 30 / 80, 30 / 100)]
 
 
-def test_a_hidden_logo_is_an_error_instead_of_a_wrong_box() -> None:
+def test_hidden_logo_is_an_error_instead_of_a_wrong_box() -> None:
     marked = MarkedPicture(Image.new("RGBA", (10, 10)), (Image.new("L", (10, 10), 255),))
     with pytest.raises(AssertionError, match="hides its logo"):
         marked.cut(Image.new("L", (10, 10))).boxes((10, 10), (0, 0))
 
 
 def share_of_colour(picture: Image.Image, colour: Colour) -> float:
-    """The share of pixels whose hue, saturation and value are near a colour's, in whatever light."""
+    """Return the share of pixels that have about the hue of a colour and are not pale; for black, of dark ones."""
     hue, saturation, value = (255 * part for part in colorsys.rgb_to_hsv(*(part / 255 for part in colour)))
     hues, saturations, values = picture.convert("HSV").split()
     if value < 40:  # black has no hue

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embeddings.store.layout import Offsets, create_store, inspect
+from embeddings.store.layout import Layout, Offsets
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from torture.expectation import STAMP, provenance_of, vectors_of
 
 DIM = 4
 
 
 def store_of(path: Path, *ids: int, capacity: int = 100) -> EmbeddingStore:
-    """Make a store that holds `vectors_of` some ids, in this order."""
+    """Return a new store that holds `vectors_of` these ids, in this order."""
     create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
     store = EmbeddingStore(path)
     store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
@@ -25,7 +26,7 @@ def damage_embedding(path: Path, row: int) -> None:
 
 
 def damage_id(path: Path, row: int, value: int) -> None:
-    """Let an id slot hold another number."""
+    """Overwrite an id slot with another number."""
     _write(path, _offsets(path).ids + 8 * row, value.to_bytes(8, "little", signed=True))
 
 
@@ -37,14 +38,19 @@ def damage_provenance(path: Path, row: int, byte: int = 3) -> None:
 
 def embedding_offset(path: Path, row: int) -> int:
     """Return where an embedding begins, in bytes from the start of the file."""
-    return _offsets(path).embeddings + row * 4 * DIM
+    return _offsets(path).embeddings + row * 4 * _layout(path).dim
 
 
 def _offsets(path: Path) -> Offsets:
+    offsets = _layout(path).offsets
+    assert offsets
+    return offsets
+
+
+def _layout(path: Path) -> Layout:
     layout = inspect(path)
     assert layout
-    assert layout.offsets
-    return layout.offsets
+    return layout
 
 
 def _write(path: Path, offset: int, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is in the files of a store or of a model, they say what was written there or are refused."""
+"""Any file of a store or a model is either read as it was written, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from embeddings.errors import ModelError, StoreError
 from embeddings.model.description import PACKAGE_DIR, ModelDescription
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import read_description
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
+from embeddings.store.store_path import create_store, inspect
 from tests.properties import examples
 
 DESCRIPTION = ModelDescription.from_json((PACKAGE_DIR / "efficientnet-lite0-bundled.json").read_text())
@@ -47,7 +48,7 @@ def test_a_description_with_other_fields_is_read_as_it_is_written_or_refused(cha
 
 @examples(100)
 @given(st.text(max_size=30) | values.map(json.dumps))
-def test_any_text_is_no_description(text: str) -> None:
+def test_arbitrary_text_is_not_a_description(text: str) -> None:
     assert described(text) is None
 
 

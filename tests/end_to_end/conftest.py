@@ -1,4 +1,4 @@
-"""A running service whose disk, files and clock the tests spoil and mend again."""
+"""Fixtures: a running service whose disk, files and clock the tests break and repair."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.end_to_end.faulty_service import FaultyService
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import manage
-from tests.end_to_end.spoilt_service import SpoiltService
 from tests.photo_server import PhotoServer
 
 
@@ -18,11 +18,11 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> InjectedFaults:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, faults: InjectedFaults) -> Iterator[SpoiltService]:
-    """One service for a module: each test leaves it whole again, which is half of what is tested."""
+def service(tmp_path_factory: pytest.TempPathFactory, faults: InjectedFaults) -> Iterator[FaultyService]:
+    """Run one service for a module. Each test must leave it working, which is half of what is tested."""
     folder = tmp_path_factory.mktemp("spoilt")
-    with PhotoServer() as photos, SpoiltService(folder / "data", photos, faults) as service:
+    with PhotoServer() as photos, FaultyService(folder / "data", photos, faults) as service:
         service.prepare()
         yield service
-        service.assert_it_is_whole()
+        service.assert_intact()
     assert manage(folder / "data", "verify").returncode == 0

@@ -1,11 +1,11 @@
-/* Makes calls of the C library fail on files whose names end as asked: preloaded into a service under test.
+/* Makes calls of the C library fail on files with certain suffixes. It is preloaded into a service under test.
 
-   $INJECTED_FAULTS is a folder. A file in it named after a call says how that call fails, while it lies there:
+   $INJECTED_FAULTS is a folder. As long as it contains a file named after a call, that call fails as the file says:
 
-       <errno> <end of the name> <first byte> <last byte> <once>
+       <errno> <suffix of the file name> <first byte> <last byte> <once>
 
-   `once` is 1 for a single failure, by whichever process comes first. An errno of 0 means that the call hangs while
-   the file `<call>.hung` lies there, which it makes. The file `clock` holds the seconds that the time of day is off. */
+   `once` is 1 for a single failure, in the first process that makes the call. With an errno of 0, the call creates the
+   file `<call>.hung` and hangs as long as it exists. The file `clock` contains the seconds to add to the time of day. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -84,7 +84,7 @@ ssize_t pread(int fd, void *buffer, size_t size, off_t offset) { return pread64(
 ssize_t pwrite64(int fd, const void *buffer, size_t size, off64_t offset) {
     if (fails_on("pwrite", fd, offset, offset + (long long)size - 1)) {
         if (size < 1024) return -1;
-        size /= 2; /* a disk that is full takes what still fits */
+        size /= 2; /* a full disk writes as much as fits */
     }
     return REAL("pwrite64", ssize_t(*)(int, const void *, size_t, off64_t))(fd, buffer, size, offset);
 }

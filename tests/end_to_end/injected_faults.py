@@ -1,4 +1,4 @@
-"""Faults of disk and clock for a service under test, without root: a library that is preloaded into it."""
+"""Inject faults of disk and clock into a service, without root, by a preloaded library."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 class InjectedFaults:
-    """Compiles the library; `environment` preloads it, the methods switch faults on and off.
+    """Compiles the library. `environment` preloads it, and the methods switch faults on and off.
 
     Args:
-        folder: an empty one, for the library and its switches.
+        folder: an empty folder for the library and its switches.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,13 +34,13 @@ class InjectedFaults:
     def failing(
         self, call: str, error: int, name: str = ".hdf5", *, first: int = 0, last: int = 2**62, once: bool = False
     ) -> Iterator[None]:
-        """Let a call fail with an errno, for files whose names end so, and in this span of their bytes."""
+        """Make a call fail with an errno, for files with this suffix and this range of their bytes."""
         with self._switch(call, f"{error} {name} {first} {last} {int(once)}"):
             yield
 
     @contextmanager
     def hanging(self, call: str, name: str = ".hdf5") -> Iterator[None]:
-        """Let the next such call hang until the end of the block, or until `release`."""
+        """Make the next such call hang until the end of the block, or until `release`."""
         with self._switch(call, f"0 {name} 0 {2**62} 1"):
             try:
                 yield
@@ -48,16 +48,16 @@ class InjectedFaults:
                 self.release(call)
 
     def hangs(self, call: str) -> bool:
-        """Tell whether a call is hanging."""
+        """Return whether a call is hanging."""
         return (self._folder / f"{call}.hung").exists()
 
     def release(self, call: str) -> None:
-        """Let a call that hangs go on."""
+        """Release the hanging call."""
         (self._folder / f"{call}.hung").unlink(missing_ok=True)
 
     @contextmanager
-    def clock_off(self, seconds: int) -> Iterator[None]:
-        """Put the time of day forwards, or backwards."""
+    def shifted_clock(self, seconds: int) -> Iterator[None]:
+        """Move the clock forwards or backwards."""
         with self._switch("clock", str(seconds)):
             yield
 

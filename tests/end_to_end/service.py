@@ -13,15 +13,15 @@ from typing import Any, Self
 
 import requests
 
-from tests.photo_server import wait_until
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = [0.1, 0.1, 0.9, 0.9]
 
 
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
-    """This process's environment with the service's settings on top."""
+    """Return this process's environment with the service's settings added."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANN_", "GUNICORN", "WEB_"))}
     return {**kept, "ANN_DATA_DIR": str(data_dir), "ANN_STORE_CAPACITY": "5000", **settings}
 
@@ -33,18 +33,18 @@ def manage(data_dir: Path, *arguments: str, **settings: str) -> subprocess.Compl
         env=environment(data_dir, **settings),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """Return a free port of the loopback address."""
     return free_ports(1)[0]
 
 
 class Service:
-    """A running service on a data directory; leaving its `with` block kills what is left of it."""
+    """A running service on a data directory. The end of its `with` block kills all its processes."""
 
     def __init__(self, data_dir: Path, *, workers: int = 1, **settings: str) -> None:
         self.data_dir = data_dir
@@ -68,7 +68,7 @@ class Service:
         self.kill()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the service, and wait until it answers."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "--config", "gunicorn_conf.py"],
@@ -79,39 +79,39 @@ class Service:
                 start_new_session=True,
             )
         try:
-            wait_until(self._answers, seconds=60)
+            wait_until(self._answers)
         except TimeoutError:
             self.kill()
             raise AssertionError(self.log) from None
 
     def kill(self) -> None:
-        """SIGKILL the master and every worker, as a power button would."""
+        """Kill the master and every worker with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def terminate(self) -> int:
-        """Ask it to shut down, and wait for its exit code."""
+        """Shut the service down with SIGTERM, and return its exit status."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     @property
     def log(self) -> str:
-        """All that it logged so far."""
+        """The whole log so far."""
         return self.log_path.read_text()
 
     @property
     def worker_pid(self) -> int:
-        """The process of its first worker."""
+        """The process id of the first worker."""
         return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
 
     def url(self, path: str) -> str:
-        """The address of a path under /api/v1/ann."""
+        """Return the URL of a path under /api/v1/ann."""
         return f"http://127.0.0.1:{self.port}/api/v1/ann{path}"
 
     @contextlib.contextmanager
     def on_one_connection(self) -> Iterator[None]:
-        """Send all requests over one connection, which is open from the start."""
+        """Send all requests over one connection, opened at the start of the block."""
         with requests.Session() as self._client:
             try:
                 self.get("/count")
@@ -121,12 +121,12 @@ class Service:
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
         """GET a path under /api/v1/ann."""
-        answer: requests.Response = self._client.get(self.url(path), timeout=30, **arguments)
+        answer: requests.Response = self._client.get(self.url(path), timeout=PATIENCE, **arguments)
         return answer
 
     def post(self, path: str, body: Any) -> requests.Response:
         """POST JSON to a path under /api/v1/ann."""
-        answer: requests.Response = self._client.post(self.url(path), json=body, timeout=30)
+        answer: requests.Response = self._client.post(self.url(path), json=body, timeout=PATIENCE)
         return answer
 
     def add(self, image_url: str, *logo_ids: int) -> requests.Response:

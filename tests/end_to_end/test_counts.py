@@ -1,4 +1,4 @@
-"""What `/metrics` of several workers tells is what their clients counted, also after one of them was killed."""
+"""The counts of several workers in `/metrics` equal those of their clients, even after a worker was killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import requests
 
 from tests.end_to_end.service import ROOT, Service, environment, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 Counts = collections.Counter[tuple[str, str, int]]
 A = "/api/v1/ann"
@@ -25,8 +26,8 @@ CLIENTS, ROUNDS = 4, 6
 
 
 def told(service: Service) -> Counts:
-    """Read what was counted, but for the questions after it."""
-    text = requests.get(f"http://127.0.0.1:{service.port}/metrics", timeout=30).text
+    """Return the counted requests, except those for the metrics themselves."""
+    text = requests.get(f"http://127.0.0.1:{service.port}/metrics", timeout=PATIENCE).text
     pattern = r'^robotoff_ann_requests_total\{method="(\w+)",route="(.*)",status="(\d+)"\} (\S+)$'
     found = re.findall(pattern, text, re.MULTILINE)
     counts = {(method, route, int(status)): int(float(count)) for method, route, status, count in found}
@@ -39,11 +40,11 @@ def workers(service: Service) -> set[int]:
 
 
 def load(service: Service, photos: PhotoServer, client: int) -> Counts:
-    """Ask good and bad questions, and count the answers."""
+    """Send valid and invalid requests, and count the answers."""
     counts = Counts()
 
     def ask(method: str, route: str, path: str, expected: int, **arguments: object) -> None:
-        answer = requests.request(method, f"http://127.0.0.1:{service.port}{path}", timeout=30, **arguments)  # type: ignore[arg-type]
+        answer = requests.request(method, f"http://127.0.0.1:{service.port}{path}", timeout=PATIENCE, **arguments)  # type: ignore[arg-type]
         assert answer.status_code == expected, answer.text
         assert answer.headers["X-Request-ID"]
         counts[method, route, answer.status_code] += 1
@@ -100,28 +101,28 @@ def test_counts_are_those_of_the_clients(tmp_path: Path, photos: PhotoServer) ->
 def test_queries_are_answered_by_workers_that_cannot_count(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         descriptors = Path(f"/proc/{service.process.pid}/fd").iterdir()
-        [lock] = [found for fd in descriptors if "robotoff-ann-metrics-" in str(found := fd.readlink())]
-        shutil.rmtree(lock.parent)
-        lock.parent.write_bytes(b"")  # no directory can be made there
+        [directory] = [found for fd in descriptors if "robotoff-ann-metrics-" in str(found := fd.readlink())]
+        shutil.rmtree(directory)
+        directory.write_bytes(b"")  # prevents a new directory
         os.kill(service.worker_pid, signal.SIGKILL)
-        wait_until(lambda: "is not in /metrics" in service.log)
+        wait_until(lambda: "/metrics lacks the counts" in service.log)
         assert service.get("/count").json() == {"count": 0}
         assert told(service)["GET", f"{A}/count", 200] == 1
-        lock.parent.unlink()
+        directory.unlink()
         os.kill(service.worker_pid, signal.SIGKILL)
         wait_until(lambda: service.log.count("Booting worker") == 3)
         assert service.get("/count").json() == {"count": 0}
         assert told(service)["GET", f"{A}/count", 200] == 1
-        assert lock.parent.is_dir()
+        assert directory.is_dir()
         assert service.terminate() == 0
-        assert not lock.parent.exists()
+        assert not directory.exists()
 
 
 def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoServer) -> None:
     with Service(tmp_path / "data", workers=2, ANN_LOG_FORMAT="json") as service:
         assert service.add(photos.url("/1.jpg"), 1).json() == {"added": 1}
         send(service, b"GET / HTTP/9\r\n\r\n", 400)
-        built = manage(tmp_path / "data", "generate-index", "--no-map", ANN_LOG_FORMAT="json")
+        built = manage(tmp_path / "data", "generate-index", ANN_LOG_FORMAT="json")
         assert built.returncode == 0
         assert "published" in " ".join(json.loads(line)["message"] for line in built.stderr.splitlines())
         wait_until(lambda: service.log.count("logos from") == 2)
@@ -138,7 +139,7 @@ def test_every_line_of_the_json_log_is_an_object(tmp_path: Path, photos: PhotoSe
         assert "Shutting down" in messages
 
 
-def test_what_stops_a_command_or_the_start_is_an_object_of_the_json_log(tmp_path: Path) -> None:
+def test_errors_that_stop_a_command_or_the_start_are_objects_of_the_json_log(tmp_path: Path) -> None:
     refused = manage(tmp_path, "verify", ANN_LOG_FORMAT="json")
     assert refused.returncode == 1
     [line] = map(json.loads, refused.stderr.splitlines())
@@ -152,7 +153,7 @@ def test_what_stops_a_command_or_the_start_is_an_object_of_the_json_log(tmp_path
         env=environment(tmp_path, ANN_BIND="127.0.0.1:0", ANN_LOG_FORMAT="json"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1

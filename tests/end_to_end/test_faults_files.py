@@ -1,4 +1,4 @@
-"""What the service does when files vanish or change, descriptors run out, the clock jumps, or it is told to stop."""
+"""The service when files disappear or change, descriptors run out, the clock jumps, or it is shut down."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ import numpy as np
 import pytest
 import requests
 
-from embeddings.store.layout import ModelStamp, create_store, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from settings import Settings
+from tests.end_to_end.faulty_service import FaultyService
 from tests.end_to_end.injected_faults import InjectedFaults
 from tests.end_to_end.service import Service
-from tests.end_to_end.spoilt_service import SpoiltService
-from tests.photo_server import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 DAYS = 86_400
 
 
 @contextmanager
 def moved_away(path: Path) -> Iterator[Path]:
-    """Take a file from its place for a while."""
+    """Move a file away for the length of the block."""
     aside = path.with_name("aside")
     path.rename(aside)
     try:
@@ -40,14 +41,14 @@ def moved_away(path: Path) -> Iterator[Path]:
         aside.replace(path)
 
 
-def test_store_that_vanishes_is_read_on_and_taken_back(service: SpoiltService) -> None:
+def test_store_that_disappears_is_still_read_and_used_again_when_it_returns(service: FaultyService) -> None:
     with moved_away(service.store):
         service.assert_adds_are_refused(503, "is gone: put it back, or restart the service")
-        service.assert_it_answers()
-    service.assert_it_is_whole()
+        service.assert_queries_succeed()
+    service.assert_intact()
 
 
-def test_other_store_of_the_model_is_served_in_its_place(service: SpoiltService) -> None:
+def test_store_that_is_replaced_by_another_of_the_model_is_served(service: FaultyService) -> None:
     with moved_away(service.store) as aside:
         layout = inspect(aside)
         assert layout is not None
@@ -57,7 +58,7 @@ def test_other_store_of_the_model_is_served_in_its_place(service: SpoiltService)
         for _ in range(6):
             assert service.get("/stored").json() == {"stored": [77]}
             assert service.get("/8").status_code == 404
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
 REPLACEMENTS: dict[str, Callable[[Path], object]] = {
@@ -70,7 +71,9 @@ REPLACEMENTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS.keys())
-def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replace: Callable[[Path], object]) -> None:
+def test_store_that_is_replaced_by_another_file_is_refused(
+    service: FaultyService, replace: Callable[[Path], object]
+) -> None:
     with moved_away(service.store):
         replace(service.store)
         for _ in range(4):
@@ -81,10 +84,10 @@ def test_what_is_no_store_of_the_model_is_refused(service: SpoiltService, replac
         assert str(service.store) in service.log
         if service.store.is_dir():
             service.store.rmdir()
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_store_that_is_cut_short_is_refused_until_it_is_restored(service: SpoiltService) -> None:
+def test_truncated_store_is_refused_until_it_is_restored(service: FaultyService) -> None:
     backup = service.store.with_name("backup")
     shutil.copy(service.store, backup)
     with service.store.open("r+b") as file:
@@ -93,18 +96,18 @@ def test_store_that_is_cut_short_is_refused_until_it_is_restored(service: Spoilt
     assert service.get("/8").status_code == 503
     assert service.get("/1?count=2").json()["results"][0]["logo_id"] == 1
     backup.replace(service.store)
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_lock_file_may_be_removed_between_adds(service: SpoiltService) -> None:
+def test_lock_file_may_be_removed_between_adds(service: FaultyService) -> None:
     for _ in range(4):
         service.lock.unlink()
         assert service.add_one().status_code == 200
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_lock_file_removed_while_it_is_held_costs_no_acknowledged_logo(
-    service: SpoiltService, faults: InjectedFaults
+def test_lock_file_removed_while_it_is_held_loses_no_acknowledged_logo(
+    service: FaultyService, faults: InjectedFaults
 ) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool, faults.hanging("fdatasync"):
         holder = pool.submit(service.add_one)
@@ -116,53 +119,55 @@ def test_lock_file_removed_while_it_is_held_costs_no_acknowledged_logo(
         faults.release("fdatasync")
         assert holder.result().status_code == 503
     assert "was removed while it was locked" in service.log
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_lock_file_that_cannot_be_opened_refuses_adds(service: SpoiltService, faults: InjectedFaults) -> None:
+def test_lock_file_that_cannot_be_opened_refuses_adds(service: FaultyService, faults: InjectedFaults) -> None:
     with faults.failing("open", errno.EACCES, ".hdf5.lock"):
         service.assert_adds_are_refused(503, "Permission denied")
-        service.assert_it_answers()
-    service.assert_it_is_whole()
+        service.assert_queries_succeed()
+    service.assert_intact()
 
 
-def test_adds_wait_for_another_process_and_queries_do_not(service: SpoiltService) -> None:
+def test_adds_wait_for_another_process_and_queries_do_not(service: FaultyService) -> None:
     with concurrent.futures.ThreadPoolExecutor(100) as pool:
         with service.lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             adds = [pool.submit(service.add_one) for _ in range(100)]
-            refused = 100 - 2 * Settings().add_concurrency
-            wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the others wait, with threads to spare
-            service.assert_it_answers()
+            refused = 100 - 2 * Settings().workers.add_concurrency
+            wait_until(lambda: sum(add.done() for add in adds) >= refused)  # the other adds wait, and threads remain
+            service.assert_queries_succeed()
             assert "is being rewritten" not in service.log
         assert {add.result().status_code for add in adds} == {200, 503}
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_used_up_descriptors_refuse_adds_let_new_clients_wait_and_are_survived(service: SpoiltService) -> None:
+def test_without_descriptors_adds_are_refused_and_new_clients_wait_until_there_are_some(service: FaultyService) -> None:
     logged = len(service.log)
     with concurrent.futures.ThreadPoolExecutor() as pool, service.on_one_connection():
-        with service.limited(resource.RLIMIT_NOFILE, 3):  # the standard streams have these: no other can be had
+        with service.limited(
+            resource.RLIMIT_NOFILE, 3
+        ):  # the standard streams use these, so no other descriptor is free
             for _ in range(4):
                 refused = service.add_one()
                 assert (refused.status_code, refused.json()["title"]) == (503, "too busy"), refused.text
-            service.assert_it_answers()
-            new_client = pool.submit(requests.get, service.url("/count"), timeout=30)
+            service.assert_queries_succeed()
+            new_client = pool.submit(requests.get, service.url("/count"), timeout=PATIENCE)
             wait_until(lambda: "Too many open files, with" in service.log[logged:])
             assert not new_client.done()
         assert new_client.result().status_code == 200
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
 @pytest.mark.parametrize("days", [400, -400])
-def test_clock_may_jump(service: SpoiltService, faults: InjectedFaults, days: int) -> None:
-    with faults.clock_off(days * DAYS):
-        service.assert_it_is_whole()
+def test_clock_may_jump(service: FaultyService, faults: InjectedFaults, days: int) -> None:
+    with faults.shifted_clock(days * DAYS):
+        service.assert_intact()
         service.build_index(**faults.environment)
-        service.assert_it_is_whole()
+        service.assert_intact()
 
 
-def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService) -> None:
+def test_acknowledged_adds_survive_a_shutdown_between_them(service: FaultyService) -> None:
     def add_until_refused() -> None:
         with pytest.raises(requests.ConnectionError):
             while service.add_one().status_code in (200, 503):  # 503: too many at once
@@ -176,10 +181,10 @@ def test_acknowledged_adds_outlive_a_shutdown_among_them(service: SpoiltService)
         for add in adds:
             add.result()
     service.start()
-    service.assert_it_is_whole()
+    service.assert_intact()
 
 
-def test_service_starts_where_shared_memory_takes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_starts_without_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = "mount -t tmpfs -o ro none /dev/shm"
     unshared = ["unshare", "--mount", "sh", "-c", mount]
     if os.geteuid() != 0 or subprocess.run(unshared, capture_output=True, check=False).returncode:

@@ -1,4 +1,4 @@
-"""The service as its users meet it: real gunicorn, real processes, real signals."""
+"""The service as its users see it: real gunicorn, real processes, real signals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import requests
 
 from tests.end_to_end.service import ROOT, Service, environment, manage
 from tests.original_files import random_vectors, write_pair, write_store
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 
 def test_add_rebuild_and_query_without_restart(tmp_path: Path, photos: PhotoServer) -> None:
@@ -29,7 +30,7 @@ def test_add_rebuild_and_query_without_restart(tmp_path: Path, photos: PhotoServ
         assert service.get("/100").json() == {"results": [], "count": 0}
         built = manage(tmp_path / "data", "generate-index", "--tree-count", "5")
         assert built.returncode == 0, built.stderr
-        for _ in range(8):  # both workers take the new index in
+        for _ in range(8):  # both workers load the new index
             wait_until(lambda: service.get("/100").json()["count"] == 20)
         first = service.get("/100?count=3").json()["results"][0]
         assert first == {"distance": 0.0, "logo_id": 100}
@@ -38,7 +39,7 @@ def test_add_rebuild_and_query_without_restart(tmp_path: Path, photos: PhotoServ
         wait_until(lambda: all(service.get("/120").json()["count"] == 21 for _ in range(8)))
 
 
-def test_the_original_files_are_served_and_appended_to(tmp_path: Path, photos: PhotoServer) -> None:
+def test_files_of_the_original_are_served_and_appended_to(tmp_path: Path, photos: PhotoServer) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     vectors = random_vectors(50)
@@ -54,7 +55,7 @@ def test_the_original_files_are_served_and_appended_to(tmp_path: Path, photos: P
     assert (data_dir / "efficientnet-b0.original.hdf5").is_file()
 
 
-def test_two_workers_know_each_others_logos_at_once(tmp_path: Path, photos: PhotoServer) -> None:
+def test_two_workers_find_each_others_logos_at_once(tmp_path: Path, photos: PhotoServer) -> None:
     with Service(tmp_path / "data", workers=2) as service, concurrent.futures.ThreadPoolExecutor(8) as pool:
 
         def add_and_ask(logo_id: int) -> bool:
@@ -102,7 +103,7 @@ def test_acknowledged_logos_survive_sigkill(tmp_path: Path, photos: PhotoServer)
     assert manage(tmp_path / "data", "verify").returncode == 0
 
 
-def test_shutdown_lets_the_request_under_way_finish(tmp_path: Path, photos: PhotoServer) -> None:
+def test_shutdown_lets_a_running_request_finish(tmp_path: Path, photos: PhotoServer) -> None:
     with Service(tmp_path / "data") as service, concurrent.futures.ThreadPoolExecutor() as pool:
         slow = pool.submit(service.add, photos.url("/slow"), 7)
         wait_until(lambda: photos.requests == 1)
@@ -140,14 +141,14 @@ def test_broken_generation_leaves_the_old_one_serving(tmp_path: Path, photos: Ph
     ("variable", "value"),
     [("ANN_THREADS", "many"), ("ANN_IMAGE_MAX_BYTES", "-1"), ("ANN_WEIGHTS", "/nowhere.h5")],
 )
-def test_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, variable: str, value: str) -> None:
+def test_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, variable: str, value: str) -> None:
     stopped = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--config", "gunicorn_conf.py"],
         cwd=ROOT,
         env={**environment(tmp_path), "ANN_BIND": "127.0.0.1:0", variable: value},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode != 0
@@ -155,13 +156,13 @@ def test_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, variable: str
     assert value in stopped.stderr.splitlines()[-1]
 
 
-def test_long_lists_of_ids_are_taken(tmp_path: Path) -> None:
+def test_long_lists_of_ids_are_accepted(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         ids = ",".join(str(10**9 + k) for k in range(600))
         assert service.get(f"/batch?logo_ids={ids}").json() == {"results": {}, "count": 0}
 
 
-def test_the_image_is_healthy_as_long_as_queries_are_answered(tmp_path: Path) -> None:
+def test_docker_health_check_passes_as_long_as_queries_succeed(tmp_path: Path) -> None:
     found = re.search(r"^HEALTHCHECK .*\n *CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found is not None
     with Service(tmp_path / "data") as service:
@@ -171,7 +172,7 @@ def test_the_image_is_healthy_as_long_as_queries_are_answered(tmp_path: Path) ->
         def check() -> subprocess.CompletedProcess[str]:
             command = [sys.executable, *arguments]
             return subprocess.run(
-                command, env={**os.environ, **proxy}, capture_output=True, text=True, timeout=30, check=False
+                command, env={**os.environ, **proxy}, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
 
         well = check()

@@ -1,4 +1,4 @@
-"""The real service in a crowd: slow clients, idle ones and rude ones, and somebody who just wants an answer."""
+"""The real service with many slow, idle and aborting clients, and one that expects a prompt answer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from embeddings.store.id_table import WINDOW
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store_file import StoreFile
 from settings import Settings
+from tests.end_to_end.faulty_service import start_that_fails
 from tests.end_to_end.service import Service
-from tests.end_to_end.spoilt_service import start_in_vain
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 CROWD = 50  # of each kind: more than threads, fewer than the descriptors that any machine allows
 MANY = 200_000  # logos: /stored is 4 MB, more than the kernel keeps for a client that does not read
@@ -38,9 +39,9 @@ KINDS = {
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data directory with a store of many logos, most of them without their vectors."""
+    """Create a data directory with a store of many logos, most of them without vectors."""
     settings = Settings(data_dir=tmp_path / "data")
-    model = locate_model(settings.model, settings.weights, settings.model_dir).description
+    model = locate_model(settings.model.name, settings.model.weights, settings.model_dir).description
     stamp = ModelStamp(model.name, model.weights_digest)
     prepare_store(settings.store_path, capacity=MANY + 1000, dim=model.dim, stamp=stamp)
     file = StoreFile(settings.store_path, writable=True)
@@ -50,7 +51,7 @@ def data_dir(tmp_path: Path) -> Path:
     return settings.data_dir
 
 
-def test_a_crowd_of_slow_clients_keeps_nobody_from_an_answer(data_dir: Path, photos: PhotoServer) -> None:
+def test_many_slow_clients_delay_no_other_answer(data_dir: Path, photos: PhotoServer) -> None:
     with Service(data_dir, ANN_THREADS="4", ANN_ADD_CONCURRENCY="2") as service, contextlib.ExitStack() as crowd:
         for sent in KINDS.values():
             for _ in range(CROWD if sent != KINDS["not reading"] else 10):
@@ -69,12 +70,12 @@ def test_a_crowd_of_slow_clients_keeps_nobody_from_an_answer(data_dir: Path, pho
         assert "Traceback" not in service.log
 
 
-def test_a_large_image_that_comes_slowly_is_searched_for(data_dir: Path) -> None:
+def test_large_image_that_arrives_slowly_is_searched_for(data_dir: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     image = file.getvalue()
-    assert len(image) > 2 * Settings().max_body_bytes
+    assert len(image) > 2 * Settings().requests.max_body_bytes
     head = f"POST /api/v1/ann/from_image HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(image)}\r\n"
     with Service(data_dir) as service, socket.create_connection(("127.0.0.1", service.port), 20) as client:
         client.sendall(f"{head}Content-Type: image/png\r\n\r\n".encode())
@@ -86,11 +87,11 @@ def test_a_large_image_that_comes_slowly_is_searched_for(data_dir: Path) -> None
         assert "Traceback" not in service.log
 
 
-def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
+def test_settings_set_the_limits(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", ANN_RECEIVE_SECONDS="0.3", ANN_MAX_CONNECTIONS="64", ANN_MAX_BODY_BYTES="98")
     with service, contextlib.ExitStack() as crowd:
         clients = [crowd.enter_context(socket.create_connection(("127.0.0.1", service.port), 20)) for _ in range(100)]
-        wait_until(lambda: "64 connections are open, as many as can be held" in service.log)
+        wait_until(lambda: "64 connections are open, as many as allowed" in service.log)
         clients[-1].sendall(HEAD.encode())
         assert b"within 0.3 s" in clients[-1].recv(1000)
         clients[-2].sendall(BODY.encode())
@@ -100,16 +101,18 @@ def test_limits_are_those_of_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
-        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0' takes a whole number from 1"),
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY='0': must be a whole number of at least 1"),
         ({"ANN_THREADS": "224"}, "1000 open files are allowed, 1024 are needed: raise `ulimit -n`"),
     ],
 )
-def test_what_cannot_work_stops_the_start_in_one_line(tmp_path: Path, variables: dict[str, str], line: str) -> None:
-    assert start_in_vain("ulimit -n 1000", tmp_path, **variables) == [f"robotoff-ann: {line}"]
+def test_unusable_configuration_stops_the_start_with_one_line(
+    tmp_path: Path, variables: dict[str, str], line: str
+) -> None:
+    assert start_that_fails("ulimit -n 1000", tmp_path, **variables) == [f"robotoff-ann: {line}"]
 
 
 def test_few_descriptors_mean_fewer_connections_and_a_warning(tmp_path: Path) -> None:
-    lines = start_in_vain("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # it says it before it stops for that
+    lines = start_that_fails("ulimit -n 1000", tmp_path, ANN_WEIGHTS="/nowhere.h5")  # logged before the start fails
     assert any("each worker can hold 872 connections, not the 4096 of ANN_MAX_CONNECTIONS" in line for line in lines)
 
 

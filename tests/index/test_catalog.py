@@ -17,6 +17,7 @@ from index.errors import DimensionError, IndexUnavailableError, UnknownIndexErro
 from index.files.generations import publish
 from index.loading import LoadedIndex, load_index
 from tests.index.samples import build, some_logos, without_privileges, write_pair
+from tests.waiting import wait_until
 
 QUERY = np.zeros(8, np.float32)
 
@@ -331,7 +332,7 @@ def test_vectors_of_other_weights_are_not_served(tmp_path: Path) -> None:
     publish_logos(tmp_path / "logos", 10, weights_digest="a")
 
     assert len(catalog_of(tmp_path, weights_digest="a").get(None)) == 10
-    with pytest.raises(IndexUnavailableError, match="generate the index anew"):
+    with pytest.raises(IndexUnavailableError, match="generate the index again"):
         catalog_of(tmp_path, weights_digest="b").get(None)
 
 
@@ -391,10 +392,7 @@ def test_files_that_change_while_they_are_read_are_left_to_the_next_look(
 
 
 def wait_for(catalog: IndexCatalog, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(catalog.get(None)) != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(catalog.get(None)) == count)
 
 
 @pytest.fixture
@@ -434,8 +432,7 @@ def test_the_watcher_survives_what_nobody_foresaw(
     with monkeypatch.context() as broken:
         broken.setattr("index.catalog.load_index", None)
         publish_logos(tmp_path / "logos", 20)
-        while "the next look is in 0.01 s" not in caplog.text:
-            time.sleep(0.01)
+        wait_until(lambda: "the next check is in 0.01 s" in caplog.text)
 
     wait_for(watched, 20)
 

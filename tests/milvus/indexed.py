@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
-from index.milvus.client import Connection, Milvus
-from index.milvus.collections import Record
+from index.milvus.client import ConnectionOptions, Milvus
+from index.milvus.collections import Collection, Record
 from index.milvus.feed import send_vectors
 from runtime.engines import outbox_of
 from runtime.startup import prepare
 from settings import Settings
 from tests.milvus.server import MilvusServer
 from tests.original_files import random_vectors
+from tests.settings_with import settings_with
+from tests.waiting import PATIENCE
 
 LOGO_IDS = [3, 2**31 - 1, *range(1001, 1059)]
 INDEXED, STORED_ONLY = LOGO_IDS[:40], LOGO_IDS[40:]
@@ -43,7 +45,7 @@ def settings_of(server: MilvusServer, data_dir: Path, **changes: Any) -> Setting
         "allow_delete": True,
         "reload_seconds": 0.05,
     }
-    return Settings(**{**values, **changes})
+    return settings_with(**{**values, **changes})
 
 
 def variables_of(server: MilvusServer) -> dict[str, str]:
@@ -82,17 +84,17 @@ def index(
     """
     alias = collections.alias_of(name)
     collection = f"{alias}_{time}"
-    milvus = Milvus(Connection(server.uri, token=server.token))
+    milvus = Milvus(ConnectionOptions(server.uri, token=server.token))
     record = Record(name, "", "", "FLAT", stored_rows=len(ids))
     whole = replace(record, items=len(ids), built_at=datetime.now(UTC).isoformat(timespec="seconds"))
     collections.create(milvus, collection, dim=vectors.shape[1], record=record, params={}, shards=1)
-    milvus.call("load_collection", collection, seconds=20)
-    send_vectors(milvus, collection, np.array(ids), vectors[: len(ids)])
-    collections.count(milvus, collection, seconds=20, strong=True)  # the next reads see them all
+    milvus.call("load_collection", collection, seconds=PATIENCE)
+    send_vectors(milvus, Collection(collection, vectors.shape[1], record), np.array(ids), vectors[: len(ids)])
+    collections.count(milvus, collection, seconds=PATIENCE, strong=True)  # the next reads see them all
     changed = change(whole)
     if changed is None:
         keys = [collections.PROPERTY]
-        milvus.call("drop_collection_properties", collection, property_keys=keys, seconds=20)
+        milvus.call("drop_collection_properties", collection, property_keys=keys, seconds=PATIENCE)
     else:
         collections.write_record(milvus, collection, changed)
     point(milvus, alias, collection)
@@ -103,7 +105,7 @@ def index(
 def point(milvus: Milvus, alias: str, collection: str) -> None:
     """Have an alias stand for a collection."""
     method = "create_alias" if collections.aliased(milvus, alias) is None else "alter_alias"
-    milvus.call(method, collection, alias, seconds=20)
+    milvus.call(method, collection, alias, seconds=PATIENCE)
 
 
 def note_as_indexed(data_dir: Path, collection: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import index.sample
 from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
-from index.milvus.client import Connection, Milvus, _imported
+from index.milvus.client import ConnectionOptions, Milvus, _imported
 from tests.milvus.samples import build
 
 
@@ -39,7 +39,7 @@ class Death:
 class Doomed:
     """A build that is going to be killed."""
 
-    connection: Connection
+    connection: ConnectionOptions
     store_path: Path
     index_dir: Path
     death: Death
@@ -53,7 +53,7 @@ class Doomed:
 class MortalMilvus(Milvus):
     """A connection that is the death of its process."""
 
-    def __init__(self, connection: Connection, death: Death) -> None:
+    def __init__(self, connection: ConnectionOptions, death: Death) -> None:
         super().__init__(connection)
         self._death = death
         self._calls: Counter[str] = Counter()
@@ -96,7 +96,7 @@ def executioner() -> Iterator[Executioner]:
     of_child.close()
     yield Executioner(orders)
     orders.close()
-    child.join(10)
+    child.join()
     assert child.exitcode == 0
 
 

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
 from index.milvus.build import CollectionBuild, CollectionPlan
-from index.milvus.client import Connection, Milvus
+from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
 from tests.index.samples import Logos, some_logos
 from tests.milvus.server import MilvusServer
+from tests.stores import new_store
+from tests.waiting import PATIENCE
 
 DIM = 8
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
@@ -33,7 +35,7 @@ class CountedMilvus(Milvus):
         sent: the ids of the logos that were sent, those sent twice twice.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         super().__init__(connection)
         self.calls: Counter[str] = Counter()
         self.sent: list[int] = []
@@ -48,13 +50,12 @@ class CountedMilvus(Milvus):
 
 def milvus_at(server: MilvusServer, *, rows_a_message: int = 1000, dim: int = DIM, **options: Any) -> CountedMilvus:
     """A connection to a server; a message takes so many vectors."""
-    return CountedMilvus(Connection(server.uri, message_bytes=rows_a_message * (4 * dim + 16), **options))
+    return CountedMilvus(ConnectionOptions(server.uri, message_bytes=rows_a_message * (4 * dim + 16), **options))
 
 
-def new_store(path: Path, logos: Logos, *, capacity: int = 1000) -> EmbeddingStore:
+def store_with(path: Path, logos: Logos, *, capacity: int = 1000) -> EmbeddingStore:
     """A store that holds some logos."""
-    create_store(path, capacity=capacity, dim=logos[1].shape[1], stamp=STAMP)
-    store = EmbeddingStore(path)
+    store = new_store(path, capacity=capacity, dim=logos[1].shape[1], stamp=STAMP)
     store.append(*logos)
     return store
 
@@ -66,19 +67,20 @@ def new_collection(
     record = Record("index", STAMP.name, STAMP.digest, kind)
     params = IndexKind.of(kind, len(logos[0])).params
     collections.create(milvus, name, dim=logos[1].shape[1], record=record, params=params, shards=1)
-    send_vectors(milvus, name, *logos)
+    collection = Collection(name, logos[1].shape[1], record)
+    send_vectors(milvus, collection, *logos)
     if sealed:
-        milvus.call("flush", name, seconds=30)
-    milvus.call("load_collection", name, seconds=30)
+        milvus.call("flush", name, seconds=PATIENCE)
+    milvus.call("load_collection", name, seconds=PATIENCE)
     record = replace(record, items=len(logos[0]), built_at="2026-11-29T03:00:00+00:00")
     collections.write_record(milvus, name, record)
-    return Collection(name, logos[1].shape[1], record)
+    return replace(collection, record=record)
 
 
 def build(milvus: Milvus, store: EmbeddingStore, index_dir: Path, **options: Any) -> Collection:
     """Build a collection from a store, and switch to it; options are those of `CollectionPlan`, and `only`."""
     only = options.pop("only", None)
-    plan = CollectionPlan(**{"kind": "FLAT", "grace_seconds": 0.0, "patience_seconds": 60.0, **options})
+    plan = CollectionPlan(**{"kind": "FLAT", "grace_seconds": 0.0, "patience_seconds": PATIENCE, **options})
     return CollectionBuild(milvus, store, index_dir, plan, only=only).run()
 
 
@@ -91,7 +93,7 @@ def held(milvus: Milvus, name: str) -> dict[int, list[float]]:
         limit=16_384,
         output_fields=["logo_id", "embedding"],
         consistency_level="Strong",
-        seconds=30,
+        seconds=PATIENCE,
     )
     assert len(rows) == len({row["logo_id"] for row in rows}), "a logo is there twice"
     return {row["logo_id"]: list(row["embedding"]) for row in rows}

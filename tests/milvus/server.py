@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.photo_server import wait_until
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -50,7 +50,6 @@ class MilvusServer(abc.ABC):
     name: str
     end_signal = signal.SIGTERM
     seconds_to_end: float = 10
-    seconds_to_start: float = 60
 
     def __init__(self, folder: Path, *, token: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,10 +102,10 @@ class MilvusServer(abc.ABC):
             )
         self._paused = False
         try:
-            wait_until(self._runs_and_answers, self.seconds_to_start)
-        except TimeoutError:
+            wait_until(self._runs_and_answers)
+        except TimeoutError as error:
             self.kill()
-            raise AssertionError(f"no answer in {self.seconds_to_start} s: {self.end_of_log()}") from None
+            raise AssertionError(f"no answer: {self.end_of_log()}") from error
         except BaseException:
             self.kill()
             raise
@@ -157,7 +156,7 @@ class MilvusServer(abc.ABC):
         """
         from pymilvus import MilvusClient  # only where it is wanted: it takes half a second
 
-        usual = {"token": self.token, "timeout": 10, "dedicated": True, "grpc_options": QUIET}
+        usual = {"token": self.token, "timeout": PATIENCE, "dedicated": True, "grpc_options": QUIET}
         client = MilvusClient(self.uri, **{**usual, **options})
         self._clients.append(client)
         return client

@@ -13,12 +13,12 @@ import pytest
 from index.errors import EngineError, IndexDamagedError
 from index.milvus import collections
 from index.milvus.collections import PROPERTY, Collection, Record, alias_of, new_name
-from index.recall import Recall
+from index.status import Recall
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, milvus_at, new_collection
 from tests.milvus.server import MilvusServer
-from tests.photo_server import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 RECORD = Record("efficientnet-b0", "efficientnet-b0", "d" * 64, "FLAT")
 WHOLE = replace(
@@ -83,7 +83,7 @@ def test_a_collection_keeps_its_record_when_the_server_is_started_again(milvus: 
     client = milvus_at(milvus)
     collections.create(client, "logos_a_20261129T030000Z", dim=DIM, record=RECORD, params={}, shards=1)
     collections.write_record(client, "logos_a_20261129T030000Z", WHOLE)
-    client.call("create_alias", "logos_a_20261129T030000Z", "logos_a", seconds=10)
+    client.call("create_alias", "logos_a_20261129T030000Z", "logos_a", seconds=PATIENCE)
 
     milvus.kill()
     milvus.start()
@@ -106,7 +106,7 @@ def test_collections_and_aliases_are_told_apart(milvus: MilvusServer) -> None:
     for name in [*ours, "logos_a_b", "logos_a_b_c_20261129T030000Z", "logos_a_20261129T030000Z", "others"]:
         collections.create(client, name, dim=DIM, record=RECORD, params={}, shards=1)
     for name, alias in (("others", "foreign"), (ours[0], "logos_x"), (ours[1], "logos_w")):
-        client.call("create_alias", name, alias, seconds=10)
+        client.call("create_alias", name, alias, seconds=PATIENCE)
 
     assert collections.collections_of(client, "a-b") == sorted(ours)
     assert collections.collections_of(client, "nobody") == []
@@ -123,7 +123,7 @@ def test_a_collection_of_others_is_none_of_ours(milvus: MilvusServer) -> None:
     with pytest.raises(IndexDamagedError, match="logos_theirs was not made by `generate-index`"):
         collections.describe(client, "logos_theirs")
     collections.create(client, "logos_spoilt", dim=DIM, record=RECORD, params={}, shards=1)
-    client.call("alter_collection_properties", "logos_spoilt", properties={PROPERTY: "{"}, seconds=10)
+    client.call("alter_collection_properties", "logos_spoilt", properties={PROPERTY: "{"}, seconds=PATIENCE)
     with pytest.raises(IndexDamagedError, match="logos_spoilt was not made"):
         collections.describe(client, "logos_spoilt")
 
@@ -131,6 +131,6 @@ def test_a_collection_of_others_is_none_of_ours(milvus: MilvusServer) -> None:
 def test_logos_are_counted_without_those_that_were_deleted(lite: LiteServer) -> None:
     logos, client = some_logos(50), milvus_at(lite)
     name = new_collection(client, logos).name
-    assert collections.count(client, name, seconds=10) == 50
-    client.call("delete", name, ids=logos[0][:7].tolist(), seconds=10)
-    assert collections.count(client, name, seconds=10, strong=True) == 43
+    assert collections.count(client, name, seconds=PATIENCE) == 50
+    client.call("delete", name, ids=logos[0][:7].tolist(), seconds=PATIENCE)
+    assert collections.count(client, name, seconds=PATIENCE, strong=True) == 43

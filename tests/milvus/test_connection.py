@@ -18,6 +18,7 @@ from tests.end_to_end.service import ROOT, environment
 from tests.milvus.certificates import Authority, Certificate
 from tests.milvus.indexed import INDEXED, A
 from tests.milvus.standalone import StandaloneServer
+from tests.waiting import PATIENCE
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]
@@ -38,7 +39,7 @@ class Guarded:
         return {
             "milvus_ca": self.authority.path,
             "milvus_server_name": "milvus.internal",  # it is reached by an address that is not in its certificate
-            "milvus_connect_seconds": 1.5,
+            "milvus_connect_seconds": 4.0,
             **(certificate if self.mutual else {}),
         }
 
@@ -97,7 +98,7 @@ def test_a_service_gets_through_with_all_that_is_asked_for_and_not_without(
 
 def test_plain_text_does_not_get_through_to_tls(guarded: Guarded, open_app: OpenApp) -> None:
     uri = guarded.server.uri.replace("https:", "http:")
-    client = Client(open_app(guarded.server, milvus_uri=uri, milvus_connect_seconds=1.5))
+    client = Client(open_app(guarded.server, milvus_uri=uri, milvus_connect_seconds=4.0))
     status, why = readiness(client)
     assert status == 503
     assert uri in why
@@ -106,21 +107,21 @@ def test_plain_text_does_not_get_through_to_tls(guarded: Guarded, open_app: Open
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
-        ({"ANN_ENGINE": "faiss"}, "ANN_ENGINE='faiss' takes annoy or milvus"),
-        ({"ANN_MILVUS_URI": "127.0.0.1:19530"}, "ANN_MILVUS_URI='127.0.0.1:19530' takes http://HOST:PORT"),
-        ({"ANN_MILVUS_URI": "http://root:Milvus@localhost:19530"}, "takes http://HOST:PORT"),
-        ({"ANN_MILVUS_URI": "./milvus.db"}, "takes http://HOST:PORT"),
-        ({"ANN_MILVUS_URI": "http://localhost:0"}, "takes http://HOST:PORT"),
-        ({"ANN_MILVUS_DATABASE": "a b"}, "ANN_MILVUS_DATABASE='a b' takes a name"),
-        ({"ANN_MILVUS_INDEX": "IVF_PQ"}, "ANN_MILVUS_INDEX='IVF_PQ' takes auto, FLAT"),
-        ({"ANN_MILVUS_QUERY_SECONDS": "0"}, "ANN_MILVUS_QUERY_SECONDS='0' takes seconds"),
-        ({"ANN_MILVUS_CONNECT_SECONDS": "nan"}, "takes seconds"),
-        ({"ANN_MILVUS_MESSAGE_BYTES": str(2**26)}, "takes bytes, up to 67043328"),
-        ({"ANN_MILVUS_REPLICAS": "0"}, "takes a whole number"),
-        ({"ANN_MILVUS_CERT": "c.pem", "ANN_MILVUS_CA": "ca.pem"}, "take each other"),
-        ({"ANN_MILVUS_KEY": "k.pem", "ANN_MILVUS_CA": "ca.pem"}, "take each other"),
-        ({"ANN_MILVUS_CERT": "c.pem", "ANN_MILVUS_KEY": "k.pem"}, "and ANN_MILVUS_CA"),
-        ({"ANN_MILVUS_CA": "ca.pem", "ANN_MILVUS_URI": "http://localhost:19530"}, "without it, nothing is encrypted"),
+        ({"ANN_ENGINE": "faiss"}, "ANN_ENGINE='faiss': must be annoy or milvus"),
+        ({"ANN_MILVUS_URI": "127.0.0.1:19530"}, "ANN_MILVUS_URI='127.0.0.1:19530': must be http://HOST:PORT"),
+        ({"ANN_MILVUS_URI": "http://root:Milvus@localhost:19530"}, "must be http://HOST:PORT"),
+        ({"ANN_MILVUS_URI": "./milvus.db"}, "must be http://HOST:PORT"),
+        ({"ANN_MILVUS_URI": "http://localhost:0"}, "must be http://HOST:PORT"),
+        ({"ANN_MILVUS_DATABASE": "a b"}, "ANN_MILVUS_DATABASE='a b': must be a name"),
+        ({"ANN_MILVUS_INDEX": "IVF_PQ"}, "ANN_MILVUS_INDEX='IVF_PQ': must be auto, FLAT"),
+        ({"ANN_MILVUS_QUERY_SECONDS": "0"}, "ANN_MILVUS_QUERY_SECONDS='0': must be a number of seconds"),
+        ({"ANN_MILVUS_CONNECT_SECONDS": "nan"}, "must be a number of seconds"),
+        ({"ANN_MILVUS_MESSAGE_BYTES": str(2**26)}, "must be a whole number of bytes from 8192 to 67043328"),
+        ({"ANN_MILVUS_REPLICAS": "0"}, "must be a whole number"),
+        ({"ANN_MILVUS_CERT": "c.pem", "ANN_MILVUS_CA": "ca.pem"}, "must be set together"),
+        ({"ANN_MILVUS_KEY": "k.pem", "ANN_MILVUS_CA": "ca.pem"}, "must be set together"),
+        ({"ANN_MILVUS_CERT": "c.pem", "ANN_MILVUS_KEY": "k.pem"}, "require ANN_MILVUS_CA"),
+        ({"ANN_MILVUS_CA": "ca.pem", "ANN_MILVUS_URI": "http://localhost:19530"}, "http:// is not encrypted"),
     ],
     ids=lambda value: "-".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else "",
 )
@@ -132,7 +133,7 @@ def test_a_wrong_setting_is_named(variables: dict[str, str], complaint: str) -> 
 
 def test_the_token_is_shown_by_nothing() -> None:
     settings = Settings.from_env({"ANN_ENGINE": "Milvus", "ANN_MILVUS_TOKEN": "root:secret"})
-    assert settings.milvus_token == "root:secret"
+    assert settings.milvus.token == "root:secret"
     assert settings.engine == "milvus"
     assert "secret" not in repr(settings)
 
@@ -154,7 +155,7 @@ def run_without_pymilvus(data_dir: Path, *arguments: str, **variables: str) -> s
         env={**environment(data_dir), "ANN_BIND": "127.0.0.1:0", **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -174,7 +175,7 @@ def test_without_pymilvus_one_line_says_how_to_install_it(data_dir: Path, argume
 
 
 def test_the_default_engine_takes_no_pymilvus(data_dir: Path) -> None:
-    built = run_without_pymilvus(data_dir, "manage", "generate-index", "--no-map", "--tree-count", "3")
+    built = run_without_pymilvus(data_dir, "manage", "generate-index", "--tree-count", "3", ANN_MAP_POINTS="0")
     assert built.returncode == 0, built.stderr
     program = """
 import sys
@@ -204,10 +205,10 @@ def test_a_certificate_that_cannot_be_read_stops_the_start_in_one_line(data_dir:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert stopped.returncode == 1
     *started, line = stopped.stderr.splitlines()
-    assert line == "robotoff-ann: /no/ca.pem, which ANN_MILVUS_... names, cannot be read"
+    assert line == "robotoff-ann: ANN_MILVUS_CA=/no/ca.pem: cannot be read; correct the path or its permissions"
     assert all(" INFO " in before for before in started)

@@ -14,21 +14,21 @@ from click.testing import CliRunner, Result
 
 import index.sample
 from api.app import create_app
-from commands import build_milvus
 from commands.shell import BUSY
 from embeddings.store.store import EmbeddingStore
 from index.files.build_lock import build_lock
 from index.map.map_file import MAP_NAME, read_map
-from index.milvus import collections, patience
+from index.milvus import collection_map, collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
-from settings import Settings
-from tests.embeddings.store.test_store import damage
+from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.lite import LiteServer
-from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, new_store
+from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, store_with
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
+from tests.settings_with import settings_with
+from tests.waiting import PATIENCE
 
 INDEX = "efficientnet-b0"
 ALIAS = "logos_efficientnet_b0"
@@ -37,20 +37,21 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_maps: None) -> Run:
     settings = {"DATA_DIR": str(tmp_path), "ENGINE": "milvus", "MILVUS_URI": lite.uri, "RELOAD_SECONDS": "0.05"}
     for name, value in settings.items():
         monkeypatch.setenv(f"ANN_{name}", value)
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(index.sample, "QUERIES", 5)
+    monkeypatch.setattr(collection_map, "FEWEST_LOGOS", 40)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
 @pytest.fixture
 def store_path(tmp_path: Path) -> Path:
     path = tmp_path / f"{INDEX}.hdf5"
-    new_store(path, LOGOS).close()
+    store_with(path, LOGOS).close()
     return path
 
 
@@ -87,10 +88,9 @@ def test_maps_go_with_their_collections(
         assert run("generate-index").exit_code == 0
         kept.append(answering(milvus).removeprefix(f"{ALIAS}_"))
     assert maps(index_dir) == kept[1:]
-    for points, option in (("5", "--no-map"), ("0", "--map")):
-        monkeypatch.setenv("ANN_MAP_POINTS", points)
-        assert run("generate-index", option).exit_code == 0
-        assert answering(milvus).removeprefix(f"{ALIAS}_") not in maps(index_dir)
+    monkeypatch.setenv("ANN_MAP_POINTS", "0")
+    assert run("generate-index").exit_code == 0
+    assert answering(milvus).removeprefix(f"{ALIAS}_") not in maps(index_dir)
     monkeypatch.setenv("ANN_MAP_POINTS", "12")
     assert run("generate-index", "--keep", "1").exit_code == 0
     (stamp,) = maps(index_dir)
@@ -107,7 +107,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_milvus, "draw_map", fail)
+        patch.setattr(collection_map, "draw_map", fail)
         assert run("generate-index").exit_code == 0
     assert "has no map" in caplog.text
     assert answering(milvus_at(lite))
@@ -115,7 +115,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     (second,) = (store_path.parent / INDEX / MAPS).glob(f"*/{MAP_NAME}")
     second.write_bytes(b"damaged")
     assert run("generate-index").exit_code == 0
-    assert "passed over" in caplog.text
+    assert "skipping a damaged map" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
 def test_what_is_for_annoy_is_refused(run: Run, store_path: Path, lite: LiteServer, arguments: list[str]) -> None:
     result = run("generate-index", *arguments)
     assert result.exit_code == 2
-    assert "is for Annoy; ANN_MILVUS_INDEX says how Milvus indexes" in result.output
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert "is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus" in result.output
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_pair_of_files_is_annoys_whatever_the_engine(run: Run, store_path: Path, tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_build_that_is_not_to_wait_for_another_says_so(run: Run, store_path: P
 
 
 def test_an_empty_store_is_nothing_to_index_and_no_fault(run: Run, lite: LiteServer, tmp_path: Path) -> None:
-    new_store(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
+    store_with(tmp_path / f"{INDEX}.hdf5", some_logos(0)).close()
     assert run("generate-index").exit_code == 0
-    assert milvus_at(lite).call("list_collections", seconds=10) == []
+    assert milvus_at(lite).call("list_collections", seconds=PATIENCE) == []
 
 
 def test_a_milvus_that_is_away_is_waited_for_only_so_long(
@@ -171,7 +171,7 @@ def test_a_milvus_that_is_away_is_waited_for_only_so_long(
 
 
 def test_damaged_rows_are_left_out_and_exit_with_1(run: Run, lite: LiteServer, store_path: Path) -> None:
-    damage(store_path, 4)
+    damage_embedding(store_path, 4)
     result = run("generate-index")
     assert result.exit_code == 1
     assert "1 damaged rows were left out" in result.output
@@ -229,7 +229,7 @@ def test_stats_tells_of_the_collection(run: Run, lite: LiteServer, store_path: P
 def test_verify_counts_what_milvus_lacks_which_is_no_damage(run: Run, lite: LiteServer, store_path: Path) -> None:
     assert run("generate-index").exit_code == 0
     milvus = milvus_at(lite)
-    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=10)
+    milvus.call("delete", answering(milvus), ids=LOGOS[0][:3].tolist(), seconds=PATIENCE)
     result = run("verify")
     assert result.exit_code == 0
     assert "40 logos checked" in result.output
@@ -237,7 +237,7 @@ def test_verify_counts_what_milvus_lacks_which_is_no_damage(run: Run, lite: Lite
 
 
 def test_verify_names_damages_also_where_milvus_is_away(run: Run, lite: LiteServer, store_path: Path) -> None:
-    damage(store_path, 4)
+    damage_embedding(store_path, 4)
     lite.kill()
     result = run("verify")
     assert result.exit_code == 1
@@ -249,7 +249,7 @@ def test_the_explorer_is_told_of_the_collection_and_its_map(run: Run, lite: Lite
     ids, vectors = some_logos(60, MODEL_DIM)
     write_store(tmp_path / f"{INDEX}.hdf5", ids.tolist(), vectors)
     assert run("generate-index").exit_code == 0
-    app = create_app(Settings(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
+    app = create_app(settings_with(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
     try:
         client = falcon.testing.TestClient(app)
         status, drawn = (client.simulate_get(f"/api/v1/ann/{path}").json for path in ("status", "map"))

@@ -1,11 +1,11 @@
-"""Index types, and how they are searched."""
+"""Index types and their search parameters."""
 
 from __future__ import annotations
 
 import pytest
 
 from index.milvus.kinds import AUTO, HNSW_FROM, KINDS, IndexKind, search_params
-from settings import MILVUS_KINDS
+from settings_groups import MILVUS_KINDS
 
 
 def test_the_setting_takes_every_kind() -> None:

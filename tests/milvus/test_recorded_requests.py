@@ -1,4 +1,4 @@
-"""What the service is bound to answer, as it was recorded, is answered from Milvus as it is from Annoy."""
+"""The recorded requests get the same answers with Milvus as with Annoy."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.milvus.server import MilvusServer
 from tests.openapi.test_recorded_requests import RECORDED
 from tests.original_files import random_vectors, write_pair
 from tests.photo_server import PhotoServer, photo
+from tests.settings_with import settings_with
 
 Client = falcon.testing.TestClient
 EXACT = 10**6  # nodes that Annoy inspects: all there are
@@ -39,7 +40,7 @@ IMAGE_PATHS = {
 
 @pytest.fixture
 def data_dirs(tmp_path: Path) -> list[Path]:
-    """Two of the same: for each engine one."""
+    """Return two equal stores, one for each engine."""
     vectors = random_vectors(len(STORED))
     for name in ("annoy", "milvus"):
         settings = Settings(data_dir=tmp_path / name, store_capacity=2000)
@@ -67,7 +68,7 @@ def json_of(answer: falcon.testing.Result) -> Any:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two answers are the same, distances to a thousandth."""
+    """Return whether two answers are the same, distances up to a thousandth."""
     if isinstance(one, float) and isinstance(other, (int, float)):
         return abs(one - other) <= 1e-3 * max(1.0, one)
     if isinstance(one, list) and isinstance(other, list):
@@ -96,7 +97,7 @@ def test_each_recorded_request_is_answered_as_annoy_answers_it(
     of_annoy, of_milvus = data_dirs
     vectors = random_vectors(len(STORED))
     indexed.note_as_indexed(of_milvus, indexed.index(milvus, INDEXED, vectors))
-    annoy_app = create_app(Settings(data_dir=of_annoy, search_k=EXACT, allow_private_image_hosts=True))
+    annoy_app = create_app(settings_with(data_dir=of_annoy, search_k=EXACT, allow_private_image_hosts=True))
     annoy, other = Client(annoy_app), Client(open_app(milvus, data_dir=of_milvus, allow_delete=False))
     photos.photos = dict.fromkeys(IMAGE_PATHS, photo(1)) | BROKEN
     unlike = []

@@ -18,7 +18,7 @@ from tests.milvus.certificates import Authority
 from tests.milvus.lite import LiteServer
 from tests.milvus.server import MilvusServer
 from tests.milvus.standalone import StandaloneServer
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 DIM = 8
 
@@ -54,7 +54,7 @@ def test_a_server_is_back_on_its_port_with_its_data(milvus: MilvusServer, end: s
     again = milvus.client()
     if milvus.name == "lite":
         again.load_collection("kept")  # it forgets what was loaded
-    wait_until(lambda: loaded(again), 20)
+    wait_until(lambda: loaded(again))
     assert count(again) == 20
 
 
@@ -65,7 +65,7 @@ def test_a_paused_server_lets_clients_wait_and_then_goes_on(milvus: MilvusServer
     started = time.monotonic()
     with pytest.raises((MilvusException, grpc.RpcError)):
         client.query("kept", filter="id == 1", timeout=0.5)
-    assert 0.4 < time.monotonic() - started < 3
+    assert time.monotonic() - started > 0.4
     milvus.resume()
     assert count(client) == 20
 
@@ -93,7 +93,7 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         os.kill(pid, 0)
         parent.kill()
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

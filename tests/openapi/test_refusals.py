@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ import requests
 from tests.embeddings.damage import damage_embedding
 from tests.openapi.test_document import validator
 from tests.openapi.toured_service import TouredService
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 API = "/api/v1/ann"
 BOX = [0.1, 0.1, 0.9, 0.9]
@@ -47,7 +49,7 @@ def post(path: str, body: bytes | str, content_type: str = "application/json") -
 
 def raw(request: bytes) -> Callable[[TouredService], Answer]:
     def send(service: TouredService) -> Answer:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
             client.sendall(request)
             answer = http.client.HTTPResponse(client)
             answer.begin()
@@ -84,8 +86,9 @@ REFUSED: list[tuple[int, str, str, Callable[[TouredService], Answer]]] = [
     (400, "get", "/batch", get("/batch?logo_ids=a")),
     (404, "get", "/{logo_id}", get("/7")),
     (404, "get", "/map", get("/map")),
+    (405, "post", "/batch", post("/batch", "logo_ids=2&count=1", "application/x-www-form-urlencoded")),
     (408, "get", "/count", raw(b"GET /api/v1/ann/count HTTP/1.1\r\nHost: a\r\n")),
-    (411, "post", "/add", raw(b"POST /api/v1/ann/add HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")),
+    (411, "post", "/add", raw(b"POST /api/v1/ann/add HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")),
     (413, "post", "/add", post("/add", b" " * 3001)),
     (414, "get", "/batch", get("/batch?logo_ids=1" + "2" * 9000)),
     (415, "post", "/from_embedding", post("/from_embedding", "a", "text/plain")),
@@ -116,4 +119,6 @@ def test_request_is_refused_as_the_document_says(
 
 
 def test_every_refusal_of_the_document_was_tried(service: TouredService) -> None:
-    assert {str(status) for status, *_ in REFUSED} == set(service.document["components"]["responses"])
+    shared = service.document["components"]["responses"]
+    refusals = {status for status in shared if re.fullmatch("[45][0-9][0-9]", status)}
+    assert {str(status) for status, *_ in REFUSED} == refusals

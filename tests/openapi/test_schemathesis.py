@@ -19,7 +19,9 @@ import pytest
 from tests.end_to_end.service import ROOT
 from tests.openapi.toured_service import TouredService
 from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
 EXAMPLES = 20  # of each operation, besides those that schemathesis thinks out from the schemas
 TIMES = int(os.environ.get("PROPERTY_EXAMPLES", "1"))
 HERE = Path(__file__).parent
@@ -37,7 +39,7 @@ def test_service_keeps_to_its_document(service: TouredService, tmp_path: Path) -
     answers, document = tmp_path / "answers", tmp_path / "openapi.json"
     document.write_text(json.dumps(service.document))  # from a file: it would not try the route that it read it from
     arguments = [f"--url={service.address('')}", f"--max-examples={EXAMPLES * TIMES}"]
-    arguments += ["--continue-on-failure", "--no-color", "--request-timeout=20"]
+    arguments += ["--continue-on-failure", "--no-color", f"--request-timeout={PATIENCE}"]
     arguments += ["--generation-deterministic"] if TIMES == 1 else []
     config = f"--config-file={HERE / 'schemathesis.toml'}"
     run = subprocess.run(

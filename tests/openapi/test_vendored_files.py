@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from api.openapi.resource import PAGE
+from api.openapi import PAGE
 
 NOTES = (PAGE / "README.md").read_text()
 CHECKSUMS = dict(re.findall(r"\| `([\w.-]+)` \| `([0-9a-f]{64})` \|", NOTES))

@@ -9,8 +9,13 @@ from typing import Any
 import requests
 
 from demo.photos import make_photos
+from embeddings.store.store import EmbeddingStore
+from index.files.generations import current_generation
+from index.map.logo_map import add_map
+from settings import DEFAULT_COLLECTION
 from tests.end_to_end.service import Service, manage
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import PATIENCE, wait_until
 
 TOUR_PHOTOS = ("photo-002.jpg", "photo-003.jpg")
 
@@ -34,6 +39,15 @@ class TouredService(Service):
         built = manage(self.data_dir, "generate-index")
         assert built.returncode == 0, built.stderr
         wait_until(lambda: self.get("?count=3").json()["count"] == 3)
+        self._draw_map()
+
+    def _draw_map(self) -> None:
+        """Draw the map that the document shows; a build draws none of so few logos."""
+        generation = current_generation(self.data_dir / DEFAULT_COLLECTION)
+        assert generation is not None
+        with EmbeddingStore(self.data_dir / f"{DEFAULT_COLLECTION}.hdf5", writable=False) as store:
+            add_map(generation, store.vectors)
+        wait_until(lambda: self.get("/map").status_code == 200)
 
     @property
     def document(self) -> Any:
@@ -46,4 +60,4 @@ class TouredService(Service):
 
     def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request to any path."""
-        return requests.request(method, self.address(path), timeout=30, **arguments)
+        return requests.request(method, self.address(path), timeout=PATIENCE, **arguments)

@@ -1,4 +1,4 @@
-"""Progress as log lines."""
+"""Progress in log lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     return caplog
 
 
-def test_line_tells_rate_and_time_left(lines: pytest.LogCaptureFixture) -> None:
+def test_line_has_the_rate_and_the_time_left(lines: pytest.LogCaptureFixture) -> None:
     advance = logged_progress("copying rows", 100)
     advance(20)
     advance(30)
@@ -26,12 +26,12 @@ def test_line_tells_rate_and_time_left(lines: pytest.LogCaptureFixture) -> None:
     assert "s left" in lines.messages[1]
 
 
-def test_work_of_unknown_length_tells_what_is_done(lines: pytest.LogCaptureFixture) -> None:
+def test_line_of_unknown_total_has_what_is_done(lines: pytest.LogCaptureFixture) -> None:
     logged_progress("copying rows")(7)
     assert "copying rows: 7 done" in lines.messages[0]
 
 
-def test_lines_come_only_every_few_seconds(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_seconds_apart(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 1e6)
     logged_progress("copying rows")(7)
     assert not lines.messages

@@ -27,7 +27,6 @@ import embeddings.maintenance.repair
 import embeddings.maintenance.rewrite
 import embeddings.store.store
 import torture.kills
-from embeddings.maintenance.new_file import append_copy
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import lay_out
 from embeddings.store.id_table import KnownRows
@@ -140,6 +139,27 @@ def answer_before_writing() -> None:
     put_off("append")
 
 
+def replace_by_deleting_first() -> None:
+    append = EmbeddingStore.append
+
+    def delete_and_append(store: EmbeddingStore, ids: Any, *rows: Any, replace: bool = False) -> list[int]:
+        stored = store.delete(ids) if replace else []
+        return [logo_id for logo_id in append(store, ids, *rows) if logo_id not in stored]
+
+    patch(EmbeddingStore, "append", delete_and_append)
+
+
+def replace_without_provenance() -> None:
+    append = EmbeddingStore.append
+
+    def append_without(
+        store: EmbeddingStore, ids: Any, embeddings: Any, provenance: Any = None, *, replace: bool = False
+    ) -> list[int]:
+        return append(store, ids, embeddings, None if replace else provenance, replace=replace)
+
+    patch(EmbeddingStore, "append", append_without)
+
+
 def answer_before_deleting() -> None:
     put_off("delete")
 
@@ -166,7 +186,7 @@ def put_off(operation: str) -> None:
 
 
 def forget_what_was_deleted() -> None:
-    patch(DeletionLog, "write", lambda log, ids: None)
+    patch(DeletionLog, "write", lambda log, ids, **replaced: None)
 
 
 def make_the_store_in_its_place() -> None:
@@ -180,13 +200,15 @@ def migrate_in_its_place() -> None:
         path.rename(path.with_name("s.original.hdf5"))
         os.link(draft, path)
 
-    def append_slowly(*rows: Any) -> list[int]:
-        time.sleep(0.01)
-        return append_copy(*rows)
+    read_records = embeddings.maintenance.migration._records
 
-    patch(embeddings.maintenance.migration, "append_copy", append_slowly)
+    def read_slowly(*rows: Any) -> Any:
+        time.sleep(0.01)
+        return read_records(*rows)
+
+    patch(embeddings.maintenance.migration, "_records", read_slowly)
     patch(embeddings.maintenance.migration, "lay_out", lay_out_under_the_name)
-    patch(embeddings.maintenance.migration, "keep", lambda path, label: path.with_name("s.original.hdf5"))
+    patch(embeddings.maintenance.migration, "keep", lambda file, path, label: path.with_name("s.original.hdf5"))
 
 
 def unlink_before_renaming() -> None:
@@ -245,15 +267,17 @@ class Impatient(Holding):
         (Stage, write_without_the_lock, "lost|stored|deleted|damaged"),
         (Stage, answer_before_writing, "lost"),
         (Stage, answer_before_deleting, "back again"),
+        (STAGES["replace"], replace_by_deleting_first, "lost"),
+        (STAGES["replace"], replace_without_provenance, "lost the provenance"),
         (Impatient, keep_the_lock_in_death, "stops the others"),
-        (STAGES["create"], make_the_store_in_its_place, "no store|another program|damaged"),
+        (STAGES["create"], make_the_store_in_its_place, "no store|not a store|another program|damaged"),
         (STAGES["migrate"], migrate_in_its_place, "lost|gone|draft|stored again"),
         (STAGES["compact"], compact_without_the_lock, "lost|stored|deleted|gone"),
         (STAGES["compact"], forget_what_was_deleted, "forgot"),
         (STAGES["back up"], back_up_ids_before_content, "damaged"),
         (STAGES["back up"], back_up_deletions_first, "lost"),
         (STAGES["restore"], unlink_before_renaming, "cannot open|is gone"),
-        (STAGES["repair"], overwrite_without_a_copy, "not put aside"),
+        (STAGES["repair"], overwrite_without_a_copy, "not quarantined"),
     ],
 )
 def test_a_worse_store_is_found_out(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 from training.artwork import Gallery, class_name
 from training.batches import (
     REPORTED_BRANDS,

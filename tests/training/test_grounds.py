@@ -17,13 +17,13 @@ def save(path: Path, pixels: npt.ArrayLike) -> None:
 
 
 def slope() -> npt.NDArray[np.int64]:
-    """A photo that is redder to the right and greener to the bottom, with no blue: 250 pixels wide, 200 high."""
+    """Return a photo, 250 pixels wide and 200 high, without blue, redder to the right and greener to the bottom."""
     rows, columns = np.mgrid[0:200, 0:250]
     return np.stack([columns, rows, np.zeros_like(rows)], axis=-1)
 
 
 def drawn(grounds: Grounds, count: int, height: int = 12, width: int = 18) -> list[npt.NDArray[np.float32]]:
-    """The photographic ones of `count` grounds, for labels on blue."""
+    """Return the photographs among `count` grounds, for labels on blue."""
     rng = np.random.default_rng(1)
     found = (grounds.draw(height, width, BLUE, rng) for _ in range(count))
     return [ground for ground in found if ground is not None]
@@ -33,6 +33,15 @@ def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photograph")
     with pytest.raises(GroundsError, match=rf"{tmp_path} holds no photographs: put files ending in \.jpg"):
         Grounds(tmp_path)
+
+
+def test_a_copy_of_the_folder_has_the_same_fingerprint_and_other_photographs_another(tmp_path: Path) -> None:
+    fingerprints = []
+    for folder, width in (("first", 30), ("copy", 30), ("other", 31)):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "shelf.png", slope()[:, :width])
+        fingerprints.append(Grounds(tmp_path / folder).fingerprint)
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

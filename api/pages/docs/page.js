@@ -1,14 +1,14 @@
-// Shows the service's own document. Swagger UI has a dark look, but does not choose it by itself.
+// Shows the service's API document. Swagger UI has a dark theme, but does not choose it by itself.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", dress);
 dress();
 
 SwaggerUIBundle({
-  url: new URL("openapi.json", document.baseURI).href, // wherever a proxy has put the service
+  url: new URL("openapi.json", document.baseURI).href, // relative to the page, because a proxy may add a prefix
   dom_id: "#document",
-  deepLinking: true, // an operation has an address: /docs#/Searches/neighboursOfLogo
+  deepLinking: true, // each operation has an address, such as /docs#/Searches/neighboursOfLogo
   displayRequestDuration: true,
   tryItOutEnabled: true,
-  validatorUrl: null, // it would be asked on another host
+  validatorUrl: null, // the default validator is on another host
 });

@@ -1,13 +1,13 @@
-// What the page shows, and the address that says so: `?logo=1003&count=48&index=NAME&show=map`, or `?image=1` for an image
-// that this tab holds.
+// The view, and its form in the address: `?logo=1003&count=48&index=NAME&show=map`, or `?image=1` for an image that only
+// this tab has.
 
 export const COUNTS = [12, 24, 48, 96, 192, 499];
 const DEFAULT_COUNT = 24;
-const MAX_COUNT = 499; // the service answers 500; one of them is the logo itself
+const MAX_COUNT = 499; // the service returns at most 500, including the logo itself
 
 export function read(search) {
   const asked = new URLSearchParams(search);
-  const logo = (asked.get("logo") ?? "").trim().replace(/^0+(?=\d)/, ""); // as the service writes ids
+  const logo = (asked.get("logo") ?? "").trim().replace(/^0+(?=\d)/, ""); // without leading zeros, like the ids in answers
   return {
     logo: logo || null,
     image: asked.get("image"),

@@ -1,4 +1,4 @@
-// The page: reads the address, asks the service, and shows one of three views: the start, a logo, or an image of the reader's.
+// The page: reads the address, calls the service, and shows one of three views: the start, a logo, or the user's image.
 
 import { read, write } from "./address.js";
 import { make, say } from "./elements.js";
@@ -10,21 +10,21 @@ import * as service from "./service.js";
 import { imageCall, logoSubject } from "./subject.js";
 
 const KEPT_IMAGES = 20;
-const LOOK_AGAIN = 30_000; // milliseconds between looks at the status, while the page is seen
+const LOOK_AGAIN = 30_000; // milliseconds between requests for the status, while the page is visible
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
-const images = new Map(); // the latest of this tab, by the number in the address
+const images = new Map(); // the latest images of this tab, by the number in the address
 let view = read(location.search);
 let status = null;
-let trouble = null; // why there is no status
+let trouble = null; // the error, if there is no status
 let looked = lookAtStatus();
 let asking = new AbortController();
 let logoMap = null;
-let taken = 0; // images
-let arriving = false; // at another view, which is not there yet
+let taken = 0; // number of images so far
+let arriving = false; // whether another view was opened and is not shown yet
 
-// --- going somewhere -------------------------------------------------------------------------------------------------
+// --- navigation ------------------------------------------------------------------------------------------------------
 
 function go(address) {
   history.replaceState({ scroll: scrollY, height: main.offsetHeight }, "");
@@ -34,7 +34,7 @@ function go(address) {
   render({ arrived: true });
 }
 
-// Takes in what the address says.
+// Reads the view from the address.
 function turn() {
   const before = view;
   view = read(location.search);
@@ -45,10 +45,10 @@ const goTo = (changes) => go(write({ ...view, ...changes }));
 const goToLogo = (logo) => goTo({ logo, image: null });
 
 addEventListener("popstate", async (event) => {
-  if (!event.state && write(read(location.search)) === write(view)) return; // within the page: the skip link
+  if (!event.state && write(read(location.search)) === write(view)) return; // the skip link: the view is the same
   turn();
   await render();
-  main.style.minHeight = `${event.state?.height ?? 0}px`; // pictures that are still to come would make it too short
+  main.style.minHeight = `${event.state?.height ?? 0}px`; // keeps the page high enough for scrolling until the pictures are loaded
   scrollTo(0, event.state?.scroll ?? 0);
 });
 
@@ -59,8 +59,8 @@ document.addEventListener("click", (event) => {
   go(target.getAttribute("href"));
 });
 
-// Shows a view. Whoever went there, or was in what it replaces, is taken to its heading; and nobody later, when the answer
-// comes and they may be elsewhere.
+// Shows a view. Moves the focus to its heading if the user opened the view, or if the focus was in the view that it
+// replaces. It does so only once: when the answer comes later, the user may have moved on.
 function show(...parts) {
   const moved = arriving || main.contains(document.activeElement);
   main.replaceChildren(...parts);
@@ -134,7 +134,7 @@ async function renderLogo() {
 
 async function renderImage() {
   const image = images.get(view.image);
-  if (!image) return showOnly(notice("The image is gone", "An image of yours is kept only as long as this tab shows the page. Choose it again."));
+  if (!image) return showOnly(notice("The image is gone", "The page keeps your image only until it is closed or reloaded. Choose the image again."));
   const left = asking.signal;
   let BoxEditor;
   try {
@@ -162,7 +162,7 @@ async function renderImage() {
     }
   };
   const editor = new BoxEditor(image, search);
-  const turned = image.turned ? make("p", { className: "help" }, "The camera marked this photo as turned; it was turned upright here.") : null;
+  const turned = image.turned ? make("p", { className: "help" }, "The camera marked this photo as rotated, so the page turned it upright.") : null;
   const head = make("div", { className: "head" }, make("h1", { tabIndex: -1 }, "Your image"), editor.element, turned);
   show(make("section", { className: "subject", "aria-label": "Your image" }, head, make("div", { className: "more" }, call)), results);
   await search(image.box);
@@ -170,7 +170,7 @@ async function renderImage() {
 
 // --- the nearest logos -----------------------------------------------------------------------------------------------
 
-const mayHaveMap = () => status?.map_points !== 0; // until the status is known, too
+const mayHaveMap = () => status?.map_points !== 0; // true until the status is known
 const headOfResults = () => resultsHead(view, mayHaveMap(), (count) => goTo({ count }));
 
 async function showNeighbours(results, rows) {
@@ -219,7 +219,7 @@ async function lookAtStatus() {
   const { index } = view;
   try {
     const found = await service.status(index);
-    if (index !== view.index) return; // another look is on its way
+    if (index !== view.index) return; // the status of another index has been requested
     status = found;
     trouble = null;
   } catch (error) {
@@ -234,7 +234,7 @@ async function lookAtStatus() {
   at("index").replaceChildren(...names.map((name) => make("option", { value: name, selected: name === status.index }, name)));
 }
 
-// What the start shows of the status; more logos that wait change nothing there.
+// The part of the status that the start view shows. New logos do not change it.
 const told = () => JSON.stringify([status?.generation, status?.error, !status?.logos_stored, status?.map_points, trouble?.status]);
 
 async function lookAgain() {
@@ -256,7 +256,7 @@ async function random() {
   const from = view;
   try {
     const logo = await service.randomLogo(view.index);
-    if (view !== from) return; // who asked has gone elsewhere
+    if (view !== from) return; // the user has opened another view
     if (logo === null) goTo({ logo: null, image: null });
     else goToLogo(logo);
   } catch (error) {
@@ -265,7 +265,7 @@ async function random() {
 }
 
 async function take(file) {
-  if (file.type && !file.type.startsWith("image/")) return showOnly(notice("That is no image", file.name, { bad: true }));
+  if (file.type && !file.type.startsWith("image/")) return showOnly(notice("This is not an image", file.name, { bad: true }));
   const number = String(++taken);
   try {
     const { PickedImage } = await import("./picked_image.js");

@@ -1,17 +1,17 @@
-// Drawing the box of a logo on an image: drag to draw, drag the box to move it, its edges to resize it; with the keyboard,
-// arrows move it and Shift with arrows resize it. A box is `[top, left, bottom, right]` in shares of height and width, null
-// for the whole image.
+// Draws the box of a logo on an image. Drag to draw a box, drag the box to move it, drag its edges to resize it; on the
+// keyboard, arrows move it, and Shift and arrows resize it. A box is `[top, left, bottom, right]` in fractions of height
+// and width; null is the whole image.
 
 import { make } from "./elements.js";
 
 const SMALLEST = 0.01;
 const EDGES = ["n", "e", "s", "w", "nw", "ne", "se", "sw"];
-const SETTLED = 350; // milliseconds without a key
+const SETTLED = 350; // milliseconds after the last key
 
 const within = (x, low, high) => Math.min(Math.max(x, low), high);
 
 export class BoxEditor {
-  // `changed` is called with the box when a drag ends or the keys rest.
+  // `changed` is called with the box when a drag ends, or shortly after the last key.
   constructor(image, changed) {
     this.box = image.box;
     this.changed = changed;
@@ -33,7 +33,7 @@ export class BoxEditor {
       "div",
       { className: "editor" },
       this.sheet,
-      make("p", { className: "help", id: "box-help" }, "Drag to draw a box around the logo. ", make("span", { className: "keys" }, "With the keyboard: arrows move it, Shift and arrows resize it.")),
+      make("p", { className: "help", id: "box-help" }, "Drag to draw a box around the logo. ", make("span", { className: "keys" }, "On the keyboard, arrows move it, and Shift and arrows resize it.")),
       this.whole,
     );
     this.#show();
@@ -119,7 +119,7 @@ export class BoxEditor {
       { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] }[event.key] ?? [0, 0];
     if ((!down && !across) || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    const box = this.box ?? [0.25, 0.25, 0.75, 0.75]; // the first key makes one to go on from
+    const box = this.box ?? [0.25, 0.25, 0.75, 0.75]; // the first key creates a box
     this.box = !this.box ? box : event.shiftKey ? this.#resized(box, "se", down, across) : moved(box, down, across);
     this.#show();
     clearTimeout(this.resting);

@@ -1,7 +1,7 @@
-// Where the map is looked at from: the point of the map that is in the middle, and pixels to a unit of the map.
+// The camera of the map: the point of the map in the middle of the view, and the scale in pixels per unit of the map.
 
 const MARGIN = 0.92;
-const NEAREST = 400; // times the scale at which all fits
+const NEAREST = 400; // the largest scale, as a multiple of the scale that shows all
 
 export const toScreen = (camera, { width, height }, x, y) => [
   (x - camera.x) * camera.scale + width / 2,
@@ -13,7 +13,7 @@ export const toMap = (camera, { width, height }, left, top) => [
   (top - height / 2) / camera.scale + camera.y,
 ];
 
-// The camera that shows all of some points, no nearer than `nearest` pixels to a unit.
+// Returns the camera that shows all points, at a scale of at most `nearest`.
 export function fitted(xs, ys, { width, height }, nearest = Infinity) {
   let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
   for (let i = 0; i < xs.length; i++) {
@@ -32,7 +32,7 @@ export const panned = (camera, left, top) => ({
   y: camera.y - top / camera.scale,
 });
 
-// Zoomed by a factor about a place on the screen, which stays where it is.
+// Returns a camera zoomed by a factor around a fixed place on the screen.
 export function zoomed(camera, size, factor, left, top, all) {
   const scale = Math.min(Math.max(camera.scale * factor, all.scale / 2), all.scale * NEAREST);
   const [x, y] = toMap(camera, size, left, top);

@@ -1,4 +1,4 @@
-// Making elements without markup in strings, so that no text of the service is ever read as HTML.
+// Creates elements without markup in strings, so that no text from the service is parsed as HTML.
 
 export function make(name, properties = {}, ...children) {
   const element = document.createElement(name);
@@ -11,7 +11,7 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
-// A link within the page; `app.js` takes its clicks.
+// Returns a link within the page; `app.js` handles its clicks.
 export function link(address, properties, ...children) {
   return make("a", { href: address, "data-go": "", ...properties }, ...children);
 }
@@ -24,11 +24,11 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return false; // not a secure context, or not allowed
+    return false; // not a secure context, or not permitted
   }
 }
 
-// Tells a screen reader what changed.
+// Announces a change to screen readers.
 export function say(text) {
   document.getElementById("said").textContent = text;
 }

@@ -1,5 +1,5 @@
-// JSON whose whole numbers stay exact: those of 16 digits or more become strings, since a logo's id may lie beyond 2^53,
-// where a JavaScript number is no longer every whole number.
+// Parses JSON and keeps whole numbers exact: numbers of 16 digits or more become strings, because the id of a logo may be
+// above 2^53, where JavaScript numbers lose digits.
 
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 const LONG = /^-?\d{16,}$/;

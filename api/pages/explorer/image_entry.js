@@ -1,6 +1,4 @@
-// How an image of the reader's comes in.
-
-// Calls `take` with each image that is chosen, dropped or pasted anywhere on the page.
+// Receives images from the user: calls `take` with each image that is chosen, dropped or pasted anywhere on the page.
 export function watchForImages(chooser, field, veil, take) {
   const first = (files) => [...files].find((file) => file.type.startsWith("image/"));
   chooser.addEventListener("click", () => field.click());

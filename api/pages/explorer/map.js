@@ -1,4 +1,4 @@
-// The map of the index: every logo a point, near the logos that look like it. It is painted only when something changed.
+// The map of the index: each logo is a point, close to the logos that look like it. It is painted only after a change.
 
 import { fitted, panned, toScreen, zoomed } from "./camera.js";
 import { link, make, say, whole } from "./elements.js";
@@ -7,14 +7,14 @@ import { PointPainter } from "./map_points.js";
 import { cropOf } from "./pictures.js";
 import { paintThumbnails } from "./map_thumbnails.js";
 
-const REACH = 22; // pixels within which a logo is pointed at
-const SHARPEST = 2; // device pixels to a pixel, at most: beyond it costs time and shows nothing
-const CLOSE = 24; // times the scale at which all fits: no nearer than that to a logo and its neighbours
+const REACH = 22; // largest distance in pixels between the pointer and the logo that it selects
+const SHARPEST = 2; // most device pixels per pixel; more take time and make no visible difference
+const CLOSE = 24; // largest scale for a logo and its neighbours, as a multiple of the scale that shows all
 
 const logos = (count) => `${whole(count)} ${count === 1 ? "logo" : "logos"}`;
 
 export class LogoMap {
-  // `addressOf` says where a logo's page is, `open` goes there.
+  // `addressOf` returns the address of a logo's view; `open` opens it.
   constructor(addressOf, open) {
     this.addressOf = addressOf;
     this.points = make("canvas", { "aria-hidden": "true" });
@@ -53,7 +53,7 @@ export class LogoMap {
       all: () => this.#showAll(),
       point: (left, top, keyed) => this.#point(this.#nearest(left, top, keyed ? Infinity : REACH), keyed),
       open: (left, top, keyed) => {
-        const i = this.#nearest(left, top, keyed ? Infinity : REACH); // the one that was told
+        const i = this.#nearest(left, top, keyed ? Infinity : REACH); // the logo that was announced
         if (i >= 0) open(this.ids[i]);
       },
       leave: () => this.#point(-1),
@@ -62,7 +62,7 @@ export class LogoMap {
     addEventListener("themechange", () => this.#changed());
   }
 
-  // Shows another map, as `service.map` answers it, or none.
+  // Shows another map, as returned by `service.map`, or none.
   set(map) {
     this.generation = map?.generation ?? null;
     this.ids = map?.ids ?? [];
@@ -75,12 +75,12 @@ export class LogoMap {
     this.highlight(null, []);
   }
 
-  // Marks a logo and its neighbours, and looks at them; null for none.
+  // Marks a logo and its neighbours, and moves the camera to them. `id` is null if there is no logo.
   highlight(id, neighbours) {
     this.here = this.at.get(id) ?? -1;
     this.near = neighbours.map((row) => this.at.get(row.id) ?? -1).filter((i) => i >= 0 && i !== this.here);
     this.wanted = id !== null || neighbours.length > 0;
-    const all = `${logos(this.ids.length)}: the nearer, the more alike`;
+    const all = `${logos(this.ids.length)}; similar logos are close together`;
     this.area.classList.toggle("dimmed", this.wanted);
     this.legend.replaceChildren(...(this.wanted ? this.#named(id, neighbours.length) : [all]));
     this.#point(-1);
@@ -105,7 +105,7 @@ export class LogoMap {
     this.#changed();
   }
 
-  // The reader has moved: another size does not move them again.
+  // Whether the user has moved the camera: a change of size then keeps it.
   #settled() {
     return this.camera && this.moved;
   }
@@ -157,7 +157,7 @@ export class LogoMap {
       const id = this.ids[i];
       this.tip.replaceChildren(link(this.addressOf(id), { tabIndex: -1 }, make("span", { className: "crop" }), make("span", { className: "id" }, id)));
       this.#placeTip();
-      // A pointer on its way asks for nothing.
+      // A pointer that only passes over a logo requests nothing.
       this.asking = setTimeout(() => this.tip.querySelector(".crop").replaceWith(cropOf(id, { eager: true })), 60);
       if (keyed) say(`Logo ${id}`);
     }

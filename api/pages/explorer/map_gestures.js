@@ -1,12 +1,12 @@
-// The map's gestures: drag and pinch, wheel, keys, hover and tap, told as `pan`, `zoom`, `all`, `point` and `open`.
+// The gestures of the map: drag, pinch, wheel, keys, hover and tap become calls of `pan`, `zoom`, `all`, `point`, `open`.
 
-const STILL = 5; // pixels that a tap may move
-const STEP = 60; // pixels that an arrow key pans
-const WHEEL = 0.0022; // of a zoom, a pixel of the wheel
-const LINE = 16; // pixels of a line of the wheel
+const STILL = 5; // a tap may move this many pixels
+const STEP = 60; // an arrow key pans by this many pixels
+const WHEEL = 0.0022; // zoom (natural logarithm) per pixel of the wheel
+const LINE = 16; // pixels per line, for wheels that count lines
 
 export function watchGestures(element, tell) {
-  const held = new Map(); // pointer id -> where it is
+  const held = new Map(); // pointer id -> position
   let moved = 0;
 
   const place = (event) => {
@@ -45,7 +45,7 @@ export function watchGestures(element, tell) {
   });
   element.addEventListener("pointerup", (event) => {
     if (!held.delete(event.pointerId) || moved > STILL) return;
-    // A finger cannot hover: its first tap shows the logo, and what is shown is a link.
+    // A finger cannot hover, so a tap shows the logo, as a link to its view.
     if (event.pointerType === "touch") tell.point(...place(event));
     else tell.open(...place(event));
   });
@@ -57,7 +57,7 @@ export function watchGestures(element, tell) {
     "wheel",
     (event) => {
       event.preventDefault();
-      const pixels = event.deltaY * (event.deltaMode === 1 ? LINE : 1) * (event.ctrlKey ? 4 : 1); // a pinch of a touchpad
+      const pixels = event.deltaY * (event.deltaMode === 1 ? LINE : 1) * (event.ctrlKey ? 4 : 1); // ctrlKey: a pinch on a touchpad
       tell.zoom(Math.exp(-pixels * WHEEL), ...place(event));
     },
     { passive: false },

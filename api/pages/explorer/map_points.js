@@ -1,4 +1,5 @@
-// Painting many points fast: a small soft disc is added, at a quarter of a pixel, into the alpha of one image for each.
+// Paints many points fast: for each point, the alpha values of a small soft disc are added to one image, at a position
+// that is rounded to a quarter of a pixel.
 
 const QUARTERS = 4;
 
@@ -7,15 +8,15 @@ export class PointPainter {
     this.context = canvas.getContext("2d");
   }
 
-  // Paints the points within the canvas, in device pixels; says how many those are.
+  // Paints the points inside the canvas, in device pixels, and returns their number.
   paint({ xs, ys }, { x, y, scale }, radius, [red, green, blue], opacity) {
     const { width, height } = this.context.canvas;
     if (this.image?.width !== width || this.image?.height !== height) {
       this.image = this.context.createImageData(width, height);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
-    this.pixels.fill((blue << 16) | (green << 8) | red); // ImageData is RGBA in memory; hosts are little-endian
-    const alphas = this.image.data; // clamped: what is over 255 stays 255
+    this.pixels.fill((blue << 16) | (green << 8) | red); // ImageData is RGBA in memory; the host is little-endian
+    const alphas = this.image.data; // a clamped array: values above 255 become 255
     const side = 2 * Math.ceil(radius + 1) + 1;
     const stamps = stampsOf(radius, side, opacity);
     const half = (side - 1) / 2;

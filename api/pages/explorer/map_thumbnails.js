@@ -1,17 +1,18 @@
-// Near enough, the map shows the logos themselves: their crops, over their points.
+// Paints the crops of logos over their points when the map is zoomed in.
 
 import { toScreen } from "./camera.js";
 import { provenanceOf } from "./pictures.js";
+import { drawStored, storedSize } from "./stored_pixels.js";
 
-const CROWD = 300; // logos in view, beyond which they stay points
-const MOST = 40; // pictures
-const APART = 54; // pixels between two
-const SIDE = 48; // pixels of a picture's longer side
-const KEPT = 200; // photos
+const CROWD = 300; // with more logos in view, only points are shown
+const MOST = 40; // most pictures at once
+const APART = 54; // smallest distance of two pictures, in pixels
+const SIDE = 48; // longer side of a picture, in pixels
+const KEPT = 200; // most photos kept in memory
 
-const photos = new Map(); // address -> image, or null while it comes or if it cannot be had
+const photos = new Map(); // address -> image, or null while it loads or if it failed
 
-// Paints pictures of those in view where there is room, the first ones first; `frameOf` says the colour of a frame.
+// Paints pictures where there is room, those of `first` first. `frameOf` returns the colour of a frame.
 export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, first, frameOf, changed) {
   if (inView > CROWD) return;
   const places = [];
@@ -32,7 +33,7 @@ export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, 
   }
 }
 
-const pictures = new Map(); // id -> {photo, box}, or null while it comes
+const pictures = new Map(); // id -> {url, box}, or null while it loads or if there is none
 
 function pictureOf(id, changed) {
   if (!pictures.has(id)) {
@@ -47,7 +48,7 @@ function pictureOf(id, changed) {
   }
   const seen = pictures.get(id);
   const photo = seen && photoAt(seen.url, changed);
-  return photo && { photo, box: seen.box };
+  return photo && { ...seen, photo };
 }
 
 function photoAt(url, changed) {
@@ -65,8 +66,9 @@ function photoAt(url, changed) {
   return photos.get(url);
 }
 
-function paint(context, { photo, box: [top, left, bottom, right] }, x, y, frame) {
-  const [wide, high] = [(right - left) * photo.naturalWidth, (bottom - top) * photo.naturalHeight];
+function paint(context, { photo, orientation, box: [top, left, bottom, right] }, x, y, frame) {
+  const [photoWidth, photoHeight] = storedSize(photo, orientation);
+  const [wide, high] = [(right - left) * photoWidth, (bottom - top) * photoHeight];
   const shrunk = SIDE / Math.max(wide, high);
   const [width, height] = [wide * shrunk, high * shrunk];
   const place = [x - width / 2, y - height / 2, width, height];
@@ -77,6 +79,7 @@ function paint(context, { photo, box: [top, left, bottom, right] }, x, y, frame)
   context.strokeStyle = frame;
   context.stroke();
   context.clip();
-  context.drawImage(photo, left * photo.naturalWidth, top * photo.naturalHeight, wide, high, ...place);
+  const [all, tall] = [photoWidth * shrunk, photoHeight * shrunk];
+  drawStored(context, photo, orientation, [place[0] - left * all, place[1] - top * tall, all, tall]);
   context.restore();
 }

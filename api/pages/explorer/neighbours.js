@@ -1,10 +1,10 @@
-// The nearest logos as a grid of pictures with distances; the arrow keys move in it.
+// The grid of the nearest logos: pictures with distances. The arrow keys move the focus.
 
 import { write } from "./address.js";
 import { link, make } from "./elements.js";
 import { cropOf, provenanceOf } from "./pictures.js";
 
-const ON_SCREEN = 48; // pictures, on a large one
+const ON_SCREEN = 48; // pictures that a large screen shows
 
 export function distanceText(distance) {
   return distance < 100 ? distance.toFixed(2) : distance.toFixed(0);
@@ -26,13 +26,13 @@ export function neighbourGrid(rows, view) {
   return grid;
 }
 
-// Stands where the grid will, while the answer is on its way.
+// Returns a placeholder of the grid, shown until the answer arrives.
 export function emptyGrid(count) {
   const frames = Array.from({ length: Math.min(count, ON_SCREEN) }, () => make("span", { className: "crop loading" }));
   return make("div", { className: "grid", "aria-hidden": "true" }, ...frames);
 }
 
-// A photo that cannot be shown may still be opened.
+// Adds a link to a photo that cannot be shown here: it may still open in its own tab.
 function linkPhotoIfBroken(tile, id) {
   tile.addEventListener(
     "error",

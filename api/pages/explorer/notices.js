@@ -1,8 +1,10 @@
-// What to say when there is nothing to show, and what to do about it.
+// Notices for errors and for empty indexes: what is wrong, and what to do.
 
 import { write } from "./address.js";
 import { link, make, whole } from "./elements.js";
 import { INDEX_UNAVAILABLE, ServiceError, UNKNOWN_INDEX } from "./service.js";
+
+const FEWEST_ON_A_MAP = 50; // FEWEST_LOGOS of index/map/logo_map.py
 
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\
@@ -23,10 +25,10 @@ export function notice(title, text, { command, action, bad = false } = {}) {
 export function problem(error, view, retry, random) {
   const again = make("button", { type: "button", onclick: retry }, "Try again");
   if (!(error instanceof ServiceError)) {
-    // A part of the page did not come, or does not fit the others: the service is down, or was renewed meanwhile.
+    // A module of the page is missing or does not match the others: the service is down, or has been upgraded.
     console.error(error);
-    const anew = make("button", { type: "button", onclick: () => location.reload() }, "Load the page anew");
-    return notice("This part of the page is missing", "The service may be down, or newer than the page.", { action: anew, bad: true });
+    const reload = make("button", { type: "button", onclick: () => location.reload() }, "Reload the page");
+    return notice("This part of the page is missing", "The service may be down, or newer than the page.", { action: reload, bad: true });
   }
   if (error.status === 0) return notice(error.title, error.description, { action: again, bad: true });
   if (error.status === 404 && view.logo)
@@ -35,10 +37,10 @@ export function problem(error, view, retry, random) {
     });
   if (error.status === 400 && error.title.startsWith(UNKNOWN_INDEX))
     return notice("Unknown index", `There is no index named ${view.index}.`, {
-      action: link(write({ ...view, index: null }), {}, "Look in the default one"),
+      action: link(write({ ...view, index: null }), {}, "Search the default index"),
     });
   if (error.title === INDEX_UNAVAILABLE)
-    return notice("The index cannot answer", error.description || error.title, {
+    return notice("The index cannot be searched", error.description || error.title, {
       command: "python manage.py verify          # names what is damaged\npython manage.py generate-index  # builds a new index",
       action: again,
       bad: true,
@@ -50,19 +52,21 @@ export function problem(error, view, retry, random) {
 
 export function noMap(status) {
   const title = "This index has no map";
-  if (status.generation === null) return notice(title, "It is made of the original’s files, which have none.");
+  if (status.generation === null) return notice(title, "It consists of the original’s files, which contain no map.");
+  if (status.logos_indexed < FEWEST_ON_A_MAP)
+    return notice(title, `A map needs at least ${FEWEST_ON_A_MAP} logos; this index has ${whole(status.logos_indexed)}.`);
   return notice(title, "The next generate-index draws one, unless ANN_MAP_POINTS is 0.", { command: "python manage.py generate-index" });
 }
 
-// Null if the index has logos to show.
+// Returns null if the index has logos to show.
 export function emptiness(status) {
   if (!status || status.error || status.logos_indexed) return null;
   if (!status.logos_stored)
-    return notice("No logo is stored yet", "Add some: the address of a photo, and the box of each logo on it as shares of its height and width (top, left, bottom, right).", {
+    return notice("No logo is stored yet", "Add some: send the address of a photo, and the box of each logo on it in fractions of height and width (top, left, bottom, right).", {
       command: EXAMPLE(document.baseURI.replace(/[?#].*/, "")),
     });
   const logos = status.logos_stored === 1 ? "One logo is" : `${whole(status.logos_stored)} logos are`;
-  return notice("No index yet", `${logos} stored. Build an index of them; this page takes it in within seconds.`, {
+  return notice("No index yet", `${logos} stored. Build an index; this page shows it within seconds.`, {
     command: "python manage.py generate-index",
   });
 }

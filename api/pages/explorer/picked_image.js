@@ -1,5 +1,5 @@
-// An image of the reader's: chosen, dropped or pasted. The service reads an image's pixels as they lie in the file, so one
-// that a camera marked as turned is first turned upright here, which encodes it anew.
+// An image that the user chose, dropped or pasted. The service ignores the orientation in Exif, so an image that a camera
+// marked as rotated is turned upright here, and encoded again.
 
 const QUALITY = 0.95;
 
@@ -22,7 +22,7 @@ export class PickedImage {
   }
 }
 
-// Whether a JPEG's Exif says that it is to be shown turned or mirrored (Exif 2.32, tag 0x0112; 1 is upright).
+// Returns whether a JPEG's Exif orientation is rotated or mirrored (Exif 2.32, tag 0x0112; 1 is upright).
 async function isTurned(file) {
   const view = new DataView(await file.slice(0, 65_536).arrayBuffer());
   try {
@@ -40,7 +40,7 @@ async function isTurned(file) {
       if (view.getUint16(field, little) === 0x0112) return view.getUint16(field + 8, little) > 1;
     }
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // it ends before it says
+    if (!(error instanceof RangeError)) throw error; // the file ends before the tag
   }
   return false;
 }

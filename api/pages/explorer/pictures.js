@@ -1,15 +1,16 @@
-// Pictures of logos. The browser itself fetches the photo that a logo was seen on and shows what the logo's box holds of it.
-// Addresses and boxes come from whoever added the logo: nothing but an http(s) address and four sane numbers is believed.
+// Pictures of logos. The browser loads the photo of a logo from its own host and shows the part inside the logo's box.
+// Addresses and boxes come from clients, so only http(s) addresses and boxes of four reasonable numbers are used.
 
 import { make } from "./elements.js";
 import * as service from "./service.js";
+import { layOut, orientationIn, storedSize } from "./stored_pixels.js";
 
-const AT_ONCE = 200; // ids in one request: an address stays under 4 KB
+const AT_ONCE = 200; // ids in one request, which keeps the address below 4 KB
 
 const known = new Map(); // id -> provenance, or null
-let wanted = new Map(); // id -> those who wait for it
+let wanted = new Map(); // id -> the promises that wait for it
 
-// The provenance of a logo, or null. What is asked for in one go is fetched with one request.
+// Returns the provenance of a logo, or null. All logos asked for in the same task are fetched in one request.
 export function provenanceOf(id) {
   if (known.has(id)) return Promise.resolve(known.get(id));
   if (wanted.size === 0) queueMicrotask(fetchWanted);
@@ -31,33 +32,34 @@ async function fetchSome(some) {
   try {
     const found = await service.provenance(some.map(([id]) => id));
     for (const [id, those] of some) {
-      known.set(id, believed(found.get(id)));
+      known.set(id, await believed(found.get(id)));
       for (const { resolve } of those) resolve(known.get(id));
     }
   } catch (error) {
     const half = some.length >> 1;
     if (error.status === 400 && half) {
-      await fetchSome(some.slice(0, half)); // the service may take fewer at once
+      await fetchSome(some.slice(0, half)); // the service may allow fewer ids per request
       return fetchSome(some.slice(half));
     }
     for (const [, those] of some) for (const { reject } of those) reject(error);
   }
 }
 
-function believed(told) {
+async function believed(told) {
   if (!told) return null;
   const box = told.bounding_box;
   const sane = Array.isArray(box) && box.length === 4 && box.every((x) => Number.isFinite(x) && Math.abs(x) < 100);
   if (!sane || box[2] <= box[0] || box[3] <= box[1]) return null;
   try {
     const url = new URL(told.image_url);
-    return ["http:", "https:"].includes(url.protocol) ? { url: url.href, host: url.host, box } : null;
+    if (!["http:", "https:"].includes(url.protocol)) return null;
+    return { url: url.href, host: url.host, box, orientation: await orientationIn(url.href, told.orientation) };
   } catch {
     return null;
   }
 }
 
-// A frame that shows the crop of a logo, or says why it cannot; `ratio` is the frame's width over its height.
+// Returns a frame with the crop of a logo, or with the reason why there is none. `ratio` is its width over its height.
 export function cropOf(id, { ratio = 1, eager = false } = {}) {
   const frame = make("span", { className: "crop loading" });
   const say = (text) => {
@@ -71,27 +73,26 @@ export function cropOf(id, { ratio = 1, eager = false } = {}) {
   return frame;
 }
 
-function show(frame, id, { url, box: [top, left, bottom, right] }, ratio, eager, failed) {
+function show(frame, id, { url, box, orientation }, ratio, eager, failed) {
+  const [top, left, bottom, right] = box;
   const image = photo(url, `Logo ${id}`, eager);
   const hole = make("span", { className: "hole" }, image);
   image.addEventListener("load", () => {
-    const width = (right - left) * image.naturalWidth;
-    const height = (bottom - top) * image.naturalHeight;
+    const [photoWidth, photoHeight] = storedSize(image, orientation);
+    const width = (right - left) * photoWidth;
+    const height = (bottom - top) * photoHeight;
     hole.style.aspectRatio = `${width} / ${height}`;
     hole.style[width / height > ratio ? "width" : "height"] = "100%";
-    image.style.width = `${100 / (right - left)}%`;
-    image.style.height = `${100 / (bottom - top)}%`;
-    image.style.left = `${(-100 * left) / (right - left)}%`;
-    image.style.top = `${(-100 * top) / (bottom - top)}%`;
+    layOut(image, orientation, box);
     hole.classList.add("fitted");
-    hole.classList.toggle("beyond", Math.min(top, left) < 0 || Math.max(bottom, right) > 1); // the service saw black there
+    hole.classList.toggle("beyond", Math.min(top, left) < 0 || Math.max(bottom, right) > 1); // the service fills this part with black
     frame.classList.remove("loading");
   });
   image.addEventListener("error", failed);
   frame.replaceChildren(hole);
 }
 
-// The whole photo with the logo's box marked, or null if there is none.
+// Returns the whole photo, with the box of the logo marked.
 export function wholePhotoOf(id, seen) {
   const [top, left, bottom, right] = seen.box;
   const mark = make("span", { className: "mark" });
@@ -103,7 +104,14 @@ export function wholePhotoOf(id, seen) {
   });
   const image = photo(seen.url, `The photo that logo ${id} was seen on`, true);
   const sheet = make("div", { className: "sheet" }, image);
-  image.addEventListener("load", () => sheet.append(mark));
+  image.addEventListener("load", () => {
+    const [width, height] = storedSize(image, seen.orientation);
+    sheet.style.setProperty("--shape", width / height);
+    sheet.style.setProperty("--width", `${width}px`);
+    sheet.classList.add("laid-out");
+    layOut(image, seen.orientation, [0, 0, 1, 1]);
+    sheet.append(mark);
+  });
   image.addEventListener("error", () => sheet.replaceChildren(make("p", {}, "The photo cannot be shown.")));
   const source = make(
     "figcaption",
@@ -114,6 +122,6 @@ export function wholePhotoOf(id, seen) {
 }
 
 function photo(url, alt, eager) {
-  // `loading` and the policy must be set before the address.
+  // `loading` and the referrer policy must be set before `src`.
   return make("img", { alt, referrerPolicy: "no-referrer", decoding: "async", loading: eager ? "eager" : "lazy", draggable: false, src: url });
 }

@@ -1,4 +1,4 @@
-// What stands over the nearest logos: how many there are to be, and whether as pictures or on the map.
+// The controls above the nearest logos: how many to show, and whether as pictures or on the map.
 
 import { COUNTS, write } from "./address.js";
 import { link, make, whole } from "./elements.js";
@@ -11,7 +11,7 @@ export function resultsHead(view, hasMap, choose) {
     ...choices.map((count) => make("option", { value: count, selected: count === view.count }, whole(count))),
   );
   const tab = (show, text) => link(write({ ...view, show }), { "aria-current": view.show === show ? "page" : null }, text);
-  const tabs = make("nav", { className: "tabs", hidden: !hasMap, "aria-label": "How they are shown" }, tab("pictures", "Pictures"), tab("map", "Map"));
+  const tabs = make("nav", { className: "tabs", hidden: !hasMap, "aria-label": "View" }, tab("pictures", "Pictures"), tab("map", "Map"));
   return make(
     "div",
     { className: "results-head" },

@@ -1,11 +1,11 @@
-// The routes that the page calls. Ids are strings everywhere in the page: they may lie beyond 2^53.
+// The routes that the page calls. Ids are strings everywhere in the page, because they may be above 2^53.
 
 import { parseExactly } from "./exact_json.js";
 
 const API = new URL("api/v1/ann", document.baseURI).href;
-const KEPT_ANSWERS = 40; // so that going back asks nothing
+const KEPT_ANSWERS = 40; // so that going back needs no request
 
-// How titles of the service's answers begin.
+// The beginnings of error titles of the service.
 export const INDEX_UNAVAILABLE = "index unavailable";
 export const UNKNOWN_INDEX = "unknown index";
 
@@ -20,7 +20,7 @@ const kept = new Map();
 
 export function addressOf(path, query = {}) {
   const words = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
-  const written = (value) => [value].flat().map(encodeURIComponent).join(","); // a comma within a name is no separator
+  const written = (value) => [value].flat().map(encodeURIComponent).join(","); // encodes commas within a value
   const search = words.map(([name, value]) => `${name}=${written(value)}`).join("&");
   return API + path + (search && `?${search}`);
 }
@@ -56,7 +56,7 @@ export async function randomLogo(index) {
 
 export const status = (index) => ask(addressOf("/status", { index }), { cache: "no-store" });
 
-// The map: `{generation, ids, x, y}`, ids as strings; null if the index has none.
+// Returns the map: `{generation, ids, x, y}`, with ids as strings; null if the index has none.
 export async function map(index) {
   try {
     const { generation, logo_ids: ids, x, y } = await ask(addressOf("/map", { index }));
@@ -67,13 +67,13 @@ export async function map(index) {
   }
 }
 
-// Where logos were seen: a Map of id to `{image_url, bounding_box}`.
+// Returns the provenance of logos: a Map of id to `{image_url, bounding_box}`.
 export async function provenance(ids) {
   const answer = await ask(addressOf("/provenance", { logo_ids: ids }));
   return new Map(Object.entries(answer.provenance));
 }
 
-// Forgets what was answered: the index has changed.
+// Drops all kept answers, because the index has changed.
 export const forget = () => kept.clear();
 
 const listed = (answer) => answer.results.map((row) => ({ id: String(row.logo_id), distance: row.distance }));
@@ -91,7 +91,7 @@ async function ask(address, options) {
   try {
     body = parseExactly(text);
   } catch {
-    throw new ServiceError(answer.status, `The service answered ${answer.status}`, "The answer is no JSON.");
+    throw new ServiceError(answer.status, `The service answered ${answer.status}`, "The answer is not JSON.");
   }
   if (!answer.ok) throw new ServiceError(answer.status, body.title ?? `${answer.status}`, body.description);
   return body;

@@ -1,4 +1,4 @@
-// What is searched for: a logo with its photo, and the query as a call of the API.
+// The query: a logo with its photo, and the API request that finds its neighbours.
 
 import { copy, make, say } from "./elements.js";
 import { cropOf, provenanceOf, wholePhotoOf } from "./pictures.js";
@@ -10,7 +10,7 @@ export function logoSubject(view) {
   const call = service.queryOfLogo(view);
   provenanceOf(view.logo)
     .then((seen) => seen && more.prepend(wholePhotoOf(view.logo, seen)))
-    .catch(() => {}); // the crop says so
+    .catch(() => {}); // the crop shows the error
   more.append(apiCall(call, `curl ${quoted(call)}`, true));
   const head = make(
     "div",
@@ -20,12 +20,12 @@ export function logoSubject(view) {
   );
   const told = (neighbours) => {
     const indexed = neighbours.some(({ id }) => id === view.logo);
-    state.textContent = indexed ? "In the index" : "Stored, not in the index yet: found by its vector";
+    state.textContent = indexed ? "In the index" : "Not yet indexed: searched by its vector";
   };
   return { element: make("section", { className: "subject", "aria-label": "This logo" }, head, more), told };
 }
 
-// For a shell.
+// Quotes text for a shell.
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 export function imageCall(view, box, name, type) {
@@ -45,13 +45,13 @@ function apiCall(call, curl, linked) {
   const box = make(
     "div",
     { className: "call" },
-    make("h2", {}, "As a call of the API"),
+    make("h2", {}, "API request"),
     linked ? make("a", { href: call, className: "code" }, shown) : make("span", { className: "code" }, `POST ${shown}`),
     make("p", {}, copied),
   );
   copied.addEventListener("click", async () => {
     if (await copy(curl)) return told("Copied");
-    // Without a clipboard (plain http on another host) the command is shown, to be copied by hand.
+    // Without access to the clipboard (plain http from another host), show the command, so that the user can copy it.
     const field = make("textarea", { value: curl, readOnly: true, rows: 4, "aria-label": "The command" });
     copied.replaceWith(field);
     field.select();

@@ -1,4 +1,4 @@
-// Which theme the reader chose, before anything is painted: why this is no module. Without a choice, the system's.
+// Applies the theme that the user chose, or else the system's. It is no module, because it must run before the first paint.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -6,7 +6,7 @@
     try {
       return localStorage.getItem("theme");
     } catch {
-      return null; // storage is switched off
+      return null; // storage is disabled
     }
   };
   const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
@@ -24,7 +24,7 @@
       try {
         localStorage.setItem("theme", root.dataset.theme);
       } catch {
-        // then it is not remembered
+        // storage is disabled: the choice is lost on reload
       }
       tell();
     });

@@ -1,4 +1,4 @@
-"""The files of a page: what is served, in which form, and that nothing else is."""
+"""Which files of a folder are served, and how."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def client(folder: Path) -> falcon.testing.TestClient:
     return falcon.testing.TestClient(app)
 
 
-def test_file_is_served_as_what_it_is_with_the_policy_of_its_page(client: falcon.testing.TestClient) -> None:
+def test_file_is_served_with_its_content_type_and_policy(client: falcon.testing.TestClient) -> None:
     answer = client.simulate_get("/page/app.js")
     assert answer.content == SCRIPT
     assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
@@ -50,13 +50,13 @@ def test_file_is_served_as_what_it_is_with_the_policy_of_its_page(client: falcon
     assert answer.headers["cache-control"] == "no-cache"
 
 
-def test_page_is_served_at_its_own_address(client: falcon.testing.TestClient) -> None:
+def test_page_is_served_at_its_own_path(client: falcon.testing.TestClient) -> None:
     page = client.simulate_get("/")
     assert page.text == "<!doctype html><title>ä</title>" == client.simulate_get("/page/index.html").text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
 
 
-def test_page_asked_for_with_a_slash_is_where_its_links_lead_to_its_files(client: falcon.testing.TestClient) -> None:
+def test_page_with_a_trailing_slash_redirects_so_that_its_links_work(client: falcon.testing.TestClient) -> None:
     assert client.simulate_get("/about").status_code == client.simulate_get("/").status_code == 200
     for method in ("GET", "HEAD"):
         answer = client.simulate_request(method, "/about/", root_path="/below")
@@ -64,7 +64,7 @@ def test_page_asked_for_with_a_slash_is_where_its_links_lead_to_its_files(client
 
 
 @pytest.mark.parametrize("name", ["app.js", "large.js"])
-def test_whoever_accepts_gzip_gets_fewer_bytes_of_the_same_file(client: falcon.testing.TestClient, name: str) -> None:
+def test_gzip_is_sent_to_clients_that_accept_it(client: falcon.testing.TestClient, name: str) -> None:
     plain = client.simulate_get(f"/page/{name}")
     packed = client.simulate_get(f"/page/{name}", headers={"Accept-Encoding": "br, gzip;q=0.8"})
     assert "content-encoding" not in plain.headers
@@ -75,7 +75,7 @@ def test_whoever_accepts_gzip_gets_fewer_bytes_of_the_same_file(client: falcon.t
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
-def test_whoever_has_the_file_is_told_so(client: falcon.testing.TestClient, encoding: str) -> None:
+def test_client_that_has_the_file_gets_304(client: falcon.testing.TestClient, encoding: str) -> None:
     known = client.simulate_get("/page/app.js", headers={"Accept-Encoding": encoding}).headers["etag"]
     for asked in (known, f"W/{known}", f'"other", {known}', "*"):
         answer = client.simulate_get("/page/app.js", headers={"Accept-Encoding": encoding, "If-None-Match": asked})
@@ -83,7 +83,7 @@ def test_whoever_has_the_file_is_told_so(client: falcon.testing.TestClient, enco
     assert client.simulate_get("/page/app.js", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_head_tells_the_size_without_the_file(client: falcon.testing.TestClient) -> None:
+def test_head_returns_the_size_without_the_file(client: falcon.testing.TestClient) -> None:
     for path, size in (("/page/app.js", len(SCRIPT)), ("/", len("<!doctype html><title>ä</title>".encode()))):
         answer = client.simulate_head(path)
         assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", str(size))
@@ -108,18 +108,18 @@ def test_head_tells_the_size_without_the_file(client: falcon.testing.TestClient)
         "/page/",
     ],
 )
-def test_nothing_else_is_served(client: falcon.testing.TestClient, path: str) -> None:
+def test_other_paths_are_404(client: falcon.testing.TestClient, path: str) -> None:
     assert client.simulate_get(path).status_code == 404
 
 
-def test_file_that_is_put_there_later_is_not_served(client: falcon.testing.TestClient, folder: Path) -> None:
+def test_file_added_later_is_not_served(client: falcon.testing.TestClient, folder: Path) -> None:
     (folder / "later.js").write_text("later")
     (folder / "app.js").write_text("changed")
     assert client.simulate_get("/page/later.js").status_code == 404
     assert client.simulate_get("/page/app.js").content == SCRIPT
 
 
-def test_page_that_is_missing_stops_the_start(folder: Path) -> None:
+def test_missing_page_stops_the_start(folder: Path) -> None:
     with pytest.raises(KeyError, match=r"none\.html"):
         StaticFolder(folder, POLICY).page("none.html")
 
@@ -140,5 +140,5 @@ def test_page_that_is_missing_stops_the_start(folder: Path) -> None:
         ("gzipped", False),
     ],
 )
-def test_accept_encoding_is_read_as_the_rfc_says(header: str, accepted: bool) -> None:
+def test_accept_encoding_is_parsed_as_in_the_rfc(header: str, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted

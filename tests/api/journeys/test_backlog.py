@@ -1,22 +1,22 @@
-"""How many stored logos an index does not hold."""
+"""The number of stored logos that are not yet indexed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from api.app import AnnApp
-from api.journeys.backlog import WaitingLogos
+from api.journeys.backlog import Backlog
 from tests.api.conftest import INDEXED, STORED_ONLY, VECTORS
 
 
-def test_waiting_logos_are_counted_through_adds_and_deletions(open_app: Callable[..., AnnApp]) -> None:
+def test_backlog_is_counted_through_adds_and_deletions(open_app: Callable[..., AnnApp]) -> None:
     parts = open_app().parts
-    waiting = WaitingLogos(parts.store)
+    backlog = Backlog(parts.store)
     index = parts.catalog.get(None)
 
     def counted() -> int:
         exact = len(index.absent(parts.store.ids()))
-        assert waiting.count(index, stored=len(parts.store)) == exact
+        assert backlog.count(index, stored=len(parts.store)) == exact
         return exact
 
     assert counted() == len(STORED_ONLY)

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/api/v1/health`: how the service is, and why."""
+"""`/livez`, `/readyz` and `/api/v1/health`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embeddings.errors import StoreUnavailableError
 from embeddings.maintenance.rewrite import rewrite_store
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import write_pair, write_store
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 
@@ -47,20 +47,20 @@ def assert_queries_are_answered(client: Client) -> None:
     assert client.simulate_get("/api/v1/ann/3?count=2").json["count"] == 2
 
 
-def test_it_is_alive(client: Client) -> None:
+def test_running_service_is_alive(client: Client) -> None:
     answer = client.simulate_get("/livez")
     assert (answer.status_code, answer.json) == (200, {"status": "alive"})
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/v1/health"])
-def test_monitors_may_ask_without_wanting_the_answer(data_dir: Path, client: Client, path: str) -> None:
+def test_monitors_may_send_head(data_dir: Path, client: Client, path: str) -> None:
     asked = client.simulate_head(path)
     assert (asked.status_code, asked.text) == (200, "")
     (data_dir / "efficientnet-b0.hdf5").unlink()
     assert client.simulate_head(path).status_code == client.simulate_get(path).status_code
 
 
-def test_ready_service_says_what_it_has(client: Client) -> None:
+def test_ready_service_reports_store_index_and_model(client: Client) -> None:
     status, checks = readiness(client)
     assert status == 200
     assert checks["store"] == {"ok": True, "detail": f"{len(LOGO_IDS)} logos, room for 440 more"}
@@ -72,7 +72,7 @@ def test_ready_service_says_what_it_has(client: Client) -> None:
     assert set(results) == {"store", "index", "model", "adds", "newest index"}
 
 
-def test_service_without_an_index_is_ready_and_says_so(tmp_path: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_service_without_an_index_is_ready_and_reports_that(tmp_path: Path, open_app: Callable[..., AnnApp]) -> None:
     status, checks = readiness(Client(open_app(data_dir=tmp_path / "fresh")))
     assert status == 200
     assert checks["index"]["detail"] == "empty: none has been built yet"
@@ -92,7 +92,7 @@ def test_index_that_cannot_be_served_is_named_without_its_folders(
     assert health(client)[0] == 500
 
 
-def test_older_index_that_stands_in_is_ready_but_not_well(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_service_with_an_older_index_is_ready_but_not_healthy(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
     app = open_app()
     client = Client(app)
     (data_dir / "efficientnet-b0" / "index.txt").write_text("1\n")
@@ -106,7 +106,7 @@ def test_older_index_that_stands_in_is_ready_but_not_well(data_dir: Path, open_a
     assert [name for name, (passed, _) in results.items() if not passed] == ["newest index"]
 
 
-def test_store_that_is_gone_is_not_ready(data_dir: Path, client: Client) -> None:
+def test_service_without_its_store_is_not_ready(data_dir: Path, client: Client) -> None:
     (data_dir / "efficientnet-b0.hdf5").rename(data_dir / "elsewhere.hdf5")
     status, checks = readiness(client)
     assert status == 503
@@ -116,7 +116,9 @@ def test_store_that_is_gone_is_not_ready(data_dir: Path, client: Client) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"no store at all" * 1000])
-def test_another_file_in_the_place_of_the_store_is_not_ready(data_dir: Path, client: Client, content: bytes) -> None:
+def test_service_whose_store_was_replaced_by_another_file_is_not_ready(
+    data_dir: Path, client: Client, content: bytes
+) -> None:
     (data_dir / "other").write_bytes(content)
     (data_dir / "other").replace(data_dir / "efficientnet-b0.hdf5")
     status, checks = readiness(client)
@@ -126,13 +128,13 @@ def test_another_file_in_the_place_of_the_store_is_not_ready(data_dir: Path, cli
     assert client.simulate_get(f"/api/v1/ann/{STORED_ONLY[0]}").status_code == 503
 
 
-def test_store_of_the_original_in_its_place_is_not_ready(data_dir: Path, client: Client) -> None:
+def test_service_whose_store_was_replaced_by_one_of_the_original_is_not_ready(data_dir: Path, client: Client) -> None:
     write_store(data_dir / "other", LOGO_IDS, VECTORS)
     (data_dir / "other").replace(data_dir / "efficientnet-b0.hdf5")
     assert readiness(client)[0] == 503
 
 
-def test_full_store_answers_queries_and_is_told_to_people_only(tmp_path: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_full_store_is_ready_but_not_healthy(tmp_path: Path, open_app: Callable[..., AnnApp]) -> None:
     app = open_app(data_dir=tmp_path / "small", store_capacity=2)
     app.parts.store.append([3, 4], VECTORS[:2])
     client = Client(app)
@@ -144,7 +146,7 @@ def test_full_store_answers_queries_and_is_told_to_people_only(tmp_path: Path, o
     assert [name for name, (passed, _) in results.items() if not passed] == ["adds"]
 
 
-def test_full_disk_is_told_to_people_only(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_ready_but_not_healthy(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.statvfs
 
     def nearly_full(path: Path) -> os.statvfs_result:
@@ -157,7 +159,7 @@ def test_full_disk_is_told_to_people_only(client: Client, monkeypatch: pytest.Mo
     assert (readiness(client)[0], health(client)[0]) == (200, 500)
 
 
-def test_failed_sync_is_told_to_people_only(open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_sync_is_ready_but_not_healthy(open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -173,7 +175,7 @@ def test_failed_sync_is_told_to_people_only(open_app: Callable[..., AnnApp], mon
     assert [name for name, (passed, _) in results.items() if not passed] == ["adds"]
 
 
-def test_weights_that_cannot_be_loaded_are_not_ready(
+def test_service_whose_weights_cannot_be_loaded_is_not_ready(
     tmp_path: Path, open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_app()
@@ -188,15 +190,17 @@ def test_weights_that_cannot_be_loaded_are_not_ready(
     assert status == 503
     assert (
         checks["model"]["detail"]
-        == "the weights weights.tflite are damaged: their digest is not the one of their description"
+        == "the weights weights.tflite are damaged: their digest is not the one in their description"
     )
     weights.unlink()
     assert "weights.tflite cannot be read" in readiness(client)[1]["model"]["detail"]
-    monkeypatch.setattr(app.parts.embedder, "_network", lambda pixels: pixels)  # what is in memory needs no file
+    monkeypatch.setattr(app.parts.embedder, "_network", lambda pixels: pixels)  # a loaded model needs no file
     assert readiness(client)[0] == 200
 
 
-def test_weights_are_read_once_and_not_loaded(open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_checked_once_and_not_loaded(
+    open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = open_app()
     client = Client(app)
     readiness(client)
@@ -205,13 +209,13 @@ def test_weights_are_read_once_and_not_loaded(open_app: Callable[..., AnnApp], m
     assert not app.parts.embedder.loaded
 
 
-def test_replaced_index_of_another_name_does_not_matter(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_damage_of_another_index_does_not_matter(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
     write_pair(data_dir / "other", INDEXED, VECTORS[:40])
     (data_dir / "other" / "index.txt").write_text("1\n")
     assert health(Client(open_app()))[0] == 200
 
 
-def test_store_that_is_rewritten_meanwhile_stays_ready(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_store_that_is_rewritten_during_the_check_stays_ready(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
     client = Client(open_app())
     rewrites = threading.Thread(
         target=lambda: [rewrite_store(data_dir / "efficientnet-b0.hdf5", capacity=300 + k) for k in range(10)]

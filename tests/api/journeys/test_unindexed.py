@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from api.app import AnnApp
 from api.journeys.unindexed import UnindexedLogos
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
 from index.exact import ExactIndex
-from index.protocol import Neighbours
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import random_vectors, write_pair
-from tests.photo_server import wait_until
 from tests.properties import examples
+from tests.stores import new_store
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]
@@ -151,11 +150,9 @@ def test_whatever_is_stored_and_deleted_the_newest_are_searched(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int]], most: int, indexed: int
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "s.hdf5"
-    create_store(path, capacity=100, dim=6, stamp=ModelStamp("", ""))
     index = ExactIndex([*range(1, indexed + 1)], MANY[:indexed])
-    nothing = Neighbours([], [])
     stored: dict[int, int] = {}  # the vector of each logo, in the order they were stored
-    with EmbeddingStore(path) as store:
+    with new_store(path, dim=6) as store:
         unindexed = UnindexedLogos(store, most)
         for step, (change, logo_id) in enumerate(changes):
             if change == "add" and logo_id not in stored:
@@ -166,15 +163,21 @@ def test_whatever_is_stored_and_deleted_the_newest_are_searched(
                 del stored[logo_id]
             elif change == "compact":
                 rewrite_store(path)
-            found = unindexed.beside(index, lambda count: nothing, lambda: MANY[0])(100)
-            live = {logo_id: place for place, logo_id in enumerate(found.logo_ids) if logo_id in stored}
-            waiting = [logo_id for logo_id in stored if logo_id > indexed]
-            assert len(found.logo_ids) <= most
-            assert set(live) <= set(waiting)
+            both = unindexed.beside(index)
+            found = both.nearest_to_vector(MANY[0], 100)
+            assert len(both) == len(found.logo_ids) <= indexed + most
+            assert set(found.logo_ids) >= set(range(1, indexed + 1))
+            live = {
+                logo_id: place
+                for place, logo_id in enumerate(found.logo_ids)
+                if logo_id in stored and logo_id > indexed
+            }
+            not_indexed = [logo_id for logo_id in stored if logo_id > indexed]
+            assert set(live) <= set(not_indexed)
             if most == 100:
-                assert set(live) == set(waiting)
+                assert set(live) == set(not_indexed)
             else:  # deleted ones may take the place of a few
-                assert set(waiting[-1:]) <= set(live)
+                assert set(not_indexed[-1:]) <= set(live)
             for logo_id, place in live.items():
                 apart = np.linalg.norm(MANY[0].astype(np.float64) - MANY[stored[logo_id]])
                 assert found.distances[place] == np.float32(apart)

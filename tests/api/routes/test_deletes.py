@@ -1,4 +1,4 @@
-"""`DELETE /api/v1/ann/{logo_id}`, and what the other routes answer then."""
+"""`DELETE /api/v1/ann/{logo_id}`, and its effect on the other routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from api.app import AnnApp
 from embeddings.store.store import EmbeddingStore
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 A = "/api/v1/ann"
@@ -28,7 +29,7 @@ def ids(answer: falcon.testing.Result) -> list[int]:
     return [row["logo_id"] for row in answer.json["results"]]
 
 
-def test_deleting_is_not_allowed_unless_that_is_set(open_app: Callable[..., AnnApp]) -> None:
+def test_deletion_needs_the_setting(open_app: Callable[..., AnnApp]) -> None:
     client = Client(open_app())
     answer = client.simulate_delete(f"{A}/{INDEXED[0]}")
     assert answer.status_code == 405
@@ -37,7 +38,7 @@ def test_deleting_is_not_allowed_unless_that_is_set(open_app: Callable[..., AnnA
 
 
 @pytest.mark.parametrize("logo_id", [INDEXED[3], STORED_ONLY[2]])
-def test_a_deleted_logo_is_unknown_to_every_route(client: Client, logo_id: int) -> None:
+def test_deleted_logo_is_unknown_to_every_route(client: Client, logo_id: int) -> None:
     answer = client.simulate_delete(f"{A}/{logo_id}")
     assert (answer.status_code, answer.json) == (200, {"deleted": 1})
     assert client.simulate_get(f"{A}/{logo_id}").status_code == 404
@@ -48,13 +49,13 @@ def test_a_deleted_logo_is_unknown_to_every_route(client: Client, logo_id: int) 
     assert (answer.status_code, answer.json["title"]) == (404, "unknown logo")
 
 
-def test_an_unknown_logo_cannot_be_deleted(client: Client) -> None:
+def test_unknown_logo_cannot_be_deleted(client: Client) -> None:
     for logo_id in ("77", "0", str(2**70)):
         assert client.simulate_delete(f"{A}/{logo_id}").status_code == 404
     assert client.simulate_get(f"{A}/count").json == {"count": 60}
 
 
-def test_deleted_logos_are_nobodys_neighbours_and_others_take_their_place(client: Client) -> None:
+def test_deleted_logos_are_replaced_among_neighbours(client: Client) -> None:
     asked = INDEXED[0]
     before = ids(client.simulate_get(f"{A}/{asked}?count=40"))
     gone = before[1:8]
@@ -69,7 +70,7 @@ def test_deleted_logos_are_nobodys_neighbours_and_others_take_their_place(client
         assert not set(gone) & set(ids(client.simulate_get(A)))
 
 
-def test_waiting_deletions_leave_threads_to_others_and_count_with_adds(
+def test_blocked_deletions_count_with_adds_and_leave_threads_for_queries(
     open_app: Callable[..., AnnApp], data_dir: Path, photos: PhotoServer
 ) -> None:
     client = Client(open_app(allow_delete=True, add_concurrency=1))
@@ -88,21 +89,21 @@ def test_waiting_deletions_leave_threads_to_others_and_count_with_adds(
     assert client.simulate_post(f"{A}/add", json=add).json == {"added": 1}
 
 
-def test_what_another_process_deleted_is_left_out_at_once(client: Client, data_dir: Path) -> None:
+def test_logos_deleted_by_another_process_are_left_out_at_once(client: Client, data_dir: Path) -> None:
     before = ids(client.simulate_get(f"{A}/{INDEXED[0]}?count=3"))
     with EmbeddingStore(data_dir / "efficientnet-b0.hdf5") as store:
         store.delete([before[1]])
     assert before[1] not in ids(client.simulate_get(f"{A}/{INDEXED[0]}?count=3"))
 
 
-def test_a_random_logo_is_one_that_is_left(client: Client, data_dir: Path) -> None:
+def test_random_logo_is_not_a_deleted_one(client: Client, data_dir: Path) -> None:
     with EmbeddingStore(data_dir / "efficientnet-b0.hdf5") as store:
         store.delete(INDEXED[20:])
     for _ in range(10):
         assert client.simulate_get(f"{A}?count=1").json["results"][0]["distance"] == 0
 
 
-def test_an_index_of_deleted_logos_is_as_an_empty_one(client: Client, data_dir: Path) -> None:
+def test_index_of_deleted_logos_counts_as_empty(client: Client, data_dir: Path) -> None:
     with EmbeddingStore(data_dir / "efficientnet-b0.hdf5") as store:
         store.delete(INDEXED)
     assert client.simulate_get(A).json == {"results": [], "count": 0}

@@ -1,4 +1,4 @@
-"""The explorer's files, as the service sends them."""
+"""How the service sends the files of the explorer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 
 from api.routes.explorer import FOLDER
 
-MOST_BYTES = 40_000  # of all that the page may ever load, compressed
+MOST_BYTES = 40_000  # compressed size of all files that the page can load
 
 
-def test_the_page_is_at_the_root(client: falcon.testing.TestClient) -> None:
+def test_page_is_at_the_root(client: falcon.testing.TestClient) -> None:
     page = client.simulate_get("/")
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "<title>Logo explorer</title>" in page.text
 
 
-def test_the_page_may_load_pictures_from_anywhere_and_all_else_only_from_here(
+def test_policy_allows_pictures_from_any_host_and_all_else_from_this_one(
     client: falcon.testing.TestClient,
 ) -> None:
     policy = client.simulate_get("/").headers["content-security-policy"]
@@ -30,7 +30,7 @@ def test_the_page_may_load_pictures_from_anywhere_and_all_else_only_from_here(
     assert "unsafe" not in policy
 
 
-def test_all_that_the_files_name_is_served(client: falcon.testing.TestClient) -> None:
+def test_every_file_that_a_file_names_is_served(client: falcon.testing.TestClient) -> None:
     named = set(re.findall(r'"(explorer/[^"]+)"', client.simulate_get("/").text))
     for file in FOLDER.glob("*.js"):
         named |= {f"explorer/{name}" for name in re.findall(r'(?:from|import\()\s*"\./([^"]+)"', file.read_text())}
@@ -39,17 +39,17 @@ def test_all_that_the_files_name_is_served(client: falcon.testing.TestClient) ->
         assert client.simulate_get(f"/{path}").status_code == 200, path
 
 
-def test_no_file_lies_there_for_nothing(client: falcon.testing.TestClient) -> None:
+def test_no_file_is_unused(client: falcon.testing.TestClient) -> None:
     text = "".join(file.read_text() for file in FOLDER.iterdir())
     for file in FOLDER.iterdir():
         assert file.name == "index.html" or file.name in text
 
 
-def test_the_page_is_small() -> None:
+def test_page_is_small() -> None:
     assert sum(len(gzip.compress(file.read_bytes())) for file in FOLDER.iterdir()) < MOST_BYTES
 
 
 @pytest.mark.parametrize("path", ["/", "/explorer/app.js"])
-def test_it_can_be_switched_off(open_app: Any, path: str) -> None:
+def test_explorer_can_be_switched_off(open_app: Any, path: str) -> None:
     client = falcon.testing.TestClient(open_app(explorer=False))
     assert client.simulate_get(path).status_code == 404

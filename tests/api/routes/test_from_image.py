@@ -1,4 +1,4 @@
-"""`POST /from_image`: an image's bytes in, neighbours out."""
+"""`POST /from_image`: search for a logo on an image that is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from api.journeys.neighbour_search import NeighbourSearch
 from index.protocol import Neighbours
 from tests.api.conftest import LOGO_IDS
-from tests.photo_server import PhotoServer, photo, wait_until
+from tests.photo_server import PhotoServer, photo
+from tests.waiting import PATIENCE, wait_until
 
 Client = falcon.testing.TestClient
 BOX = [0.1, 0.1, 0.6, 0.6]
@@ -26,7 +27,7 @@ def ask(client: Client, body: bytes, query: str = "", headers: dict[str, str] = 
 
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The vectors that are searched for from now on."""
+    """Record the vectors that are searched for."""
     vectors: list[Any] = []
     of_vector = NeighbourSearch.of_vector
 
@@ -40,7 +41,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("size", [(320, 240), (2400, 1800)], ids=["small", "large"])
 @pytest.mark.parametrize(("query", "box"), [("", [0, 0, 1, 1]), ("bounding_box=0.1,0.1,0.6,0.6", BOX)])
-def test_what_is_searched_for_is_what_an_add_stores(
+def test_searched_vector_is_the_one_that_an_add_stores(
     open_app: Any, searched: list[Any], photos: PhotoServer, size: tuple[int, int], query: str, box: list[float]
 ) -> None:
     app = open_app()
@@ -62,7 +63,7 @@ def test_nothing_is_stored_or_fetched(client: Client, photos: PhotoServer) -> No
 
 
 @pytest.mark.parametrize("commas", [",", "%2C"])
-def test_commas_of_the_box_may_be_encoded(client: Client, searched: list[Any], commas: str) -> None:
+def test_box_may_have_encoded_commas(client: Client, searched: list[Any], commas: str) -> None:
     ask(client, photo(1), "bounding_box=" + commas.join("0.1 0.1 0.6 0.6".split()))
     ask(client, photo(1), "bounding_box=0.1,0.1,0.6,0.6")
     assert np.array_equal(*searched)
@@ -82,25 +83,25 @@ def test_commas_of_the_box_may_be_encoded(client: Client, searched: list[Any], c
         ("index=nope", "nope"),
     ],
 )
-def test_what_cannot_be_meant_is_400_and_says_why(client: Client, query: str, description: str) -> None:
+def test_invalid_parameters_are_400_and_the_error_says_why(client: Client, query: str, description: str) -> None:
     answer = ask(client, photo(), query)
     assert answer.status_code == 400
     assert description in answer.json["description"]
 
 
 @pytest.mark.parametrize("body", [b"", b"no image", photo()[:500]], ids=["empty", "text", "cut off"])
-def test_a_body_that_is_no_image_is_400(client: Client, body: bytes) -> None:
+def test_body_that_is_not_an_image_is_400(client: Client, body: bytes) -> None:
     answer = ask(client, body)
     assert (answer.status_code, answer.json["title"]) == (400, "invalid image")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/json"}, {"Content-Type": "imagery/png"}])
-def test_a_body_that_does_not_say_it_is_an_image_is_415(client: Client, headers: dict[str, str]) -> None:
+def test_body_without_the_content_type_of_an_image_is_415(client: Client, headers: dict[str, str]) -> None:
     answer = ask(client, photo(), headers=headers)
     assert (answer.status_code, answer.json["title"]) == (415, "not an image")
 
 
-def test_an_image_may_be_larger_than_other_bodies_up_to_its_own_limit(open_app: Any) -> None:
+def test_images_have_a_larger_limit_than_other_bodies(open_app: Any) -> None:
     body = photo(1)
     client = Client(open_app(max_body_bytes=10, image_max_bytes=len(body)))
     assert ask(client, body).status_code == 200
@@ -116,7 +117,7 @@ def test_image_of_too_many_pixels_is_400(open_app: Any) -> None:
     assert "too large" in answer.json["description"]
 
 
-def test_images_count_as_adds_do_so_that_other_queries_are_answered(open_app: Any, monkeypatch: Any) -> None:
+def test_queries_by_image_count_with_adds_and_leave_threads_for_queries(open_app: Any, monkeypatch: Any) -> None:
     app = open_app(add_concurrency=1)
     client = Client(app)
     go, started = threading.Event(), threading.Event()
@@ -124,7 +125,7 @@ def test_images_count_as_adds_do_so_that_other_queries_are_answered(open_app: An
 
     def slowly(self: Any, crops: Any) -> Any:
         started.set()
-        go.wait(20)
+        go.wait(PATIENCE)
         return embed(self, crops)
 
     monkeypatch.setattr(type(app.parts.embedder), "embed", slowly)

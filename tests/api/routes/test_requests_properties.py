@@ -1,6 +1,6 @@
-"""Whatever is sent to the seven routes, it is answered, or refused with a 4xx in the one envelope; nothing breaks.
+"""Whatever is sent to the seven routes of the original, the answer is a 200 or a 4xx of the usual form, never a 5xx.
 
-A request that is refused stores nothing.
+A refused request stores nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import AnnApp, create_app
-from settings import Settings
 from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
 from tests.original_files import write_pair, write_store
 from tests.photo_server import PhotoServer
 from tests.properties import examples
+from tests.settings_with import settings_with
 
 API = "/api/v1/ann"
 GETS = [API, f"{API}/3", f"{API}/batch", f"{API}/count", f"{API}/stored"]
@@ -45,7 +45,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnnApp]:
     write_store(data_dir / "efficientnet-b0.hdf5", LOGO_IDS, VECTORS)
     write_pair(data_dir / "efficientnet-b0", INDEXED, VECTORS[:40])
     app = create_app(
-        Settings(
+        settings_with(
             data_dir=data_dir,
             store_capacity=10_000,
             allow_private_image_hosts=True,
@@ -65,7 +65,7 @@ def pictures() -> Iterator[PhotoServer]:
 
 
 def send(app: AnnApp, method: str, path: str, **request: Any) -> tuple[falcon.testing.Result, int]:
-    """Send a request, hold what must be true of every answer, and return how many logos it stored, too."""
+    """Send a request, check what holds for every answer, and return the answer and the number of new logos."""
     before = len(app.parts.store)
     result = falcon.testing.TestClient(app).simulate_request(method, path, **request)
     stored = len(app.parts.store) - before
@@ -151,7 +151,7 @@ def test_any_embedding_is_answered_or_refused(app: AnnApp, body: Any) -> None:
 
 @st.composite
 def adds(draw: st.DrawFn, pictures: PhotoServer) -> Any:
-    """Draw a good body with one bad part: what is behind the first bad part of a request is not looked at."""
+    """Draw a valid body with one invalid part, because the service stops at the first one."""
     bad = draw(st.sampled_from(["nothing", "id", "id", "box", "box", "url", "logos", "body", "missing"]))
     edges = st.sampled_from([0, 0.0, 0.25, 0.5, 1, 1.0]) | st.floats() | integers
     ids = st.sampled_from([2**63, 2**64 - 1, 2**53 + 0.0, 900017.5]) | integers | anything

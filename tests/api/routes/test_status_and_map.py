@@ -1,4 +1,4 @@
-"""`GET /status` and `GET /map`: how an index is, and how it looks from above."""
+"""`GET /status` and `GET /map`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from index.map.map_file import MAP_NAME
 from index.sample import Sample
 from settings import Settings
 from tests.api.conftest import INDEXED, LOGO_IDS, VECTORS
-from tests.photo_server import wait_until
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 INDEX = "efficientnet-b0"
@@ -35,7 +35,7 @@ def get(client: Client, path: str, **headers: str) -> falcon.testing.Result:
 
 @pytest.fixture
 def generation(data_dir: Path) -> Path:
-    """A generation of the default index, of the logos that the original's pair holds."""
+    """Publish a generation of the default index, with the logos of the original's pair."""
     ids, vectors = np.array(INDEXED), np.asarray(VECTORS[:40], np.float32)
 
     def build(directory: Path) -> Any:
@@ -50,7 +50,7 @@ def draw(generation: Path) -> None:
     add_map(generation, lambda ids: np.array([rows[i] for i in ids.tolist()], np.float32))
 
 
-def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], generation: Path) -> None:
+def test_status_describes_the_index_that_is_served(open_app: Callable[..., Any], generation: Path) -> None:
     app = open_app()
     before = datetime.now(UTC)
     answer = get(Client(app), "/status").json
@@ -61,6 +61,7 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
     assert 0.9 < recall["at_100"] <= recall["at_10"] <= 1
     assert answer == {
         "index": INDEX,
+        "index_state": "serving",
         "generation": generation.name,
         "built_at": answer["built_at"],
         "logos_indexed": 40,
@@ -69,13 +70,15 @@ def test_status_tells_of_the_index_that_answers(open_app: Callable[..., Any], ge
         "error": None,
         "map_points": 0,
         "indexes": [INDEX],
-        "model": "",  # a store of the original does not say
+        "model": "",  # a store of the original does not name its model
         "distances": None,
         "keeps_provenance": app.parts.store.keeps_provenance,
     }
 
 
-def test_status_counts_what_waits_also_after_logos_were_deleted(open_app: Callable[..., Any], generation: Path) -> None:
+def test_status_counts_logos_that_are_not_yet_indexed_even_after_deletions(
+    open_app: Callable[..., Any], generation: Path
+) -> None:
     app = open_app()
     app.parts.store.delete([INDEXED[0], LOGO_IDS[-1]])
     answer = get(Client(app), "/status").json
@@ -89,13 +92,13 @@ def test_status_of_an_original_pair_has_neither_generation_nor_map(client: Clien
     assert "generate-index" in get(client, "/map").json["description"]
 
 
-def test_status_of_no_index_at_all_is_that_of_an_empty_one(open_app: Callable[..., Any], tmp_path: Path) -> None:
+def test_status_without_an_index_is_that_of_an_empty_one(open_app: Callable[..., Any], tmp_path: Path) -> None:
     answer = get(Client(open_app(data_dir=tmp_path / "new")), "/status").json
     assert (answer["logos_indexed"], answer["logos_stored"], answer["logos_waiting"]) == (0, 0, 0)
     assert (answer["generation"], answer["error"], answer["indexes"]) == (None, None, [INDEX])
 
 
-def test_status_of_a_broken_index_says_why_and_not_where(open_app: Callable[..., Any], generation: Path) -> None:
+def test_status_of_a_broken_index_has_the_error_without_paths(open_app: Callable[..., Any], generation: Path) -> None:
     (generation / "index.bin").write_bytes(b"broken")
     client = Client(open_app())
     assert get(client, "").status_code == 503
@@ -106,13 +109,13 @@ def test_status_of_a_broken_index_says_why_and_not_where(open_app: Callable[...,
     assert get(client, "/map").status_code == 404
 
 
-def test_an_unknown_index_has_no_status_and_no_map(client: Client, data_dir: Path) -> None:
+def test_unknown_index_has_no_status_and_no_map(client: Client, data_dir: Path) -> None:
     for path in ("/status?index=nope", "/map?index=nope"):
         answer = get(client, path)
         assert (answer.status_code, answer.json["title"]) == (400, "unknown index: nope")
 
 
-def test_a_map_is_there_as_soon_as_it_is_drawn(open_app: Callable[..., Any], generation: Path) -> None:
+def test_map_is_served_as_soon_as_it_is_drawn(open_app: Callable[..., Any], generation: Path) -> None:
     client = Client(open_app())
     missing = get(client, "/map")
     assert (missing.status_code, missing.json["title"]) == (404, "no map")
@@ -125,7 +128,7 @@ def test_a_map_is_there_as_soon_as_it_is_drawn(open_app: Callable[..., Any], gen
     assert get(client, "/status").json["map_points"] == 40
 
 
-def test_a_map_is_sent_once_and_compressed_to_whoever_takes_it_so(
+def test_map_is_sent_once_and_compressed_if_the_client_accepts_gzip(
     open_app: Callable[..., Any], generation: Path
 ) -> None:
     draw(generation)
@@ -139,7 +142,7 @@ def test_a_map_is_sent_once_and_compressed_to_whoever_takes_it_so(
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_another_generation_has_another_map(open_app: Callable[..., Any], generation: Path, data_dir: Path) -> None:
+def test_each_generation_has_its_own_map(open_app: Callable[..., Any], generation: Path, data_dir: Path) -> None:
     draw(generation)
     client = Client(open_app())
     etag = get(client, "/map").headers["ETag"]
@@ -154,7 +157,7 @@ def test_another_generation_has_another_map(open_app: Callable[..., Any], genera
     assert (answer.status_code, answer.json["generation"]) == (200, newer.name)
 
 
-def test_a_damaged_map_is_as_good_as_none_and_searches_go_on(
+def test_damaged_map_counts_as_missing_and_searches_still_work(
     open_app: Callable[..., Any], generation: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (generation / MAP_NAME).write_bytes(b"damaged")
@@ -171,7 +174,7 @@ def test_a_damaged_map_is_as_good_as_none_and_searches_go_on(
     assert get(client, "/map").status_code == 200
 
 
-def test_status_says_what_distances_mean_where_the_bundled_model_made_the_vectors(tmp_path: Path) -> None:
+def test_status_has_the_scale_of_distances_if_the_bundled_model_made_the_vectors(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path / "data"))
     scale = app.parts.embedder.description.distances
     assert scale is not None

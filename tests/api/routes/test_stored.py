@@ -1,4 +1,4 @@
-"""`GET /stored` of a large store: the answer is made piece by piece, and is the same as made at once."""
+"""`GET /stored` of a large store: the answer is written in pieces, and equals one written at once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from api.answers import stored_answer
 from embeddings.errors import StoreUnavailableError
 from embeddings.maintenance.repair import QUARANTINED
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.seen_rows import BLOCK
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 from embeddings.store.stored_ids import StoredIds
 
 LOGOS = 3 * BLOCK + 7
@@ -29,7 +30,7 @@ LOGOS = 3 * BLOCK + 7
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EmbeddingStore]:
-    """A store of many logos, every third of them deleted, in which the middle block holds none."""
+    """Create a store of many logos. Every third is deleted, and so is the whole middle block."""
     path = tmp_path / "s.hdf5"
     create_store(path, capacity=LOGOS + 5000, dim=1, stamp=ModelStamp("", ""))
     slots = np.random.default_rng(0).permutation(np.int64(10) ** (np.arange(LOGOS) % 19) + np.arange(LOGOS))
@@ -52,7 +53,7 @@ def in_pieces(ids: StoredIds) -> bytes:
     return body
 
 
-def test_pieces_are_the_answer_made_at_once(store: EmbeddingStore) -> None:
+def test_pieces_equal_the_answer_written_at_once(store: EmbeddingStore) -> None:
     assert in_pieces(StoredIds(store.seen())) == at_once(store.ids())
 
 
@@ -65,7 +66,7 @@ def test_length_is_known_beforehand(ids: list[int]) -> None:
     assert in_pieces(Ids()) == at_once(np.array(ids, np.int64))  # type: ignore[arg-type]
 
 
-def test_answer_is_of_one_moment_though_the_store_changes(store: EmbeddingStore) -> None:
+def test_answer_is_a_snapshot_even_if_the_store_changes(store: EmbeddingStore) -> None:
     expected = at_once(store.ids())
     ids = StoredIds(store.seen())
     store.delete(store.ids().tolist()[:5])
@@ -75,10 +76,10 @@ def test_answer_is_of_one_moment_though_the_store_changes(store: EmbeddingStore)
     assert in_pieces(ids) == expected
 
 
-def test_row_that_is_put_aside_meanwhile_ends_the_answer(store: EmbeddingStore) -> None:
+def test_row_that_is_repaired_meanwhile_ends_the_answer(store: EmbeddingStore) -> None:
     ids = StoredIds(store.seen())
     StoreFile(store.path, writable=True).write_ids(1, np.array([QUARANTINED]))
-    with pytest.raises(StoreUnavailableError, match="ask again"):
+    with pytest.raises(StoreUnavailableError, match="try again"):
         in_pieces(ids)
 
 
@@ -92,5 +93,5 @@ def test_small_and_large_answers_look_the_same(
     assert {**in_pieces.headers, "x-request-id": ""} == {**at_once.headers, "x-request-id": ""}
 
 
-def test_memory_is_a_bit_a_row(store: EmbeddingStore) -> None:
+def test_memory_is_one_bit_per_row(store: EmbeddingStore) -> None:
     assert StoredIds(store.seen()).nbytes == -(-LOGOS // 8)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import falcon.inspect
 import falcon.testing
 import pytest
 import sentry_sdk
 
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 ROUTES = {
@@ -32,7 +35,7 @@ def test_other_methods_are_405(client: Client, path: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "method"), ROUTES.items())
-def test_options_name_the_method(client: Client, path: str, method: str) -> None:
+def test_options_name_the_methods(client: Client, path: str, method: str) -> None:
     answer = client.simulate_options(path)
     assert answer.status_code == 200
     assert method in answer.headers["allow"]
@@ -54,7 +57,7 @@ def test_one_trailing_slash_is_accepted(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/index.html", "/api/v1/anns", "/api/v2/ann", "/API/V1/ANN", "/api/v1/ann/batch/3"])
-def test_unknown_path_is_404_in_the_one_envelope(client: Client, path: str) -> None:
+def test_unknown_path_is_404_in_the_usual_form(client: Client, path: str) -> None:
     answer = client.simulate_get(path)
     assert answer.status_code == 404
     assert set(answer.json) <= {"title", "description"}
@@ -82,10 +85,62 @@ def test_body_over_the_limit_is_413(open_app: Any) -> None:
     assert "100 are allowed" in answer.json["description"]
 
 
-def test_body_without_a_length_is_411(client: Client) -> None:
-    headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+def test_body_of_an_unknown_transfer_coding_is_411(client: Client) -> None:
+    headers = {"Content-Type": "application/json", "Transfer-Encoding": "gzip, chunked"}
     answer = client.simulate_post("/api/v1/ann/add", headers=headers)
     assert answer.status_code == 411
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "GZip", "identity, gzip"])
+@pytest.mark.parametrize("path", ["/api/v1/ann/add", "/api/v1/ann/from_embedding", "/api/v1/ann/from_image"])
+def test_compressed_body_is_415_and_told_as_what_it_is(client: Client, path: str, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    answer = client.simulate_post(path, body=gzip.compress(b"{}"), headers=headers)
+    assert (answer.status_code, answer.json["title"]) == (415, "compressed body")
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_body_that_is_said_not_to_be_compressed_is_read(client: Client, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    answer = client.simulate_post("/api/v1/ann/add", body=b'{"image_url": "x", "logos": []}', headers=headers)
+    assert answer.json == {"added": 0}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["Application/Json", "APPLICATION/JSON", "application/JSON; charset=utf-8", "Application/Json;Charset=UTF-8"],
+)
+def test_the_case_of_a_media_type_means_nothing(client: Client, content_type: str) -> None:
+    headers = {"Content-Type": content_type, "Accept": "APPLICATION/Json"}
+    answer = client.simulate_post("/api/v1/ann/add", body=b'{"image_url": "x", "logos": []}', headers=headers)
+    assert answer.json == {"added": 0}
+    answer = client.simulate_post("/api/v1/ann/from_embedding", body=b"{}", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/json")
+    assert answer.json["title"]
+
+
+def test_head_answers_as_get_on_every_route_but_those_of_the_contract(client: Client) -> None:
+    paths = {
+        "/": "/",
+        "/explorer/{file}": "/explorer/app.js",
+        "/docs/{file}": "/docs/index.html",
+        "/api/v1/ann/provenance": "/api/v1/ann/provenance?logo_ids=3",
+    }
+    contract = {path.partition("?")[0] for path in ROUTES} | {"/api/v1/ann/{logo_id:int}"}
+    routes = {
+        *falcon.inspect.inspect_routes(client.app),
+    }
+    tried = 0
+    for route in routes:
+        if not any(method.method == "GET" for method in route.methods) or route.path in contract:
+            continue
+        path = paths.get(route.path, route.path)
+        got, head = client.simulate_get(path), client.simulate_head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"]
+        tried += 1
+    assert tried >= 8
 
 
 def test_unexpected_error_is_a_500_in_the_envelope_and_logged(
@@ -101,7 +156,7 @@ def test_unexpected_error_is_a_500_in_the_envelope_and_logged(
 
 @pytest.fixture
 def sentry() -> Iterator[tuple[str, list[bytes]]]:
-    """A DSN whose server keeps what it is sent."""
+    """Run a server that keeps the reports it receives, and return its DSN."""
     reports: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,7 +177,7 @@ def sentry() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_unexpected_error_is_reported_where_a_dsn_says_and_nowhere_else(
+def test_unexpected_error_is_reported_only_if_there_is_a_dsn(
     open_app: Any, monkeypatch: pytest.MonkeyPatch, sentry: tuple[str, list[bytes]], photos: PhotoServer
 ) -> None:
     dsn, reports = sentry

@@ -1,4 +1,4 @@
-"""What reaches Sentry: a real envelope, over HTTP, without secrets."""
+"""Error reports as a Sentry server receives them: over HTTP, without secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import sentry_sdk
 
 from api.app import AnnApp
 from tests.api.conftest import VECTORS
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 from version import VERSION
 
 Client = falcon.testing.TestClient
@@ -24,7 +25,7 @@ SECRET = "s3cr3t"
 
 
 class Sentry:
-    """A server that keeps the events that it is sent."""
+    """A server that keeps the events it receives."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -62,7 +63,7 @@ def sentry() -> Iterator[Sentry]:
     sentry.server.server_close()
 
 
-def test_report_names_release_environment_and_request_and_holds_no_secret(
+def test_report_names_release_environment_and_request_and_contains_no_secret(
     open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch, sentry: Sentry, photos: PhotoServer
 ) -> None:
     app = open_app(sentry_dsn=sentry.dsn, instance="staging", revision="4f2a9c1")
@@ -89,7 +90,7 @@ def test_report_names_release_environment_and_request_and_holds_no_secret(
     assert "data" not in sentry.events[0].get("request", {})
 
 
-def test_report_of_a_query_holds_no_embedding(
+def test_report_of_a_query_contains_no_embedding(
     open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch, sentry: Sentry
 ) -> None:
     app = open_app(sentry_dsn=sentry.dsn)
@@ -103,7 +104,7 @@ def test_report_of_a_query_holds_no_embedding(
     assert "vars" not in json.dumps(sentry.events)
 
 
-def test_errors_outside_of_requests_are_reported_without_an_id(open_app: Callable[..., AnnApp], sentry: Sentry) -> None:
+def test_errors_outside_requests_are_reported_without_an_id(open_app: Callable[..., AnnApp], sentry: Sentry) -> None:
     open_app(sentry_dsn=sentry.dsn)
     thread = threading.Thread(target=lambda: logging.getLogger("index").error("the disk is gone"))
     thread.start()

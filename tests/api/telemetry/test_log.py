@@ -1,4 +1,4 @@
-"""The log: one line of each request, its id in every line of it, and nothing in it that does not belong there."""
+"""The log: one line for each request, the request id in every line, and no secrets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from api.app import AnnApp
 from api.telemetry.access_line import shown_target
-from runtime import logs as log_lines
-from runtime import request_id
+from runtime import logs, request_id
 from tests.api.conftest import VECTORS
 from tests.api.routes.test_adds import BOX, add
 from tests.photo_server import PhotoServer
@@ -27,14 +26,14 @@ SECRET = "s3cr3t"
 
 
 class Log:
-    """What the root logger writes in one of the forms."""
+    """Captures what the root logger writes in one of the formats."""
 
     def __init__(self, form: str) -> None:
         self._stream = io.StringIO()
-        config = log_lines.configuration("DEBUG", form)
+        config = logs.configuration("DEBUG", form)
         self.handler = logging.StreamHandler(self._stream)
         self.handler.setFormatter(config["formatters"]["line"]["()"]())
-        self.handler.addFilter(log_lines.RequestIdFilter())
+        self.handler.addFilter(logs.RequestIdFilter())
 
     @property
     def text(self) -> str:
@@ -108,13 +107,13 @@ def test_line_of_a_request_is_an_object_with_its_fields(client: Client, log: Log
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nothing", "/api/v1/ann?count=0", "/api/v1/ann/stored", "/readyz"])
-def test_answer_names_the_request_as_its_client_did(client: Client, path: str) -> None:
+def test_answer_has_the_request_id_of_the_client(client: Client, path: str) -> None:
     headers = {"X-Request-ID": "01HF:a/b+c=d@e~f_g.h-i"}
     assert client.simulate_get(path, headers=headers).headers["x-request-id"] == headers["X-Request-ID"]
 
 
 @pytest.mark.parametrize("named", ["", "a b", "a\tb", "ü", "x" * 129, '"', "a,b", "<script>"])
-def test_name_that_is_not_fit_to_be_repeated_is_replaced(client: Client, named: str) -> None:
+def test_invalid_request_id_is_replaced(client: Client, named: str) -> None:
     answers = [client.simulate_get("/livez", headers={"X-Request-ID": named}).headers["x-request-id"] for _ in "12"]
     assert all(re.fullmatch("[0-9a-f]{16}", made) for made in answers)
     assert answers[0] != answers[1]
@@ -167,7 +166,7 @@ def test_error_is_logged_with_its_traceback_and_id(
         "/api/v1/ann/batch?logo_ids=%0aforged",
     ],
 )
-def test_nobody_writes_lines_of_his_own(client: Client, log: Log, path: str) -> None:
+def test_clients_cannot_forge_lines(client: Client, log: Log, path: str) -> None:
     before = len(log.lines)
     client.simulate_request("GET", path.partition("?")[0], query_string=path.partition("?")[2])
     client.simulate_get("/livez", headers={"User-Agent": "a\u202eb\x7f\x85"})
@@ -176,7 +175,7 @@ def test_nobody_writes_lines_of_his_own(client: Client, log: Log, path: str) -> 
 
 
 @BOTH
-def test_no_body_and_no_secret_is_in_the_log(open_app: Callable[..., AnnApp], log: Log, photos: PhotoServer) -> None:
+def test_log_contains_no_body_and_no_secret(open_app: Callable[..., AnnApp], log: Log, photos: PhotoServer) -> None:
     client = Client(open_app(max_add_logos=3))
     embedding = [0.123456789, *VECTORS[0].tolist()[1:]]
     client.simulate_post("/api/v1/ann/from_embedding", json={"embedding": embedding})
@@ -199,8 +198,8 @@ def test_no_body_and_no_secret_is_in_the_log(open_app: Callable[..., AnnApp], lo
 
 
 @BOTH
-def test_talkative_libraries_do_not_tell_what_is_in_images_and_addresses(log: Log) -> None:
-    for name, settings in log_lines.configuration("DEBUG", "human")["loggers"].items():
+def test_libraries_do_not_log_the_content_of_images_and_urls(log: Log) -> None:
+    for name, settings in logs.configuration("DEBUG", "human")["loggers"].items():
         if name in ("PIL", "urllib3"):
             assert settings["level"] == logging.INFO
 
@@ -217,31 +216,31 @@ def test_talkative_libraries_do_not_tell_what_is_in_images_and_addresses(log: Lo
         ("*", "*"),
     ],
 )
-def test_target_is_shown_short_and_without_unknown_values(target: str, shown: str) -> None:
+def test_target_is_shortened_and_has_no_values_of_unknown_parameters(target: str, shown: str) -> None:
     assert shown_target(target) == shown
 
 
 @given(st.text(max_size=50), st.sampled_from(["human", "json"]))
-def test_whatever_is_logged_is_one_line_and_valid(message: str, form: str) -> None:
-    formatter = log_lines.configuration("INFO", form)["formatters"]["line"]["()"]()
+def test_every_message_is_one_valid_line(message: str, form: str) -> None:
+    formatter = logs.configuration("INFO", form)["formatters"]["line"]["()"]()
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (message,), None)
     line = formatter.format(record)
     assert len(line.splitlines()) == 1
     if form == "json":
-        assert json.loads(line)["message"] == log_lines.escaped(message)
+        assert json.loads(line)["message"] == logs.escaped(message)
 
 
 @pytest.mark.parametrize("form", ["human", "json"])
-def test_lines_are_bounded_also_those_of_errors(form: str) -> None:
-    formatter = log_lines.configuration("INFO", form)["formatters"]["line"]["()"]()
+def test_lines_are_limited_in_length_even_with_tracebacks(form: str) -> None:
+    formatter = logs.configuration("INFO", form)["formatters"]["line"]["()"]()
     error = ValueError("y" * 10**6)
     record = logging.LogRecord("x", logging.ERROR, __file__, 1, "z" * 10**6, None, (ValueError, error, None))
     text = formatter.format(record)
-    assert len(text) < log_lines.MAX_MESSAGE + log_lines.MAX_TRACEBACK + 500
+    assert len(text) < logs.MAX_MESSAGE + logs.MAX_TRACEBACK + 500
     assert "(1000000 characters)" in text
 
 
-def test_half_a_surrogate_pair_is_still_json() -> None:
+def test_lone_surrogate_is_still_json() -> None:
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "odd", None, None)
     record.fields = {"target": "\udcff"}
-    assert json.loads(log_lines.JsonFormatter().format(record))["target"] == "\udcff"
+    assert json.loads(logs.JsonFormatter().format(record))["target"] == "\udcff"

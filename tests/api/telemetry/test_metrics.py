@@ -1,4 +1,4 @@
-"""`/metrics` of one process: what is counted, and what is looked up."""
+"""`/metrics` of one process: counters and gauges."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from index.files.generations import publish
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.api.routes.test_adds import BOX, add
 from tests.index.samples import build
-from tests.photo_server import PhotoServer, wait_until
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient
 Labels = tuple[tuple[str, str], ...]
 
 
 def metrics(client: Client) -> dict[str, dict[Labels, float]]:
-    """Read all samples, by name and labels."""
+    """Return all samples by name and labels."""
     answer = client.simulate_get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
@@ -36,7 +37,7 @@ def metrics(client: Client) -> dict[str, dict[Labels, float]]:
 
 
 def requests(client: Client) -> dict[tuple[str, str, str], float]:
-    """Read how many requests were counted, by method, route and status."""
+    """Return the number of counted requests by method, route and status."""
     counted = metrics(client).get("robotoff_ann_requests_total", {})
     return {(d["method"], d["route"], d["status"]): n for labels, n in counted.items() for d in [dict(labels)]}
 
@@ -61,7 +62,7 @@ def test_requests_are_counted_by_method_route_and_status(client: Client) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
-def test_whatever_clients_send_there_are_few_labels(client: Client) -> None:
+def test_clients_cannot_create_labels(client: Client) -> None:
     client.simulate_get("/metrics")
     before = len(client.simulate_get("/metrics").text.splitlines())
     for number in range(50):
@@ -73,7 +74,7 @@ def test_whatever_clients_send_there_are_few_labels(client: Client) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
-def test_only_what_a_route_takes_is_timed(client: Client) -> None:
+def test_only_requests_that_a_route_accepts_are_timed(client: Client) -> None:
     methods = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW")
     for method in methods:
         for path in ("/api/v1/ann/count", "/livez", "/nothing"):
@@ -110,13 +111,13 @@ def test_each_stage_of_an_add_and_a_query_is_timed(client: Client, photos: Photo
     new = {stage: count - counted[stage] for stage, count in stages("count").items()}
     assert new == {"fetch": 1, "decode": 1, "embed": 1, "append": 1, "send": 0, "search": 1, "serialise": 2}
     taken = {stage: total - seconds[stage] for stage, total in stages("sum").items()}
-    assert taken.pop("send") == 0  # is Milvus' alone
+    assert taken.pop("send") == 0  # only with Milvus
     assert min(taken.values()) > 0
     whole = metrics(client)["robotoff_ann_request_duration_seconds_sum"]
     assert sum(taken.values()) <= sum(whole.values())
 
 
-def test_logos_and_rows_are_those_of_now(open_app: Callable[..., AnnApp]) -> None:
+def test_logos_and_rows_are_current(open_app: Callable[..., AnnApp]) -> None:
     app = open_app(store_capacity=1000)
     client = Client(app)
 
@@ -132,11 +133,11 @@ def test_logos_and_rows_are_those_of_now(open_app: Callable[..., AnnApp]) -> Non
     capacity = app.parts.store.capacity
     assert numbers() == [60, capacity, capacity - 60, len(INDEXED), len(STORED_ONLY)]
     app.parts.store.append([900], VECTORS[:1])
-    app.parts.store.delete([INDEXED[0]])  # its row stays taken
+    app.parts.store.delete([INDEXED[0]])  # its row is still used
     assert numbers() == [60, capacity, capacity - 61, len(INDEXED), len(STORED_ONLY) + 1]
 
 
-def test_index_tells_its_time_age_recall_and_loads(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
+def test_index_has_metrics_of_its_time_age_recall_and_loads(data_dir: Path, open_app: Callable[..., AnnApp]) -> None:
     app = open_app()
     client = Client(app)
     index = (("index", "efficientnet-b0"),)
@@ -161,7 +162,7 @@ def test_index_tells_its_time_age_recall_and_loads(data_dir: Path, open_app: Cal
     assert found["robotoff_ann_index_loads_total"][*index, ("result", "failed")] >= 1
 
 
-def test_readiness_is_a_metric_and_a_lost_store_does_not_break_the_others(data_dir: Path, client: Client) -> None:
+def test_readiness_is_a_metric_and_a_lost_store_leaves_the_other_metrics(data_dir: Path, client: Client) -> None:
     assert metrics(client)["robotoff_ann_ready"][()] == 1
     (data_dir / "efficientnet-b0.hdf5").write_bytes(b"")
     (data_dir / "other").write_bytes(b"")
@@ -186,7 +187,7 @@ def test_refused_writes_are_counted(open_app: Callable[..., AnnApp], photos: Pho
     assert metrics(client)["robotoff_ann_writes_refused_total"][()] == 1
 
 
-def test_two_apps_of_one_process_count_apart(open_app: Callable[..., AnnApp]) -> None:
+def test_two_apps_in_one_process_count_separately(open_app: Callable[..., AnnApp]) -> None:
     first, second = Client(open_app()), Client(open_app())
     first.simulate_get("/livez")
     assert ("GET", "/livez", "200") in requests(first)

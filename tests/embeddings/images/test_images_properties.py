@@ -8,7 +8,7 @@ from PIL import Image
 
 from embeddings.errors import BoundingBoxError
 from embeddings.images.decode import check_box, crop_logo
-from tests.embeddings.images.test_decode import picture
+from tests.embeddings.images.pictures import picture
 from tests.properties import examples
 
 MAX_PIXELS = 5000

@@ -17,7 +17,7 @@ from embeddings.images.photo import Photo
 from embeddings.model.description import locate_model
 from embeddings.model.embedder import Embedder
 from embeddings.model.preprocessing import B0_PREPROCESSING, LITE0_PREPROCESSING, RESAMPLING, Preprocessing
-from tests.embeddings.images.test_decode import encoded, picture
+from tests.embeddings.images.pictures import encoded, picture
 
 MAX_PIXELS = 10_000_000
 SIDE = 10

@@ -14,7 +14,14 @@ import pytest
 from embeddings.errors import HostUnreachableError, ImageFetchError, StoreModelError, StoreUnavailableError
 from embeddings.images.fetch import ImageFetcher
 from embeddings.images.photo import Photo
-from embeddings.maintenance.reembedding import Limits, ReembeddingReport, Sources, forget_deleted, reembed, sources_in
+from embeddings.maintenance.reembedding import (
+    ReembeddingLimits,
+    ReembeddingReport,
+    Sources,
+    forget_deleted,
+    reembed,
+    sources_in,
+)
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.model.description import ConvertedModel, locate_model
 from embeddings.model.embedder import Embedder
@@ -30,7 +37,7 @@ BOX = (0.1, 0.2, 0.6, 0.7)
 OTHER_BOX = (0.0, 0.0, 0.5, 0.5)
 PIXELS = 10**7
 FETCHER = ImageFetcher(allow_private=True)
-LIMITS = Limits()
+LIMITS = ReembeddingLimits()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def run(old: EmbeddingStore, new: EmbeddingStore, embedder: Embedder, tmp_path: 
     def reembed_all(
         sources: Sources | None = None,
         fetch: Callable[[str], bytes] = FETCHER.fetch,
-        limits: Limits = LIMITS,
+        limits: ReembeddingLimits = LIMITS,
         progress: Callable[[int], None] = lambda logos: None,
     ) -> ReembeddingReport:
         return reembed(
@@ -92,8 +99,8 @@ def test_the_vectors_are_those_that_an_add_would_make(
     crops = Photo(photo(1), preprocessing=MODEL.description.preprocessing, max_pixels=PIXELS)
     assert np.array_equal(new.get(8), embedder.embed([crops.crop(OTHER_BOX, logo_id=8)])[0])
     assert new.provenance([7, 9]) == {
-        7: Provenance(photos.url("/1.jpg"), BOX),
-        9: Provenance(photos.url("/2.jpg"), BOX),
+        7: Provenance(photos.url("/1.jpg"), BOX, 1),
+        9: Provenance(photos.url("/2.jpg"), BOX, 1),
     }
 
 
@@ -111,7 +118,7 @@ def test_logos_of_one_image_that_lie_apart_are_fetched_with_it(
     assert run() == ReembeddingReport(embedded=6, unknown=[12, 15])
     assert photos.requests == 3
     assert new.ids().tolist() == [10, 13, 17, 11, 16, 14]
-    assert new.provenance([16]) == {16: Provenance(photos.url("/2.jpg"), BOX)}
+    assert new.provenance([16]) == {16: Provenance(photos.url("/2.jpg"), BOX, 1)}
 
 
 def test_a_second_run_takes_only_what_is_missing(
@@ -185,7 +192,9 @@ def test_a_host_that_is_gone_is_given_up(old: EmbeddingStore, run: Run, photos: 
 
     add(old, [(k, f"http://dead.example/{k}.jpg", BOX) for k in range(1, 31)])
     add(old, [(k, f"http://alive.example/{k}.jpg", BOX) for k in range(31, 41)])
-    assert run(fetch=fetch, limits=Limits(fetches=1, give_up_after=5)) == ReembeddingReport(embedded=10, failed=30)
+    assert run(fetch=fetch, limits=ReembeddingLimits(fetches=1, give_up_after=5)) == ReembeddingReport(
+        embedded=10, failed=30
+    )
     assert sum("dead" in url for url in asked) == 5
 
 
@@ -193,7 +202,7 @@ def test_a_host_that_has_lost_many_images_is_not_given_up(
     old: EmbeddingStore, new: EmbeddingStore, run: Run, photos: PhotoServer
 ) -> None:
     add(old, [(k, photos.url(f"/gone-{k}.jpg"), BOX) for k in range(1, 31)] + [(31, photos.url("/1.jpg"), BOX)])
-    assert run(limits=Limits(fetches=1, give_up_after=5)) == ReembeddingReport(embedded=1, failed=30)
+    assert run(limits=ReembeddingLimits(fetches=1, give_up_after=5)) == ReembeddingReport(embedded=1, failed=30)
     assert new.ids().tolist() == [31]
 
 
@@ -210,7 +219,7 @@ def test_images_are_fetched_ahead_but_not_all_at_once(old: EmbeddingStore, run: 
         return photo(1)
 
     add(old, [(k, f"http://example.org/{k}.jpg", BOX) for k in range(1, 41)])
-    assert run(fetch=fetch, limits=Limits(fetches=3)).embedded == 40
+    assert run(fetch=fetch, limits=ReembeddingLimits(fetches=3)).embedded == 40
     assert 1 < held[0] <= 7
 
 
@@ -240,6 +249,6 @@ def test_a_store_of_another_model_is_refused(
             new,
             Embedder(ConvertedModel(MODEL.path, stranger)),
             lambda url: b"",
-            limits=Limits(),
+            limits=ReembeddingLimits(),
             failures=tmp_path / "failed.jsonl",
         )

@@ -148,7 +148,7 @@ def test_whoever_writes_into_a_backup_ends_the_deletions(backup: Path) -> None:
 
 def test_a_compaction_keeps_a_logo_of_two_rows(backup: Path) -> None:
     rewrite_store(backup)
-    assert Expectation({1, 2, 3, 4}).losses(backup, unfinished=True) == []
+    assert Expectation({1, 2, 3, 4}).losses(backup) == []
 
 
 def test_a_reader_follows_a_backup_that_goes_on(store: EmbeddingStore, backup: Path) -> None:

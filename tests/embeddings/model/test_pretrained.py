@@ -1,4 +1,4 @@
-"""Weights that are downloaded, from a real server on loopback that serves them well or badly."""
+"""Downloaded weights, from a real server on loopback that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from embeddings.errors import ModelError
 from embeddings.model.pretrained import PRETRAINED, fetch_pretrained
-from tests.embeddings.hostile_server import Behaviour, HostileServer, chunked, drip, raw, redirect, reply, silence
+from tests.embeddings.hostile_server import Behaviour, HostileServer, chunked, drip, raw, reply, silence
 
 CONTENT = b"weights " * 50_000  # 400 kB
 IMAGENET = PRETRAINED["imagenet"]
@@ -24,7 +24,7 @@ PATH = f"/mirror/{IMAGENET.file_name}"
 
 @pytest.fixture(autouse=True)
 def released(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take CONTENT for what was released, and reach loopback without a proxy."""
+    """Treat CONTENT as the released file, and connect to loopback without a proxy."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for word, file in PRETRAINED.items():
         digest = hashlib.new(file.algorithm, CONTENT).hexdigest()
@@ -37,12 +37,17 @@ def server() -> Iterator[HostileServer]:
         yield server
 
 
+def redirected(location: str) -> Behaviour:
+    """Redirect the client, and announce that this connection ends: requests would use it again."""
+    return reply(b"", f"Location: {location}", "Connection: close", status="302 Found")
+
+
 def fetch(server: HostileServer, cache_dir: Path, **limits: Any) -> Path:
     return fetch_pretrained("imagenet", cache_dir, base_url=server.url("/mirror"), **limits)
 
 
 def refusal(server: HostileServer, cache_dir: Path, **limits: Any) -> str:
-    """Return why the download fails, once it is sure that it left nothing behind."""
+    """Return why the download fails, after checking that it left nothing behind."""
     with pytest.raises(ModelError) as caught:
         fetch(server, cache_dir, **limits)
     assert list(cache_dir.iterdir()) == []
@@ -82,7 +87,7 @@ def test_weights_are_downloaded_once(tmp_path: Path, word: str) -> None:
     [
         raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT),
         raw(chunked([CONTENT[:1000], CONTENT[1000:]])),
-        redirect(f"/elsewhere{PATH}"),
+        redirected(f"/elsewhere{PATH}"),
     ],
     ids=["without a length", "in chunks", "redirected"],
 )
@@ -93,7 +98,7 @@ def test_weights_are_downloaded_however_they_are_sent(
     assert fetch(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_the_proxy_of_the_environment_is_asked(
+def test_the_proxy_from_the_environment_is_used(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url(""))
@@ -121,7 +126,7 @@ def test_a_wrong_file_that_is_already_there_is_replaced(
     path = tmp_path / IMAGENET.file_name
     path.write_bytes(wrong)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert f"{path} is not the file that was released under its name: it is downloaded anew" in caplog.text
+    assert f"{path} does not match the digest of the released file: downloading it again" in caplog.text
 
 
 def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
@@ -134,8 +139,8 @@ def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
 
 
 @pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1/weights", "file:///etc/passwd", "data:,weights"])
-def test_a_redirect_leads_to_the_web_alone(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
-    server.behaviours = {PATH: reply(b"", f"Location: {elsewhere}", status="302 Found")}
+def test_redirects_are_followed_only_to_http_and_https(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
+    server.behaviours = {PATH: redirected(elsewhere)}
     assert "imagenet weights were not downloaded" in refusal(server, tmp_path)
 
 
@@ -143,7 +148,7 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
     server.behaviours = {}
     assert refusal(server, tmp_path) == (
         f"the imagenet weights were not downloaded from {server.url(PATH)}: its server answered with status 404,"
-        f" not 200. Try again; or fetch {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
+        f" not 200. Try again; or download {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
         " or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path of a Keras weights file"
     )
 
@@ -151,18 +156,18 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        (reply(CONTENT.upper()), f"what came is another file, of sha256 {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
-        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "what came is another file, of sha256"),
-        (reply(CONTENT[:-1], "Content-Length: 400000"), "it broke off after 399,999 of 400,000 bytes"),
+        (reply(CONTENT.upper()), f"it is another file: its sha256 is {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
+        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "it is another file: its sha256 is"),
+        (reply(CONTENT[:-1], "Content-Length: 400000"), "IncompleteRead(399999 bytes read, 1 more expected)"),
         (raw(chunked([CONTENT])[:-1000]), "IncompleteRead"),
         (raw(b"no HTTP\r\n\r\n"), "no HTTP"),
         (raw(b""), "Remote end closed connection without response"),
         (reply(b"", status="503 Busy"), "its server answered with status 503"),
-        (redirect(PATH), "its server answered with status 302"),
+        (redirected(PATH), "Exceeded 30 redirects"),
     ],
     ids=["another file", "cut", "cut below its length", "cut in a chunk", "no HTTP", "nothing", "busy", "a circle"],
 )
-def test_what_a_server_does_wrong_is_told_and_nothing_is_kept(
+def test_server_errors_are_reported_and_nothing_is_kept(
     server: HostileServer, tmp_path: Path, behaviour: Behaviour, reason: str
 ) -> None:
     server.behaviours = {PATH: behaviour}
@@ -179,7 +184,7 @@ def test_a_file_larger_than_the_limit_is_refused(server: HostileServer, tmp_path
     assert "it is larger than 399,999 bytes" in refusal(server, tmp_path, max_bytes=len(CONTENT) - 1)
 
 
-def test_a_file_of_the_very_limit_is_taken(server: HostileServer, tmp_path: Path) -> None:
+def test_a_file_of_exactly_the_limit_is_accepted(server: HostileServer, tmp_path: Path) -> None:
     assert fetch(server, tmp_path, max_bytes=len(CONTENT)).exists()
 
 
@@ -213,13 +218,13 @@ def test_a_disk_without_room_is_told(server: HostileServer, tmp_path: Path) -> N
         message = refusal(server, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert message.startswith(f"the imagenet weights cannot be kept at {tmp_path / IMAGENET.file_name}: ")
+    assert message.startswith(f"the imagenet weights cannot be stored at {tmp_path / IMAGENET.file_name}: ")
     assert "File too large" in message
-    assert message.endswith("Make room there, or let this user write there")
+    assert message.endswith("Free space there, or let this user write there")
 
 
 def test_a_directory_that_cannot_be_made_is_told(server: HostileServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"cannot be kept at .*Not a directory"):
+    with pytest.raises(ModelError, match=r"cannot be stored at .*Not a directory"):
         fetch(server, tmp_path / "file" / "downloads")
     assert server.requests == []

@@ -23,28 +23,21 @@ import embeddings.store.store
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.layout import ModelStamp, create_store
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.writer_lock import writer_lock
+from tests.embeddings.damage import damage_embedding
 from tests.embeddings.store.test_live_count import fails_at
-from tests.embeddings.store.test_store import damage
-from tests.photo_server import wait_until
 from tests.properties import examples
+from tests.stores import DIM, new_store
+from tests.waiting import PATIENCE, wait_until
 
-DIM, STORES = 2, 3
+STORES = 3
 IDS = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
 
 
-def vectors(count: int, value: float = 0.0) -> NDArray[np.float32]:
+def alike(count: int, value: float = 0.0) -> NDArray[np.float32]:
     return np.full((count, DIM), value, np.float32)
-
-
-def new_store(path: Path, *logo_ids: int, capacity: int = 100) -> EmbeddingStore:
-    create_store(path, capacity=capacity, dim=DIM, stamp=ModelStamp("", ""))
-    store = EmbeddingStore(path)
-    store.append(logo_ids, vectors(len(logo_ids)))
-    return store
 
 
 def moment_of(store: EmbeddingStore) -> dict[str, Any]:
@@ -104,7 +97,7 @@ class CopyMachine(RuleBasedStateMachine):
     def append(self, store: int, ids: list[int]) -> None:
         self.version += 1
         with suppress(StoreError):
-            self.stores[store].append(ids, vectors(len(ids), self.version))
+            self.stores[store].append(ids, alike(len(ids), self.version))
 
     @rule(store=st.integers(0, STORES - 1), ids=IDS)
     def delete(self, store: int, ids: list[int]) -> None:
@@ -177,7 +170,7 @@ def test_what_was_stored_and_deleted_since_is_told(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5", 1, 2, 3)
     moment = moment_of(store)
     other = EmbeddingStore(store.path)
-    other.append([7, 4], vectors(2))
+    other.append([7, 4], alike(2))
     other.delete([2, 7])
     assert told(store.since(moment)) == {"added": [4], "deleted": [2, 7], "readded": [], "complete": False}
 
@@ -187,7 +180,7 @@ def test_a_logo_that_was_deleted_and_stored_again_is_told_apart(tmp_path: Path) 
     store = new_store(tmp_path / "s.hdf5", 1, 2, 3)
     moment = moment_of(store)
     store.delete([2])
-    store.append([2], vectors(1, 5))
+    store.append([2], alike(1, 5))
     assert told(store.since(moment)) == {"added": [2], "deleted": [], "readded": [2], "complete": False}
 
 
@@ -196,19 +189,19 @@ def test_logos_are_counted_while_another_process_rewrites_the_store(tmp_path: Pa
     store = new_store(tmp_path / "s.hdf5", 1, 2, 3)
     moment = moment_of(store)
     store.delete([2])
-    store.append([2, 4], vectors(2, 5))
+    store.append([2, 4], alike(2, 5))
     counted: list[int] = []
     with writer_lock(store.path):
         counting = threading.Thread(target=lambda: counted.append(store.count_since(moment)), daemon=True)
         counting.start()
-        counting.join(5)
+        counting.join(PATIENCE)
         assert counted == [2]
 
 
 def test_a_logo_that_was_stored_again_before_is_nothing_new(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5", 1, 2, 3)
     store.delete([2])
-    store.append([2], vectors(1, 5))
+    store.append([2], alike(1, 5))
     assert told(store.since(moment_of(store))) == NOTHING
 
 
@@ -218,7 +211,7 @@ def test_after_a_compaction_all_logos_are_looked_at(tmp_path: Path) -> None:
     moment = moment_of(store)
     store.delete([2])
     rewrite_store(store.path)
-    store.append([5], vectors(1))
+    store.append([5], alike(1))
     assert told(store.since(moment)) == {"added": [1, 3, 4, 5], "deleted": [2], "readded": [], "complete": True}
 
 
@@ -325,9 +318,9 @@ def test_rows_that_cannot_be_believed_yet_come_later(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5", 1, 2)
     reader = EmbeddingStore(store.path)
     moment = moment_of(reader)
-    store.append([3, 4], vectors(2))
+    store.append([3, 4], alike(2))
     whole = store.path.read_bytes()
-    damage(store.path, 2)
+    damage_embedding(store.path, 2)
     changes = reader.since(moment)
     assert told(changes) == NOTHING
     with store.path.open("r+b") as file:  # the same file, as it was meant
@@ -339,14 +332,14 @@ def test_rows_that_cannot_be_believed_yet_come_later(tmp_path: Path) -> None:
 def test_a_process_that_believes_less_than_the_one_before_it_loses_nothing(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s.hdf5", 1, 2)
     reader = EmbeddingStore(store.path)
-    store.append([3, 4], vectors(2))
-    damage(store.path, 2)
+    store.append([3, 4], alike(2))
+    damage_embedding(store.path, 2)
     believing = EmbeddingStore(store.path)  # it waited for the writers, and knows that the row is damaged
     moment = moment_of(believing)
     assert believing.since(None).added.tolist() == [1, 2, 3, 4]
     changes = reader.since(moment)
     assert told(changes) == NOTHING
-    believing.append([5], vectors(1))
+    believing.append([5], alike(1))
     assert believing.since(changes.mark.as_json()).added.tolist() == [3, 4, 5]
 
 
@@ -400,15 +393,15 @@ def test_a_moment_with_fewer_rows_tells_what_came_after_them(tmp_path: Path) -> 
     store = new_store(tmp_path / "s.hdf5", 1, 2, 3, 4)
     began = store.mark()
     store.delete([1, 2])
-    store.append([5], vectors(1))
-    after_two = store.mark_at(began, 2)
+    store.append([5], alike(1))
+    after_two = began.at_row(2, 2)
     assert told(store.since(after_two.as_json())) == {
         "added": [3, 4, 5],
         "deleted": [1, 2],
         "readded": [],
         "complete": False,
     }
-    assert store.since(store.mark_at(began, 0).as_json()).added.tolist() == [3, 4, 5]
+    assert store.since(began.at_row(0, 0).as_json()).added.tolist() == [3, 4, 5]
 
 
 def test_a_mark_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -449,7 +442,7 @@ def test_a_copy_that_follows_while_others_write_holds_what_is_stored_in_the_end(
                 if version % 2:
                     store.delete(ids)
                 else:
-                    store.append(ids, vectors(3, 100 * seed + version))
+                    store.append(ids, alike(3, 100 * seed + version))
 
     follower = threading.Thread(target=follow)
     writers = [threading.Thread(target=write, args=(seed,)) for seed in (1, 2)]

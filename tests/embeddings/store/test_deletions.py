@@ -4,31 +4,23 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.deletions import DeletionLog
-from embeddings.store.layout import ModelStamp, create_store
 from embeddings.store.store import EmbeddingStore
-
-
-def new_store(path: Path) -> EmbeddingStore:
-    create_store(path, capacity=100, dim=2, stamp=ModelStamp("a", "digest"))
-    store = EmbeddingStore(path)
-    store.append(range(1, 11), np.ones((10, 2), np.float32))
-    return store
+from tests.stores import new_store, vectors
 
 
 def test_several_logos_are_deleted_at_once_each_named_once(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5")
+    store = new_store(tmp_path / "s.hdf5", *range(1, 11))
     assert store.delete([3, 99, 5, 3]) == [3, 5]
     assert store.ids().tolist() == [1, 2, 4, 6, 7, 8, 9, 10]
     assert store.delete([]) == []
 
 
 def test_not_stored_is_said_only_after_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, other = new_store(tmp_path / "s.hdf5"), EmbeddingStore(tmp_path / "s.hdf5")
+    store, other = new_store(tmp_path / "s.hdf5", *range(1, 11)), EmbeddingStore(tmp_path / "s.hdf5")
     store.delete([2])
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
@@ -37,7 +29,7 @@ def test_not_stored_is_said_only_after_a_sync(tmp_path: Path, monkeypatch: pytes
 
 
 def test_other_processes_know_what_was_deleted_before_and_after_they_opened_the_store(tmp_path: Path) -> None:
-    store, early = new_store(tmp_path / "s.hdf5"), EmbeddingStore(tmp_path / "s.hdf5", writable=False)
+    store, early = new_store(tmp_path / "s.hdf5", *range(1, 11)), EmbeddingStore(tmp_path / "s.hdf5", writable=False)
     assert early.deleted_among([1, 2, 3]) == set()
     store.delete([2])
     assert early.deleted_among([1, 2, 3]) == {2}
@@ -48,15 +40,15 @@ def test_other_processes_know_what_was_deleted_before_and_after_they_opened_the_
 
 
 def test_a_logo_that_comes_again_is_not_deleted(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5")
+    store = new_store(tmp_path / "s.hdf5", *range(1, 11))
     store.delete([2])
-    store.append([2], np.zeros((1, 2), np.float32))
+    store.append([2], vectors(1))
     assert store.deleted_among([2]) == set()
     assert EmbeddingStore(store.path).deleted_among([2]) == set()
 
 
 def test_deletions_are_known_after_a_compaction(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5")
+    store = new_store(tmp_path / "s.hdf5", *range(1, 11))
     store.delete([2])
     rewrite_store(store.path)
     assert store.deleted_among([1, 2]) == {2}
@@ -64,7 +56,7 @@ def test_deletions_are_known_after_a_compaction(tmp_path: Path) -> None:
 
 
 def test_without_the_log_the_rows_still_tell(tmp_path: Path) -> None:
-    store = new_store(tmp_path / "s.hdf5")
+    store = new_store(tmp_path / "s.hdf5", *range(1, 11))
     store.delete([2])
     (tmp_path / "s.hdf5.deleted").unlink()
     assert EmbeddingStore(store.path).deleted_among([1, 2]) == {2}
@@ -103,4 +95,4 @@ def test_a_log_that_cannot_be_read_names_none_and_is_logged_once(
     log = DeletionLog(tmp_path / "s.hdf5")
     with caplog.at_level(logging.WARNING):
         assert [log.among([1]), log.among([1])] == [set(), set()]
-    assert caplog.text.count("stay in the answers") == 1
+    assert caplog.text.count("remain in the results") == 1

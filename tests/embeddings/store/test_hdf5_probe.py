@@ -12,24 +12,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import pytest
 
 from embeddings.errors import StoreLayoutError, StoreUnavailableError
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
 from embeddings.store import hdf5_file
 from embeddings.store import hdf5_probe as description
-from embeddings.store.layout import Layout, ModelStamp, create_store, inspect
+from embeddings.store.layout import Layout
+from embeddings.store.store_path import create_store, inspect
 from embeddings.store.writer_lock import writer_lock
+from tests.stores import STAMP, original, vectors
 
-STAMP = ModelStamp("a", "digest")
 
-
-def original(path: Path) -> Path:
-    with h5py.File(path, "w") as hdf5:
-        hdf5.create_dataset("external_id", (2000,), "i", chunks=(100,))[:] = 1
-        hdf5.create_dataset("embedding", (2000, 8), "f", chunks=(7, 3))[:] = 1
-    return path
+def many_chunks(path: Path) -> Path:
+    return original(path, [1] * 2000, vectors(2000, 8), capacity=2000)
 
 
 def lead_an_index_of_chunks_to_itself(path: Path) -> None:
@@ -41,7 +37,7 @@ def lead_an_index_of_chunks_to_itself(path: Path) -> None:
 
 
 def test_an_index_of_chunks_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
-    path = original(tmp_path / "s.hdf5")
+    path = many_chunks(tmp_path / "s.hdf5")
     lead_an_index_of_chunks_to_itself(path)
     before = path.read_bytes()
     with pytest.raises(StoreLayoutError, match=r"HDF5 died of SIGSEGV reading it; restore it from a backup"):
@@ -85,7 +81,7 @@ DEEDS = {
 def test_whatever_becomes_of_the_child_is_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None], reason: str
 ) -> None:
-    path = original(tmp_path / "s.hdf5")
+    path = many_chunks(tmp_path / "s.hdf5")
     monkeypatch.setattr(hdf5_file, "read_description", lambda fd, path: deed())
     monkeypatch.setattr(description, "_CPU_SECONDS", 1)
     with pytest.raises(StoreLayoutError, match=reason):
@@ -93,7 +89,7 @@ def test_whatever_becomes_of_the_child_is_a_refusal(
 
 
 def test_a_child_that_waits_for_ever_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = original(tmp_path / "s.hdf5")
+    path = many_chunks(tmp_path / "s.hdf5")
     monkeypatch.setattr(hdf5_file, "read_description", lambda fd, path: time.sleep(60))
     monkeypatch.setattr(description, "_SECONDS", 0.2)
     with pytest.raises(StoreLayoutError, match=r"HDF5 took more than 0.2 s"):
@@ -101,7 +97,7 @@ def test_a_child_that_waits_for_ever_is_ended(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_child_holds_no_lock_of_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = original(tmp_path / "s.hdf5")
+    path = many_chunks(tmp_path / "s.hdf5")
 
     def take_the_lock(fd: int, path: Path) -> Layout:
         with writer_lock(path):  # it would wait for ever if the parent's were closed later
@@ -111,9 +107,9 @@ def test_the_child_holds_no_lock_of_its_parent(tmp_path: Path, monkeypatch: pyte
         let_go(*fds)
         os.kill(os.getppid(), signal.SIGUSR1)
 
-    let_go = description._let_go_of_all_but
+    let_go = description._close_all_but
     monkeypatch.setattr(hdf5_file, "read_description", take_the_lock)
-    monkeypatch.setattr(description, "_let_go_of_all_but", let_go_of_the_lock)
+    monkeypatch.setattr(description, "_close_all_but", let_go_of_the_lock)
     with path.with_name("s.hdf5.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = signal.signal(signal.SIGUSR1, lambda *_: lock.close())
@@ -126,7 +122,7 @@ def test_the_child_holds_no_lock_of_its_parent(tmp_path: Path, monkeypatch: pyte
 def test_a_machine_that_starts_no_process_is_no_verdict_on_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = original(tmp_path / "s.hdf5")
+    path = many_chunks(tmp_path / "s.hdf5")
 
     def fail() -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -163,7 +159,7 @@ def test_the_child_ends_nothing_that_its_parent_holds(tmp_path: Path, monkeypatc
     gc.set_threshold(10**6)
     try:
         Network()
-        layout = inspect(original(tmp_path / "s.hdf5"))
+        layout = inspect(many_chunks(tmp_path / "s.hdf5"))
     finally:
         gc.set_threshold(*before)
     assert layout

@@ -21,19 +21,16 @@ import embeddings.store.store
 from embeddings.errors import StoreError
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
+from embeddings.store.store_path import create_store
 from embeddings.store.writer_lock import writer_lock
 from tests.properties import examples
+from tests.stores import DIM, STAMP, vectors
 
-DIM, BATCH, STORES = 2, 4, 3
+BATCH, STORES = 4, 3
 IDS = st.lists(st.integers(1, 60), min_size=1, max_size=BATCH, unique=True)
-
-
-def vectors(count: int) -> NDArray[np.float32]:
-    return np.arange(count * DIM, dtype=np.float32).reshape(count, DIM)
 
 
 def scan(path: Path) -> int:
@@ -59,7 +56,7 @@ class CountMachine(RuleBasedStateMachine):
 
     @initialize()
     def make(self) -> None:
-        create_store(self.path, capacity=400, dim=DIM, stamp=ModelStamp("", ""))
+        create_store(self.path, capacity=400, dim=DIM, stamp=STAMP)
         self.stores = [EmbeddingStore(self.path) for _ in range(STORES)]
         self.stores[0].append([*range(1, 31)], vectors(30))
 
@@ -137,7 +134,7 @@ def test_all_stores_count_what_a_scan_counts() -> None:
 @pytest.fixture
 def two(tmp_path: Path, small_batches: None) -> Iterator[tuple[EmbeddingStore, EmbeddingStore]]:
     """Two stores on one file of 40 logos, which have counted it."""
-    create_store(tmp_path / "s.hdf5", capacity=400, dim=DIM, stamp=ModelStamp("", ""))
+    create_store(tmp_path / "s.hdf5", capacity=400, dim=DIM, stamp=STAMP)
     with EmbeddingStore(tmp_path / "s.hdf5") as ours, EmbeddingStore(tmp_path / "s.hdf5") as theirs:
         ours.append([*range(1, 41)], vectors(40))
         assert len(ours) == len(theirs) == 40

@@ -9,23 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import ModelStamp, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from tests.embeddings.damage import damage_embedding
 
 STAMP = ModelStamp("m", "d")
 
 
 def vectors_of(ids: range) -> NDArray[np.float32]:
     return np.array([[logo_id, logo_id + 0.5, -logo_id] for logo_id in ids], np.float32)
-
-
-def damage(path: Path, row: int) -> None:
-    layout = inspect(path)
-    assert layout
-    assert layout.offsets
-    with path.open("r+b") as file:
-        file.seek(layout.offsets.embeddings + 4 * layout.dim * row)
-        file.write(b"\xff\xff")
 
 
 @pytest.fixture
@@ -45,7 +37,7 @@ def test_vectors_come_in_the_order_asked_for(path: Path) -> None:
 
 
 def test_what_is_not_stored_or_damaged_is_a_row_of_nan(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    damage(path, 6)
+    damage_embedding(path, 6)
     with EmbeddingStore(path) as store:
         for _ in range(2):
             found = store.vectors(np.array([6, 7, 999_999, 8]))
@@ -65,7 +57,7 @@ def test_logos_of_other_processes_and_new_files_are_found(path: Path) -> None:
 
 
 def test_a_sample_is_of_stored_logos_each_once(path: Path) -> None:
-    damage(path, 6)
+    damage_embedding(path, 6)
     with EmbeddingStore(path) as store:
         store.delete([10])
         snapshot = store.snapshot()
@@ -89,7 +81,7 @@ def test_a_checksum_tells_whether_a_vector_is_the_same(path: Path) -> None:
 
 
 def test_blocks_of_some_places_hold_those(path: Path) -> None:
-    damage(path, 4500)
+    damage_embedding(path, 4500)
     places = np.array([0, 1, 4095, 4096, 4500, 4999])
     with EmbeddingStore(path) as store:
         snapshot = store.snapshot()

@@ -17,9 +17,10 @@ from embeddings.maintenance.backup import backup_store, restore_store
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
 from embeddings.store.damaged_rows import DamagedRow
-from embeddings.store.layout import MAGIC, OLD_MAGIC, create_store, inspect
+from embeddings.store.layout import MAGIC, OLD_MAGIC
 from embeddings.store.provenance import RECORD, RECORD_BYTES, URL_BYTES, Provenance
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, inspect
 from tests.embeddings.damage import DIM, damage_embedding, damage_provenance
 from torture.expectation import STAMP, vectors_of
 
@@ -94,6 +95,44 @@ def test_an_address_that_does_not_fit_is_not_kept_and_its_logo_is_stored(
 def test_the_longest_address_is_kept_whole(tmp_path: Path) -> None:
     longest = Provenance("http://x/" + "é" * 233 + "a", (0, 0, 1, 1))
     assert store_at(tmp_path / "s.hdf5", {7: longest}).provenance([7]) == {7: longest}
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/1.jpg",
+        "http://x/1.jpg#top",
+        "http://x/1.jpg#exif-orientation=6",
+        "http://x/1.jpg#exif-orientation=0",
+        "http://x/1.jpg#exif-orientation=9",
+        "http://x/#exif-orientation=6#exif-orientation=0",
+    ],
+)
+def test_an_orientation_is_kept_whatever_the_address(tmp_path: Path, url: str, orientation: int | None) -> None:
+    known = Provenance(url, (0, 0, 1, 1), orientation)
+    assert store_at(tmp_path / "s.hdf5", {7: known}).provenance([7]) == {7: known}
+
+
+def test_an_earlier_release_finds_the_photo_of_a_logo_whose_orientation_is_kept(tmp_path: Path) -> None:
+    store_at(tmp_path / "s.hdf5", {7: Provenance("http://x/1.jpg?a=1", (0, 0, 1, 1), 6)}).close()
+    with h5py.File(tmp_path / "s.hdf5", "r") as file:
+        assert file["provenance"]["image_url"][0] == b"http://x/1.jpg?a=1#exif-orientation=6"
+
+
+@pytest.mark.parametrize("room", range(25))
+def test_an_orientation_is_left_out_rather_than_an_address(tmp_path: Path, room: int) -> None:
+    url = "http://x/".ljust(URL_BYTES - room, "a")
+    store = store_at(tmp_path / "s.hdf5", {7: Provenance(url, (0, 0, 1, 1), 6)})
+    assert store.provenance([7]) == {
+        7: Provenance(url, (0, 0, 1, 1), 6 if room >= len("#exif-orientation=6") else None)
+    }
+
+
+def test_an_address_that_would_be_read_as_another_is_not_kept(tmp_path: Path) -> None:
+    url = "http://x/".ljust(URL_BYTES - 19, "a") + "#exif-orientation=6"
+    store = store_at(tmp_path / "s.hdf5", {7: Provenance(url, (0, 0, 1, 1)), 8: HERE})
+    assert store.provenance([7, 8]) == {8: HERE}
 
 
 def test_more_or_fewer_provenances_than_logos_are_refused(path: Path) -> None:
@@ -269,7 +308,7 @@ def test_a_backup_without_room_for_it_is_refused_once_the_store_keeps_it(old: Pa
         store.append([104], vectors_of([104], 4))
     assert backup_store(old, backup).logos == 3
     rewrite_store(old, capacity=10)
-    with pytest.raises(BackupError, match="from before provenance was kept"):
+    with pytest.raises(BackupError, match="is older than provenance"):
         backup_store(old, backup)
     assert backup_store(old, tmp_path / "new.hdf5").logos == 3
 

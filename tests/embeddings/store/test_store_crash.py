@@ -14,17 +14,16 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from embeddings.maintenance.rewrite import prepare_store, rewrite_store
-from embeddings.store.layout import ModelStamp, create_store, draft_path, inspect
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store, draft_path, inspect
+from tests.stores import STAMP, original
 
 DIM = 32
-STAMP = ModelStamp("a", "digest")
 ORIGINAL_IDS = np.arange(1, 51)
 
 
@@ -40,16 +39,6 @@ def vectors_of(ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the embeddings, (n, DIM), that everybody stores for these ids."""
     embeddings: NDArray[np.float32] = np.sin(ids[:, None] * np.arange(1, DIM + 1)).astype(np.float32)
     return embeddings
-
-
-def new_store(path: Path, capacity: int = 100_000) -> None:
-    create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
-
-
-def original(path: Path) -> None:
-    with h5py.File(path, "w") as hdf5:
-        hdf5.create_dataset("embedding", (60, DIM), "f", chunks=(20, 5))[:50] = vectors_of(ORIGINAL_IDS)
-        hdf5.create_dataset("external_id", (60,), "i", chunks=True)[:50] = ORIGINAL_IDS
 
 
 def check(path: Path, acknowledged: set[int]) -> None:
@@ -72,13 +61,13 @@ def die_at(call: int, *, halfway: bool) -> None:
             if next(calls) == call:
                 if halfway and name == "pwrite":
                     fd, content, offset = args
-                    real(fd, content[: len(content) // 2], offset)
+                    real(fd, content[: len(content) // 16 * 8], offset)  # an aligned word is written whole
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **named)
 
         return function
 
-    for name in ("pwrite", "fdatasync", "fsync", "link", "replace", "unlink", "chmod"):
+    for name in ("pwrite", "write", "fdatasync", "fsync", "link", "replace", "unlink", "chmod"):
         setattr(os, name, dying(name, getattr(os, name)))
 
 
@@ -113,7 +102,7 @@ def test_an_append_killed_at_any_step_leaves_whole_rows(
 ) -> None:
     for call in itertools.count():
         path = tmp_path / f"{call}.hdf5"
-        new_store(path)
+        create_store(path, capacity=100_000, dim=DIM, stamp=STAMP)
         with EmbeddingStore(path) as store:
             store.append([1, 2], vectors_of(np.array([1, 2])))
         end = run(children, append_and_die, path, [3, 4, 5, 6], call, halfway)
@@ -135,7 +124,7 @@ def test_a_migration_killed_at_any_step_is_done_by_the_next_start(
     for call in itertools.count():
         path = tmp_path / str(call) / "s.hdf5"
         path.parent.mkdir()
-        original(path)
+        original(path, ORIGINAL_IDS.tolist(), vectors_of(ORIGINAL_IDS), capacity=60, chunks=(20, 5))
         before = path.read_bytes()
         end = run(children, prepare_and_die, path, call, halfway)
         layout = inspect(path)
@@ -170,7 +159,7 @@ def test_a_creation_killed_at_any_step_is_done_by_the_next_start(tmp_path: Path,
 
 def test_a_compaction_killed_at_any_step_loses_nothing(tmp_path: Path, children: ForkServerContext) -> None:
     path = tmp_path / "s.hdf5"
-    new_store(path, capacity=100)
+    create_store(path, capacity=100, dim=DIM, stamp=STAMP)
     ids = np.arange(1, 41)
     with EmbeddingStore(path) as service:
         service.append(ids, vectors_of(ids))

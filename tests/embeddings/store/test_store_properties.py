@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from embeddings.errors import StoreError, StoreFullError
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.layout import ModelStamp, create_store
+from embeddings.store.layout import ModelStamp
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import create_store
 from tests.properties import examples
+from tests.waiting import PATIENCE
 
 DIM, CAPACITY = 3, 24
 IDS = [*range(1, 16), 2**31 - 1, 2**32 + 3, 2**63 - 1]
@@ -41,9 +43,11 @@ def embeddings(ids: list[int], version: int) -> NDArray[np.float32]:
 
 
 def do(store: EmbeddingStore, action: str, ids: list[int], version: int) -> list[int] | str:
-    """Append to a store or delete from it, and return the ids, or the name of the error."""
+    """Append to a store, replace in it or delete from it, and return the ids, or the name of the error."""
     try:
-        return store.delete(ids) if action == "delete" else store.append(ids, embeddings(ids, version))
+        if action == "delete":
+            return store.delete(ids)
+        return store.append(ids, embeddings(ids, version), replace=action == "replace")
     except StoreError as error:
         return type(error).__name__
 
@@ -109,6 +113,18 @@ class StoreMachine(RuleBasedStateMachine):
             self.stored |= dict.fromkeys(new, version)
             self.used += len(new)
 
+    @rule(ids=batches, version=versions, here=st.booleans())
+    def replace(self, ids: list[int], version: int, here: bool) -> None:
+        ids = [*dict.fromkeys(ids)]
+        new = [logo_id for logo_id in ids if logo_id not in self.stored]
+        fits = self.used + len(ids) <= self.capacity
+        assert self.change(here, "replace", ids, version) == (new if fits else StoreFullError.__name__)
+        if fits:
+            for logo_id in ids:
+                self.stored.pop(logo_id, None)
+                self.stored[logo_id] = version
+            self.used += len(ids)
+
     @rule(ids=batches, here=st.booleans())
     def delete(self, ids: list[int], here: bool) -> None:
         known = [logo_id for logo_id in dict.fromkeys(ids) if logo_id in self.stored]
@@ -157,12 +173,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_answers_like_the_dict(self) -> None:
-        # First what asks for one logo, because what asks for all of them looks at the file.
+        # First what asks for some logos, because what asks for all of them looks at the file.
         for logo_id, version in reversed(self.stored.items()):
             assert np.array_equal(self.here.get(logo_id), embedding(logo_id, version))
         absent = [logo_id for logo_id in IDS if logo_id not in self.stored]
         assert [logo_id for logo_id in IDS if logo_id not in self.here] == self.here.missing(IDS) == absent
+        due = embeddings([*self.stored], 0)
+        for row, (logo_id, version) in enumerate(self.stored.items()):
+            due[row] = embedding(logo_id, version)
+        assert np.array_equal(self.here.vectors(np.array([*self.stored], np.int64)), due)
         assert self.here.ids().tolist() == [*self.stored]
+        assert [logo_id for ids in self.here.stored_ids().blocks() for logo_id in ids.tolist()] == [*self.stored]
         assert len(self.here) == len(self.stored)
         assert self.here.deleted_among(IDS) == self.deleted - set(self.stored)
         assert [*self.here.verify()] == []
@@ -172,7 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def order(self, action: str, *of_action: Any) -> Any:
         self.other_process.send((action, self.path, *of_action))
-        assert self.other_process.poll(60)
+        assert self.other_process.poll(PATIENCE)
         return self.other_process.recv()
 
     def teardown(self) -> None:

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.store.layout import ModelStamp, inspect
+from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from embeddings.store.store_path import inspect
 from index.exact import ExactIndex
 from index.lists.rows import UncheckedVectors, measure_stored
 from index.loading import load_index

@@ -1,0 +1,1 @@
+"""Collections: stores of their own, with vectors of any dimension and metric."""

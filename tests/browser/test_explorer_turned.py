@@ -1,0 +1,135 @@
+"""Photos that their Exif turns: every view of the explorer shows the stored pixels, as the service embedded them.
+
+The photos come from another host than the page, so the browser turns them whatever the page's style says.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
+
+from index.map.map_file import LogoMap, write_map
+from tests.browser.explored import Explorer, difference
+from tests.browser.test_explorer_map import _places_on_map
+from tests.end_to_end.service import Service, manage
+from tests.photo_server import PhotoServer
+from tests.waiting import wait_until
+
+WIDTH, HEIGHT = 600, 360
+BOX = (0.125, 0.1, 0.625, 0.7)
+FORMATS = ("JPEG", "PNG", "WEBP")
+TURNED = {100 * (1 + FORMATS.index(kind)) + turn: (kind, turn) for kind in FORMATS for turn in range(1, 9)}
+
+
+def picture() -> Image.Image:
+    """Make an image of which no part is like another, and which no turn leaves as it is."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    bands = np.stack([255 * x / WIDTH, 255 * y / HEIGHT, 60 + 0 * x], axis=-1).astype(np.uint8)
+    bands[40:140, 60:160] = (255, 255, 0)
+    bands[200:230, 60:420] = (0, 0, 255)
+    return Image.fromarray(bands)
+
+
+def held() -> Image.Image:
+    top, left, bottom, right = BOX
+    return picture().crop((round(left * WIDTH), round(top * HEIGHT), round(right * WIDTH), round(bottom * HEIGHT)))
+
+
+def turned(kind: str, turn: int) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = turn
+    picture().save(file, kind, exif=exif, quality=95)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a logo of a photo of each format and orientation, on a map."""
+    data_dir = tmp_path_factory.mktemp("turned") / "data"
+    names = {logo_id: f"/{logo_id}.{kind.lower()}" for logo_id, (kind, _) in TURNED.items()}
+    with (
+        PhotoServer({names[logo_id]: turned(*what) for logo_id, what in TURNED.items()}) as photos,
+        Service(data_dir) as service,
+    ):
+        for logo_id in TURNED:
+            logos = [{"id": logo_id, "bounding_box": list(BOX)}]
+            added = service.post("/add", {"image_url": photos.url(names[logo_id]), "logos": logos})
+            assert added.json() == {"added": 1}
+        assert manage(data_dir, "generate-index").returncode == 0
+        places = np.array([(column, row) for row in range(4) for column in range(6)]) * 10_000
+        write_map((data_dir / "efficientnet-b0" / "current").resolve(), LogoMap(np.array([*TURNED]), places))
+        wait_until(lambda: service.get("/status").json()["map_points"] == len(TURNED))
+        yield service
+
+
+@pytest.fixture
+def explorer(browser_page: Page, service: Service) -> Iterator[Explorer]:
+    explorer = Explorer(browser_page, f"http://127.0.0.1:{service.port}")
+    yield explorer
+    assert explorer.complaints == []
+
+
+def seen(shown: Locator) -> Image.Image:
+    expect(shown).to_be_visible()
+    return Image.open(io.BytesIO(shown.screenshot(animations="disabled")))
+
+
+@pytest.mark.parametrize("logo_id", TURNED)
+def test_the_crop_and_the_whole_photo_show_stored_pixels(explorer: Explorer, logo_id: int) -> None:
+    page = explorer.open(f"/?logo={logo_id}&count=3")
+    expect(page.locator(".large .fitted")).to_have_css("opacity", "1")
+    assert difference(seen(page.locator(".large .hole")), held()) < 8
+    expect(page.locator(".photo .mark")).to_be_visible()
+    page.locator(".photo .mark").evaluate("mark => { mark.style.visibility = 'hidden'; }")
+    sheet = page.locator(".photo .sheet").bounding_box()
+    assert sheet is not None
+    assert sheet["width"] / sheet["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.02)
+    assert difference(seen(page.locator(".photo .sheet")), picture()) < 8
+
+
+def test_the_neighbours_show_stored_pixels(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=101&count=50")
+    holes = page.locator(".grid .hole.fitted")
+    expect(holes).to_have_count(len(TURNED) - 1)
+    for number in range(len(TURNED) - 1):
+        expect(holes.nth(number)).to_have_css("opacity", "1")
+        assert difference(seen(holes.nth(number)), held()) < 12
+
+
+@pytest.mark.parametrize("logo_id", [101, 102, 103, 105, 106, 107, 108, 206, 306])
+def test_the_map_and_its_card_show_stored_pixels(explorer: Explorer, logo_id: int) -> None:
+    page = explorer.open()
+    area = page.locator(".area").bounding_box()
+    assert area is not None
+    expected = held()
+    width, height = (48 * side / max(expected.size) for side in expected.size)
+    left, top = _places_on_map(page)[str(logo_id)]
+    corner = area["x"] + left - width / 2, area["y"] + top - height / 2
+    clip: FloatRect = {"x": corner[0], "y": corner[1], "width": width, "height": height}
+
+    def shows_logo() -> bool:
+        return difference(Image.open(io.BytesIO(page.screenshot(clip=clip))), expected) < 22  # a turn: 44 at least
+
+    wait_until(shows_logo)
+    page.mouse.move(area["x"] + left, area["y"] + top)
+    expect(page.locator(".tip .id")).to_have_text(str(logo_id))
+    expect(page.locator(".tip .fitted")).to_have_css("opacity", "1")
+    assert difference(seen(page.locator(".tip .hole")), expected) < 12
+
+
+def test_a_photo_of_which_nobody_knows_how_it_lies_is_shown_as_the_browser_shows_it(
+    explorer: Explorer, service: Service
+) -> None:
+    known = service.get("/provenance?logo_ids=106").json()
+    known["provenance"]["106"]["orientation"] = None
+    explorer.page.route("**/provenance?logo_ids=106", lambda route: route.fulfill(json=known))
+    page = explorer.open("/?logo=106&count=1")
+    expect(page.locator(".photo .sheet.laid-out")).to_be_visible()
+    sheet = page.locator(".photo .sheet").bounding_box()
+    assert sheet is not None
+    assert sheet["width"] / sheet["height"] == pytest.approx(HEIGHT / WIDTH, rel=0.02)
