@@ -440,8 +440,9 @@ def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch:
 def test_a_large_store_gets_an_index_of_lists(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "100 trees over the vectors of 30 logos, for there are fewer" in run("generate-index", "--dry-run").output
-    monkeypatch.setattr("commands.build.LISTS_FROM", 30)
+    told = run("generate-index", "--dry-run")
+    assert "100 trees over the vectors of 30 logos, because there are fewer" in told.output
+    monkeypatch.setattr("index.build.LISTS_FROM", 30)
     with EmbeddingStore(store_path) as store:
         store.append([31, 32], random_vectors(2))
 
@@ -465,7 +466,7 @@ def test_a_large_store_gets_an_index_of_lists(
 def test_the_operator_chooses_the_index(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], in_lists: bool
 ) -> None:
-    monkeypatch.setattr("commands.build.LISTS_FROM", 30)
+    monkeypatch.setattr("index.build.LISTS_FROM", 30)
     assert run("generate-index", *options, "--tree-count", "7").exit_code == 0
     manifest = read_manifest(tmp_path / INDEX / "current")
     assert (manifest.lists is not None) == in_lists
@@ -476,7 +477,7 @@ def test_the_operator_chooses_the_index(
 def test_damaged_rows_are_left_out_of_an_index_and_told(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("commands.build.LISTS_FROM", 20)
+    monkeypatch.setattr("index.build.LISTS_FROM", 20)
     damage_row(store_path, 3)
     for _ in range(2):  # the second uses what the first kept
         result = run("generate-index")
