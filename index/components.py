@@ -42,7 +42,7 @@ class Components:
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
         return len(self.mean)
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Components:
         """Read what `save` wrote.
 
         Raises:
-            IndexDamagedError: the file holds something else.
+            IndexDamagedError: the file contains something else.
             OSError: it cannot be read.
         """
         try:

@@ -23,7 +23,7 @@ from embeddings.store.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_
 from embeddings.store.provenance import RECORD_BYTES, Records, no_records, sound_records
 
 _SOON = os.POSIX_FADV_WILLNEED
-_NOTED_AHEAD = 1 << 16  # rows: so that a growing store is not read anew for each
+_NOTED_AHEAD = 1 << 16  # rows, so that a growing store is not read again for each
 
 
 class StoreFile:
@@ -96,7 +96,7 @@ class StoreFile:
         size, fd = self._row_bytes, self._fd
         offsets = (self._offsets.embeddings + size * rows).tolist()
         buffers = [(place,) for place in places]
-        with suppress(OSError):  # one is not in memory, or the file system cannot tell
+        with suppress(OSError):  # a row is not in the cache, or the file system does not say
             read = list(map(os.preadv, repeat(fd), buffers, offsets, repeat(os.RWF_NOWAIT)))
             if read.count(size) == len(rows):
                 return np.ones(len(rows), bool)
@@ -104,12 +104,12 @@ class StoreFile:
             os.posix_fadvise(fd, offset, size, _SOON)
         whole = np.zeros(len(rows), bool)
         for place, (buffer, offset) in enumerate(zip(buffers, offsets, strict=True)):
-            with suppress(OSError):  # a bad sector costs one row
+            with suppress(OSError):  # a bad sector loses one row
                 whole[place] = os.preadv(fd, buffer, offset) == size
         return whole
 
     def noted_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Return the checksums of rows anywhere, (n,), as they were when first asked for: 4 bytes of memory a row."""
+        """Return the checksums of any rows, (n,), as they were when first read. They take 4 bytes of memory a row."""
         noted, last = self._noted, int(rows.max(initial=-1))
         if last >= len(noted):
             stop = min(self.capacity, max(last + 1, last + _NOTED_AHEAD))

@@ -1,4 +1,4 @@
-"""The embeddings of any logos of a store, read row by row: what a query measures distances on."""
+"""Read the embeddings of any logos of a store, for queries that measure distances on them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from embeddings.store.store_file import StoreFile
 
 @dataclass(frozen=True, slots=True)
 class StoredVectors:
-    """Call it with ids, (n,), for the embeddings, (n, dim); one that is not stored, or damaged, is a row of NaN.
+    """Returns the embeddings of logos, (n, dim), with a row of NaN for one that is not stored, or damaged.
 
-    One that another process has just deleted may still be among them. A damaged one is logged, once.
+    Call it with their ids, (n,). A logo that another process has just deleted may still be included. A damaged one is
+    logged once.
 
     Attributes:
         find: returns the open file of the store, and the row of each logo, -1 if it has none.
-        tell: is told the ids of damaged logos.
+        tell: called with the ids of damaged logos.
     """
 
     find: Callable[[NDArray[np.int64]], tuple[StoreFile, NDArray[np.int64]]]
     tell: Callable[[list[int]], None]
 
     def __call__(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return embeddings, each held against its checksum."""
+        """Return embeddings, each compared with its checksum."""
         return self.unchecked(logo_ids).checked()
 
     def unchecked(self, logo_ids: NDArray[np.int64]) -> UncheckedRows:
@@ -38,13 +39,13 @@ class StoredVectors:
 
 
 class UncheckedRows:
-    """Rows of a store anywhere, as they were read.
+    """Any rows of a store, as they were read.
 
     Args:
         file: the store.
-        rows: (n,) where they are; -1 for a logo that is not stored.
+        rows: (n,) their rows; -1 for a logo that is not stored.
         logo_ids: (n,)
-        tell: is told the ids of damaged logos.
+        tell: called with the ids of damaged logos.
 
     Attributes:
         vectors: (n, dim); a row of NaN where none is stored, or it cannot be read.
@@ -66,7 +67,7 @@ class UncheckedRows:
             self.vectors[~whole] = np.nan
 
     def sound(self, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return which of the rows at some places, (m,), agree with their checksums; damaged ones are told."""
+        """Return which of the rows at some places, (m,), agree with their checksums; call `tell` with the others."""
         rows, ids, crc32 = self._rows[places], self._logo_ids[places], zlib.crc32
         of_ids = np.ascontiguousarray(ids, "<i8").view(f"V{ID_BYTES}").tolist()
         contents = map(self._places.__getitem__, places.tolist())

@@ -1,4 +1,4 @@
-"""Holding a file against what `index.json` says of it."""
+"""Compare a file with what `index.json` says of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record_of(path: Path) -> FileRecord:
 
 
 def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
-    """Return the SHA-256 of what is left to read of a file, in hexadecimal digits."""
+    """Return the SHA-256 of the unread rest of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     while content := file.read(_READ_BYTES):
         digest.update(content)
@@ -29,7 +29,7 @@ def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: Non
 
 
 def read_through(file: FileIO, progress: Callable[[int], None]) -> None:
-    """Read a file to its end: a bad block is an error here, but ends a process that has it mapped."""
+    """Read a file to its end: a bad block is an error here, but kills a process that has it mapped."""
     while content := file.read(_READ_BYTES):
         progress(len(content))
 

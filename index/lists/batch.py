@@ -1,4 +1,4 @@
-"""Several logos at once: their queries share the work of each sieve, and all processors."""
+"""Search for several logos at once: their queries share the work of each sieve, and all processors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from index.protocol import Neighbours, SearchIndex
 Answer = TypeVar("Answer")
 
 _AT_ONCE = 16  # queries that a thread searches for together, at most
-_FEWEST = 4  # for fewer, waking a thread costs more than it spares
+_FEWEST = 4  # for fewer, waking a thread costs more than it saves
 
 
 def in_threads(search: Callable[[NDArray[np.float32]], list[Answer]], queries: NDArray[np.float32]) -> list[Answer]:
-    """Search for parts of `(n, dim)` queries in parallel, and return their answers in order."""
+    """Search for parts of `(n, dim)` queries in parallel, and return the results in order."""
     parts = min(_processors(), len(queries) // _FEWEST)
     if parts < 2 and len(queries) <= _AT_ONCE:
         return search(queries) if len(queries) else []
@@ -41,7 +41,7 @@ def _threads() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Prefetched:
-    """An index, and what it found for some logos.
+    """An index with the results for some logos.
 
     Attributes:
         index: answers all else.
@@ -55,7 +55,7 @@ class Prefetched:
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
         return self.index.dim
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Prefetched:
         return logo_id in self.index
 
     def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of some ids that are not indexed."""
+        """Return the ids that are not indexed, in their order."""
         return self.index.absent(logo_ids)
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
@@ -73,12 +73,12 @@ class Prefetched:
         return self.index.prefetched(logo_ids, count)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Return what was found, or search."""
+        """Return the stored result, or search."""
         found = self.found.get(logo_id) if count == self.count else None
         return self.index.nearest_to_logo(logo_id, count) if found is None else found
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Search; only logos were searched for."""
+        """Search: results are stored only for logos."""
         return self.index.nearest_to_vector(vector, count)
 
     def random_logo(self) -> int | None:

@@ -1,15 +1,15 @@
-"""Vectors to the files of an index of lists (see `index.lists.engine`), reading only what no build has read before.
+"""Build the files of an index of lists (see `index.lists.engine`), reading only logos that no earlier build has read.
 
-1.  Take up the rows that earlier builds kept (`index.lists.kept_rows`), or draw a sample and find the components.
-2.  Read the vectors of the logos that have no row yet, and make their rows. Every `CHECKPOINT` rows they are made
-    durable, so a build that is killed loses no more than that.
-3.  From some of the rows, find the centres of the lists, and train the codes.
-4.  Write the records in stored order, and give each logo a code, which takes its components from the record.
-5.  Measure recall, and the effort that it takes.
+1.  Load the rows that earlier builds kept (`index.lists.kept_rows`), or draw a sample and find the components.
+2.  Read the vectors of the logos that have no row yet, and make their rows. These are synced every `CHECKPOINT` rows: a
+    killed build loses no more than that.
+3.  Find the centres of the lists from some of the rows, and train the codes.
+4.  Write the records in stored order, and compute a code for each logo from the components in its record.
+5.  Measure recall, and find the effort that it needs.
 
-All is begun anew when there are twice as many logos as the components were found from, when a third of the rows are of
-logos that are gone, or when a quarter of those that recall is measured on are gone or changed. Centres and codes are
-found anew each time: that takes seconds.
+A build starts from nothing if there are twice as many logos as when the components were found, if a third of the rows
+belong to logos that are gone, or if a quarter of the logos that recall is measured on are gone or changed. Centres and
+codes are computed in every build: that takes seconds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from index.vectors import MAX_LENGTH, usable_rows
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = 2**18
-"""Rows between two moments at which they are made durable: some ten seconds of work."""
+"""Number of rows between two syncs: about ten seconds of work."""
 
 _ROWS_AT_ONCE = 2**14
 
@@ -67,8 +67,8 @@ class Source(Protocol):
     """The logos to index, as they are at one moment.
 
     Attributes:
-        ids: (n,) in the order that the items will have.
-        dim: the number of values of a vector.
+        ids: (n,) in item order.
+        dim: the number of values in a vector.
     """
 
     ids: NDArray[np.int64]
@@ -81,7 +81,7 @@ class Source(Protocol):
         """Return a checksum of each logo's id and vector, (n,)."""
 
     def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
-        """Return the ids and vectors at ascending places, but for those that are damaged."""
+        """Return the ids and vectors at ascending places, except those that are damaged."""
 
 
 def build_lists(
@@ -102,16 +102,16 @@ def build_lists(
 
     Args:
         directory: exists, and holds no index.
-        source: what to index. A vector that no distance can be computed from is left out.
-        vectors: gives the vectors of logos, from where the service will have them, too.
-        kept_in: a directory for what the next build can use again, made if missing.
-        trees: that Annoy grows over the centres; `None` for as many as are enough.
-        seed: as for `build_index`; and nothing of earlier builds is used, on which the bytes would depend.
-        jobs: threads that build; -1 for one per processor.
+        source: the logos to index. A vector that no distance can be computed from is skipped.
+        vectors: returns the vectors of logos, from the same store as in the service.
+        kept_in: a directory for what the next build can reuse, created if missing.
+        trees: number of trees that Annoy grows over the centres; `None` for the default.
+        seed: as for `build_index`. With a seed, rows of earlier builds are not reused: the bytes would depend on them.
+        jobs: threads that build; -1 means one per processor.
         stage: shows progress.
         model_name: as for `build_index`.
-        weights_digest: as for `build_index`; rows of other weights are not used again.
-        fresh: use nothing of earlier builds, whatever the seed.
+        weights_digest: as for `build_index`; rows of other weights are not reused.
+        fresh: whether to reuse nothing of earlier builds.
 
     Raises:
         IndexBuildError: as for `build_index`.
@@ -156,7 +156,7 @@ def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None,
 
 
 def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) -> NDArray[np.int64]:
-    """Make rows of the logos that have none, and return the row of each logo that can be indexed, (m,)."""
+    """Make rows for the logos that have none; return the place of the row of each logo that can be indexed, (m,)."""
     checksums = source.checksums()
     places = _places(kept, source.ids, checksums)
     missing = np.flatnonzero(places < 0)
@@ -184,13 +184,13 @@ def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) 
 
 
 def _changed(kept: KeptRows, source: Source) -> NDArray[np.int64]:
-    """Answer the logos whose row was made of another vector, (m,)."""
+    """Return the ids of logos whose row was made from another vector, (m,)."""
     without = source.ids[_places(kept, source.ids, source.checksums()) < 0]
     return without[np.isin(without, kept.keys()[0])]
 
 
 def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Answer the last row of each logo, (n,), or -1 where it has none or one of another vector."""
+    """Return the place of the last row of each logo, (n,); -1 if it has none, or one made from another vector."""
     if not len(kept):
         return np.full(len(ids), -1)
     kept_ids, kept_checksums = kept.keys()
@@ -204,7 +204,7 @@ def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32
 def _write_lists(
     directory: Path, kept: KeptRows, places: NDArray[np.int64], plan: ListsPlan, growth: Growth, stage: Stage
 ) -> tuple[LogoIds, ListsRecord]:
-    """Write all files but `index.txt` and `index.json`; return the ids of the items, and what the files are."""
+    """Write all files except `index.txt` and `index.json`; return the ids of the items and the manifest's record."""
     if not len(places):
         raise IndexBuildError("nothing to index")
     made, rows = kept.made, kept.rows
@@ -248,7 +248,7 @@ def _blocks(rows: NDArray[np.void], places: NDArray[np.int64]) -> Iterator[tuple
 
 
 def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, stage: Stage) -> Manifest:
-    """Return what the manifest is to say once recall is measured."""
+    """Measure recall, and return the manifest with it."""
     assert manifest.lists is not None
     files = verify_files(directory, dim=manifest.dim)
     sieves = Sieves.load(directory, files)

@@ -1,4 +1,4 @@
-"""Centres of lists: two-level k-means over the first principal components, and Annoy to find the nearest of them.
+"""Find the centres of lists by two-level k-means over the first principal components; Annoy finds the nearest ones.
 
 Few long lists hold more of the true neighbours than many short ones that take as long to scan: there is one for about
 every `LOGOS_A_LIST` logos. Two levels make k-means quick: it finds as many coarse centres as the root of all, then
@@ -18,15 +18,15 @@ from index.errors import IndexDamagedError
 LOGOS_A_LIST = 4_000
 TREES = 12
 SAMPLE_A_LIST = 64
-"""Logos a list that the centres are found from; k-means needs some tens of points for each centre."""
+"""Logos per list that centres are computed from; k-means needs some tens of points for each centre."""
 
 _COARSE_ROUNDS, _FINE_ROUNDS, _FINAL_ROUNDS = 8, 6, 2
 _ROWS_AT_ONCE = 4096
-_INSPECTED = 24  # nodes that Annoy inspects for each list that is wanted: as good as measuring all centres
+_INSPECTED = 24  # nodes that Annoy inspects for each list needed: as good as measuring all centres
 
 
 def list_count(logos: int) -> int:
-    """Return how many lists an index of so many logos has."""
+    """Return how many lists an index of this many logos has."""
     return max(1, round(logos / LOGOS_A_LIST))
 
 
@@ -58,7 +58,7 @@ def nearest(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArra
 
 
 def _lloyd(points: NDArray[np.float32], count: int, rounds: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Run Lloyd's algorithm (1982) from centres that are points; one that no point is nearest to stays where it is."""
+    """Run Lloyd's algorithm (1982) from centres that are points; a centre without nearest points stays where it is."""
     centres = points[rng.choice(len(points), min(count, len(points)), replace=False)]
     for _ in range(rounds):
         _move(centres, points)
@@ -66,7 +66,7 @@ def _lloyd(points: NDArray[np.float32], count: int, rounds: int, rng: np.random.
 
 
 def _move(centres: NDArray[np.float32], points: NDArray[np.float32]) -> None:
-    """Move each centre into the middle of the points that it is nearest to."""
+    """Move each centre to the mean of the points nearest to it."""
     found = nearest(points, centres)
     sizes = np.bincount(found, minlength=len(centres))
     used = np.flatnonzero(sizes)
@@ -76,7 +76,7 @@ def _move(centres: NDArray[np.float32], points: NDArray[np.float32]) -> None:
 
 
 class Centres:
-    """The centres of an index in Annoy's file; numbered as the lists are.
+    """The centres of an index in Annoy's file, with the numbers of their lists.
 
     Args:
         path: the file, already checked.
@@ -109,7 +109,7 @@ class Centres:
         return int(self._annoy.get_n_items())
 
     def nearest(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Return the numbers of about the `count` lists that are nearest to a `(dim,)` query, nearest first."""
+        """Return the numbers of `count` lists, approximately those nearest to a `(dim,)` query, nearest first."""
         if count >= len(self):
             return np.arange(len(self))
         return np.array(self._annoy.get_nns_by_vector(query.tolist(), count, _INSPECTED * count), np.int64)

@@ -1,11 +1,12 @@
-"""Codes: the first principal components in 4 bits for each two of them, which faiss scans at 2 ns a logo.
+"""Code the first principal components in 4 bits a pair; faiss scans such codes at 2 ns a logo.
 
 Each pair of components becomes the nearest of 16 centroids (product quantisation, Jégou et al. 2011); FastScan compares
 32 logos at a time in the processor's registers (André et al. 2015). The codes of a list lie together, and a query scans
 only the lists that it chose.
 
-A pair joins a component that varies much with one that varies little, the first with the last: the 16 centroids then do
-as much for each pair (Ge et al. 2013). Neighbours in a pair take 1,000 candidates to hold what these hold in 500.
+A pair joins a component of large variance with one of small variance, the first with the last, so each 16 centroids
+have about as much variance to describe (Ge et al. 2013). With pairs of neighbouring components, a query needs 1,000
+candidates instead of 500.
 
 faiss 1.15.1 corrupts its heap in `add_core` of this index, and loses entries when it converts another one: use `add`
 alone. It trusts whatever file it reads, so the digest is checked first, on the very bytes that faiss then reads.
@@ -28,18 +29,18 @@ from index.errors import IndexBuildError, IndexDamagedError
 from index.files.regular_file import read_regular
 
 COMPONENTS = 128
-"""Components that codes and centres are made of."""
+"""Number of components in codes and centres."""
 
 TRAINED_ON = 65_536
-"""Logos that the centroids are found from."""
+"""Number of logos that the centroids are computed from."""
 
 _BITS = 4
-_PAIR = 2  # components a code
-_QUICKEST = 11  # of faiss' implementations, for one query that wants hundreds of candidates
+_PAIR = 2  # components per code
+_QUICKEST = 11  # of faiss' implementations, for one query with hundreds of candidates
 
 
 def coded_components(available: int) -> int:
-    """Return how many of the available components are coded: whole pairs of them."""
+    """Return how many of the available components are coded: whole pairs."""
     return min(COMPONENTS, max(1, available - available % _PAIR))
 
 
@@ -52,7 +53,7 @@ class Codes:
     """The coded logos of an index, in lists. Threads may share it.
 
     Args:
-        index: faiss' own.
+        index: the index object of faiss.
     """
 
     def __init__(self, index: Any) -> None:
@@ -62,10 +63,10 @@ class Codes:
 
     @classmethod
     def train(cls, points: NDArray[np.float32], centres: NDArray[np.float32], *, jobs: int = 1) -> Codes:
-        """Find the centroids of the codes from `(n, dim)` points, at least 16 of them; the codes are still to be added.
+        """Find the centroids of the codes from at least 16 `(n, dim)` points; the codes are added later.
 
         Args:
-            points: some of the logos' first components.
+            points: the first components of some logos.
             centres: (k, dim) of the lists.
             jobs: threads that train and add.
 
@@ -87,7 +88,7 @@ class Codes:
         return cls(index)
 
     def add(self, points: NDArray[np.float32]) -> None:
-        """Code `(n, dim)` more logos; they are numbered on."""
+        """Code `(n, dim)` more logos, numbered after the others."""
         self._index.add(_paired(points))
 
     def __len__(self) -> int:
@@ -130,20 +131,20 @@ class Codes:
     def scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the items whose codes are nearest to each query, `(n, count)`, in no order; -1 where there are fewer.
 
-        The GIL is released meanwhile. A filter belongs here: `IVFSearchParameters` takes a selector of items (`sel`),
-        by which faiss passes over codes before they count as candidates.
+        The GIL is released. A filter belongs here: `IVFSearchParameters` takes a selector of items (`sel`), with which
+        faiss skips codes before they become candidates.
 
         Args:
             queries: (n, dim) first components.
-            lists: (n, k) the lists to scan for each.
-            count: candidates.
+            lists: (n, k) the lists to scan for each query.
+            count: number of candidates.
         """
         faiss, probes = self._faiss, lists.shape[1]
         queries = _paired(queries)
         lists = np.ascontiguousarray(lists)
         distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
-        faiss.omp_set_num_threads(1)  # for this thread: others search beside it
+        faiss.omp_set_num_threads(1)  # for this thread, because others search at the same time
         # Not the Python method of that name: it takes the number of lists from the index, which threads share.
         self._index.search_preassigned_c(
             len(queries),
@@ -160,7 +161,7 @@ class Codes:
 
 
 def _paired(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the components of `(n, dim)` points beside those that they make a pair with."""
+    """Reorder the components of `(n, dim)` points so that pairs are adjacent."""
     dim = points.shape[1]
     return points.take(_pairs(dim), axis=1)
 
@@ -173,9 +174,9 @@ def _pairs(dim: int) -> NDArray[np.intp]:
 
 
 def import_faiss() -> Any:
-    """Import faiss where it is used: it takes 0.1 s and 15 MB, which starts without codes are spared."""
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # else it tells each start what it looked for
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily take ten times as long to train
+    """Import faiss only when it is needed: it takes 0.1 s and 15 MB."""
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it logs every start
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # with busy waiting, training takes ten times as long
     import faiss
 
     return faiss

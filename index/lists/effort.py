@@ -1,11 +1,11 @@
-"""How hard a query looks: chosen when an index is built (`index.lists.tune`), kept in its `index.json`."""
+"""The effort of a query: chosen when an index is built (`index.lists.tune`), stored in its `index.json`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 TUNED_FOR = 100
-"""Neighbours that an effort is said for; more take more in proportion."""
+"""Number of neighbours that an effort is meant for; queries for more take proportionally more."""
 
 _MEASURED_A_NEIGHBOUR = 1.05
 
@@ -15,9 +15,9 @@ class Effort:
     """The effort of a query.
 
     Attributes:
-        probed: lists that are scanned.
-        candidates: logos that the scan leaves, to be ranked by their records.
-        spare: logos whose vectors are measured beyond those that are answered.
+        probed: number of lists to scan.
+        candidates: number of logos that the scan keeps, to be ranked by their records.
+        spare: number of vectors to measure in addition to those that are returned.
     """
 
     probed: int
@@ -37,9 +37,9 @@ class Effort:
         return self.spare + int(_MEASURED_A_NEIGHBOUR * count)
 
     def with_candidates(self, candidates: int) -> Effort:
-        """Return the effort that ranks other candidates, and scans lists in proportion."""
+        """Return the effort for another number of candidates, with lists in proportion."""
         return replace(self, candidates=candidates, probed=max(1, round(self.probed * candidates / self.candidates)))
 
     def times(self, factor: int) -> Effort:
-        """Return so many times the effort."""
+        """Return the effort multiplied by `factor`."""
         return Effort(self.probed * factor, self.candidates * factor, self.spare * factor)

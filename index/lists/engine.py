@@ -1,13 +1,13 @@
-"""The engine of the default index: four sieves, each finer and dearer a logo than the one before.
+"""The engine of the default index: four sieves, each finer than the one before and more expensive per logo.
 
-1.  Annoy, over the centres of lists, chooses the lists that are nearest to the query.
-2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`), and leaves a few hundred candidates or more.
-3.  The 8-bit records of the candidates rank them (`index.lists.records`).
-4.  The vectors of the best few are measured, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
+1.  Annoy, over the centres of the lists, finds the lists nearest to the query.
+2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`) and keeps some hundred candidates or more.
+3.  The candidates are ranked by their 8-bit records (`index.lists.records`).
+4.  The best few are measured on their vectors, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
     (`index.lists.vectors_file`).
 
-So only measured distances are answered, and the vectors, by far the largest part, need not be in memory. Where all
-lists are scanned, or all logos are candidates, the sieves before are passed over.
+So all returned distances are exact, and the vectors, by far the largest part, need not be in memory. If all lists are
+scanned, or all logos are candidates, the sieves before are skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
-_WIDENED, _WIDER = 3, 4  # times that a search is widened, and how much, if it finds too few; at last to all lists
+_WIDENED, _WIDER = 3, 4  # how often and how much a search is widened if it finds too few; the last time to all lists
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Items and their distances, nearest first."""
@@ -42,15 +42,15 @@ Found = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Sieves:
-    """What an index of lists searches before it reads vectors.
+    """The parts of an index of lists that are searched before vectors are read.
 
     Attributes:
         centres: of the lists.
         codes: of the logos in them.
         records: (n, bytes) of each item.
         format: of the records.
-        coded: components that centres and codes are made of.
-        vectors: a copy of all vectors; `None` if they are in the store alone.
+        coded: number of components in centres and codes.
+        vectors: a copy of all vectors; `None` if only the store has them.
     """
 
     centres: Centres
@@ -62,10 +62,10 @@ class Sieves:
 
     @classmethod
     def load(cls, directory: Path, files: VerifiedFiles) -> Sieves:
-        """Load and map files that were verified.
+        """Load and map verified files.
 
         Raises:
-            IndexDamagedError: they are not those of an index of lists, or were replaced or damaged meanwhile.
+            IndexDamagedError: they belong to no index of lists, or were replaced or damaged meanwhile.
         """
         if files.lists is None:
             raise IndexDamagedError(f"{directory} holds no index of lists")
@@ -83,7 +83,7 @@ class Sieves:
         return cls(centres, codes, records, files.lists.format, record.coded, vectors)
 
     def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
-        """Return the items that are candidates for `count` neighbours of each of `(n, components)` queries."""
+        """Return the items that are candidates for `count` neighbours, for each of `(n, components)` queries."""
         items, wanted = len(self.records), effort.candidates_for(count)
         if wanted >= items:
             return [np.arange(items)] * len(projected)
@@ -107,9 +107,9 @@ class ListsSearchIndex(IndexedLogos):
 
     Args:
         sieves: what is searched before vectors are read.
-        files: what was verified of the index.
+        files: its verified files.
         effort: of a query.
-        vectors: gives the vectors of logos.
+        vectors: returns the vectors of logos.
     """
 
     def __init__(self, sieves: Sieves, files: VerifiedFiles, effort: Effort, vectors: Vectors) -> None:
@@ -126,16 +126,16 @@ class ListsSearchIndex(IndexedLogos):
     def of(
         cls, directory: Path, files: VerifiedFiles, vectors: Vectors, *, candidates: int | None = None
     ) -> ListsSearchIndex:
-        """Load files that were verified.
+        """Load verified files.
 
         Args:
-            directory: holds them.
-            files: what was verified.
-            vectors: gives the vectors of logos.
-            candidates: logos that a query ranks, instead of as many as were found to be enough.
+            directory: the directory of the files.
+            files: the verified files.
+            vectors: returns the vectors of logos.
+            candidates: number of logos that a query ranks, overriding the number found by the build.
 
         Raises:
-            IndexDamagedError: they are not those of an index of lists, or were replaced or damaged meanwhile.
+            IndexDamagedError: they belong to no index of lists, or were replaced or damaged meanwhile.
         """
         sieves = Sieves.load(directory, files)
         assert files.lists is not None
@@ -143,22 +143,22 @@ class ListsSearchIndex(IndexedLogos):
         return cls(sieves, files, effort if candidates is None else effort.with_candidates(candidates), vectors)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        """Return the `count` nearest logos to an indexed one: itself first, at distance 0."""
         check_count(count)
         item = self._logo_ids.item_of(logo_id)
         vector = self._vector(item, logo_id)
         if vector is None:
-            raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is not stored any more")
+            raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is no longer stored")
         return self._itself_first(item, logo_id, self._search(vector[np.newaxis], count)[0], count)
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        """Return the `count` nearest logos to a `(dim,)` float32 vector."""
         check_count(count)
         items, distances = self._search(as_query(vector, self.dim)[np.newaxis], count)[0]
         return Neighbours(self._logo_ids.of_items(items), distances.tolist())
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        """Return an index that has searched for these logos at once, on all processors."""
+        """Search for these logos at once, on all processors, and return an index that holds the results."""
         check_count(count)
         items = {logo_id: self._logo_ids.item_of(logo_id) for logo_id in logo_ids if logo_id in self}
         vectors = {logo_id: self._vector(item, logo_id) for logo_id, item in items.items()}
@@ -173,7 +173,7 @@ class ListsSearchIndex(IndexedLogos):
         return Prefetched(self, count, answers)
 
     def _vector(self, item: int, logo_id: int) -> NDArray[np.float32] | None:
-        """Return the vector of a logo, `(dim,)`; `None` if it cannot be had."""
+        """Return the vector of a logo, `(dim,)`; `None` if it is damaged or not stored."""
         copied = self._sieves.vectors
         vector = None if copied is None else copied.vector(item)
         if vector is None:
@@ -187,7 +187,7 @@ class ListsSearchIndex(IndexedLogos):
         return measure_stored(self._vectors, query, self._logo_ids.ids_of(items))
 
     def _itself_first(self, item: int, logo_id: int, found: Found, count: int) -> Neighbours:
-        # Duplicates of its vector may stand before it, and an approximate search may have missed it.
+        # Duplicates of its vector may come before it, and an approximate search may have missed it.
         items, distances = found
         others = items != item
         return Neighbours(

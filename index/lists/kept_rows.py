@@ -43,7 +43,7 @@ _DAMAGE = (  # what a spoilt archive can let out
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What has to be the same for rows to be used again: the length of a vector, and whose vectors they are."""
+    """Rows are reused only if this is the same: the length of a vector, and the weights that made it."""
 
     dim: int
     weights_digest: str
@@ -79,7 +79,7 @@ class KeptRows:
 
     @classmethod
     def load(cls, directory: Path, origin: Origin) -> KeptRows | None:
-        """Take up what an earlier build left; `None` if that is nothing, damaged, or of other vectors."""
+        """Load what an earlier build kept; `None` if there is nothing, or it is damaged or made from other vectors."""
         if not (directory / STATE_NAME).exists():
             return None
         try:
@@ -97,7 +97,7 @@ class KeptRows:
 
     @staticmethod
     def discard(directory: Path) -> None:
-        """Remove what an earlier build left, the state durably before the rows that it counts."""
+        """Remove what an earlier build kept, the state durably before the rows that it counts."""
         (directory / STATE_NAME).unlink(missing_ok=True)
         sync_directory(directory)
         (directory / ROWS_NAME).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ class KeptRows:
         self._count += len(rows)
 
     def save(self, origin: Origin) -> None:
-        """Make sure that the next build finds the rows, whatever happens."""
+        """Sync the rows, and write a state that counts them, for the next build."""
         self._file.flush()
         os.fsync(self._file.fileno())
         with atomic_write(self._directory / STATE_NAME, mode=READABLE, alone=True) as file:
@@ -157,7 +157,7 @@ class KeptRows:
             )
 
     def close(self) -> None:
-        """Let go of the file; what was not saved is cut off by the next build."""
+        """Close the file. The next build cuts off rows that were not saved."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""What an index of lists of so many logos is made of, and why."""
+"""Choose the parts of an index of lists by its number of logos, and say why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from index.lists.tune import least_effort
 from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
 LISTS_FROM = 2_000
-"""Logos from which on an index has lists: fewer are found sooner by Annoy alone, over the vectors themselves."""
+"""Number of logos from which an index has lists: Annoy alone, over the vectors, is faster for fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class ListsPlan:
     """The parts of an index of lists.
 
     Attributes:
-        logos: about how many there are.
-        dim: the number of values of a vector.
-        lists: about how many.
-        recorded: components of a record.
-        coded: components that centres and codes are made of.
-        trees: that Annoy grows over the centres.
+        logos: approximate number of logos.
+        dim: the number of values in a vector.
+        lists: approximate number of lists.
+        recorded: number of components in a record.
+        coded: number of components in centres and codes.
+        trees: number of trees that Annoy grows over the centres.
     """
 
     logos: int
@@ -38,7 +38,7 @@ class ListsPlan:
 
     @classmethod
     def of(cls, logos: int, dim: int, *, trees: int | None = None) -> ListsPlan:
-        """Choose by the number of logos; `None` leaves the trees to it, too."""
+        """Choose by the number of logos; `None` uses the default number of trees."""
         recorded = min(record_components(logos), dim)
         return cls(logos, dim, list_count(logos), recorded, coded_components(recorded), trees or TREES)
 
@@ -54,7 +54,7 @@ class ListsPlan:
 
     @property
     def estimated_size(self) -> int:
-        """About how many bytes the files of the index, and the rows that are kept for the next build, take."""
+        """The approximate size in bytes of the index and of the rows kept for the next build."""
         forest = forest_size(self.lists, self.coded, self.trees)
         forest += file_bytes(self.logos, self.dim) if self.copied else 0
         return forest + self.logos * (2 * (4 + self.recorded) + 12 + bytes_a_logo(self.coded))
@@ -65,4 +65,4 @@ class ListsPlan:
         size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
         lists = f"{self.lists:,} lists, one for about every {LOGOS_A_LIST:,} of {self.logos:,} logos"
         copied = " and a copy of the vectors" if self.copied else ""
-        return f"{lists}; records of {self.recorded} components{copied}, for there are {size}"
+        return f"{lists}; records of {self.recorded} components{copied}, because there are {size}"

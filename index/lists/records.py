@@ -1,11 +1,11 @@
-"""Records: a logo's principal components in 8 bits each, by which the candidates of a query are ranked.
+"""Make records, the principal components of logos in 8 bits each, and rank the candidates of a query by them.
 
-What the components leave out of a vector counts, too. With c for the codes of x, s for the step between two codes, y
+The part of a vector outside the components counts too. With c for the codes of x, s for the step between two codes, y
 for the components of a query, and w for `LEFTOVER_WEIGHT`:
 
     |x - y|^2  is about  (|s c|^2 + w leftover of x) - 2 s c.y  and what all x have in common
 
-A record is what stands in brackets, as a float32, and the codes. It also gives back the components, but for rounding.
+A record is the bracket, as a float32, and the codes. The components can be recovered from it, except for rounding.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from numpy.typing import NDArray
 from index.components import Components, usual
 
 SHORT, LONG = 252, 508
-"""Components of a record: with the bracket, records fill 256 or 512 bytes, whole lines of the processor's cache."""
+"""Number of components in a record: with the bracket, it takes 256 or 512 bytes, whole lines of the cache."""
 
 LONG_FROM = 200_000
-"""Logos from which on records are long: among millions, short ones rank some of the nearest too low."""
+"""Number of logos from which records are long: among millions, short ones rank some of the nearest too low."""
 
 LEFTOVER_WEIGHT = np.float32(0.85)
-"""Near neighbours share a little of what the components leave out, so less than all of it is distance (measured)."""
+"""Near neighbours have a little in common outside the components, so not all of it is distance (measured)."""
 
 SMALLEST_STEP = float(np.finfo(np.float32).tiny)
-"""The step must be a number in 32 bits."""
+"""The smallest step that float32 can represent with full precision."""
 
 _LARGEST_CODE = 127
 _CLIPPED = 1e-4  # of the sample's values are beyond the largest code
 
 
 def record_components(logos: int) -> int:
-    """Return how many components the records of an index of so many logos have."""
+    """Return how many components the records of an index of this many logos have."""
     return LONG if logos >= LONG_FROM else SHORT
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFormat:
-    """How vectors become records.
+    """How vectors are turned into records.
 
     Attributes:
-        components: what vectors are projected on.
-        step: what one step of a code stands for.
+        components: the components that vectors are projected on.
+        step: the value of one step of a code.
     """
 
     components: Components
@@ -60,7 +60,7 @@ class RecordFormat:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of a record."""
+        """The size of a record in bytes."""
         return 4 + len(self.components)
 
     def encode(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -73,7 +73,7 @@ class RecordFormat:
         return np.hstack([brackets[:, np.newaxis].view(np.uint8), codes.astype(np.int8).view(np.uint8)])
 
     def decode(self, records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
-        """Return the first `count` components of `(n, row_bytes)` records, `(n, count)`, as far as 8 bits hold them."""
+        """Return the first `count` components of `(n, row_bytes)` records, `(n, count)`, in 8-bit precision."""
         return records[:, 4 : 4 + count].view(np.int8).astype(np.float32) * np.float32(self.step)
 
     def estimates(self, query: NDArray[np.float32], records: NDArray[np.uint8]) -> NDArray[np.float32]:

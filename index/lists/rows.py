@@ -1,7 +1,7 @@
-"""Distances measured on vectors in a store: the only ones that are answered.
+"""Measure distances on vectors in a store: only measured distances are returned.
 
-More vectors are measured than answered. Where it can be put off, checksums are compared for the answered ones alone: a
-damaged row that looks near is dropped before it is answered, and one that looks far would not be answered anyway.
+More vectors are measured than returned. If the store allows it, only the checksums of returned ones are compared: a
+damaged row that looks near is dropped before it is returned, and one that looks far would not be returned anyway.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from index.protocol import Vectors
 
 
 class UncheckedRows(Protocol):
-    """Vectors that were read, and whose checksums were not compared yet.
+    """Vectors that were read, but not yet compared with their checksums.
 
     Attributes:
-        vectors: (n, dim) float32; a row of NaN for a logo whose vector cannot be had.
+        vectors: (n, dim) float32; a row of NaN for a logo without a usable vector.
     """
 
     vectors: NDArray[np.float32]
@@ -31,7 +31,7 @@ class UncheckedRows(Protocol):
 
 @runtime_checkable
 class UncheckedVectors(Protocol):
-    """What `Vectors` also are, if they can put off the comparison of checksums."""
+    """`Vectors` that can postpone the comparison of checksums."""
 
     def unchecked(self, logo_ids: NDArray[np.int64]) -> UncheckedRows:
         """Return the vectors of logos, `(n,)`."""

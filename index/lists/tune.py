@@ -1,7 +1,8 @@
-"""The least effort with which an index of lists finds enough, measured on a sample while it is built.
+"""Find, during a build, the least effort with which an index of lists reaches its recall, measured on a sample.
 
 Each sieve may lose some of the true neighbours. So the least effort is found for the scan first, then for the ranking,
-then for the measuring, while the sieves behind do all that they may; each may lose a part of what the targets allow.
+then for the measuring, each time with the most effort in the sieves that follow. Each sieve may use up a part of the
+loss that the targets allow.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ logger = logging.getLogger(__name__)
 TARGETS = {10: 0.99, 100: 0.97}
 
 LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
-"""Logos that a query scans: fewer are not noticed, more take milliseconds."""
+"""Number of logos that a query scans: fewer save no time, more take milliseconds."""
 
 _CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000
 _SPARE = 20, 30, 40, 60, 90, 130
 _WIDER = 1.2  # lists, from one try to the next
-_LOSS = 0.5, 0.75, 1.0  # of what the targets allow, that is lost after the scan, the ranking and the measuring
+_LOSS = 0.5, 0.75, 1.0  # share of the allowed loss that may be used after the scan, the ranking and the measuring
 
 
 def least_effort(lists: int, logos: int) -> Effort:
@@ -46,13 +47,13 @@ def tune(
 
     Args:
         truth: of logos that are indexed.
-        with_effort: gives the index, searching with an effort.
-        lists: of the index.
-        logos: in the index.
-        progress: is told the number of queries just made.
+        with_effort: returns the index, searching with an effort.
+        lists: number of lists in the index.
+        logos: number of logos in the index.
+        progress: called with the number of queries just made.
 
     Returns:
-        The effort, and what was measured with it; `None` if no logo could be searched for.
+        The effort, and the recall measured with it; `None` if no logo could be searched for.
     """
     least = least_effort(lists, logos)
     most = Effort(_share(lists, logos, MOST_SCANNED), _CANDIDATES[-1], _SPARE[-1])
@@ -77,7 +78,7 @@ def tune(
             effort = _first([replace(effort, **{name: step}) for step in steps], found_with, wanted)
     found = found_with(effort)
     if not found:
-        logger.warning("recall was not measured: no logo that it was to be measured on can be searched for")
+        logger.warning("recall was not measured: no logo of the sample can be searched for")
         return effort, None
     recall = Recall(effort.candidates, round(found[10], 4), round(found[100], 4), len(nearest))
     say = logger.info if _enough(found, TARGETS) else logger.warning
@@ -91,7 +92,7 @@ def tune(
 def _first(
     steps: Sequence[Effort], found_with: Callable[[Effort], dict[int, float]], wanted: dict[int, float]
 ) -> Effort:
-    """Return the first of ever larger efforts that finds enough; the last one if none does."""
+    """Return the first of these rising efforts that finds enough; the last one if none does."""
     low, high = 0, len(steps) - 1
     while low < high:
         middle = (low + high) // 2
@@ -107,5 +108,5 @@ def _enough(found: dict[int, float], wanted: dict[int, float]) -> bool:
 
 
 def _share(lists: int, logos: int, scanned: int) -> int:
-    """Return how many lists hold about so many logos."""
+    """Return how many lists hold about `scanned` logos."""
     return min(lists, max(1, round(lists * scanned / max(1, logos))))

@@ -1,7 +1,7 @@
 """A copy of the vectors, mapped, in an index of so few logos that it costs little.
 
-Reading rows from the store is most of such a query, so these are measured where they lie, in one call that holds no
-lock. Behind the vectors, in item order, come their checksums (CRC-32), which are compared for answered ones alone.
+Reading rows from the store would take most of a query. The copy is measured in place, in one call that releases the
+GIL. After the vectors, in item order, come their checksums (CRC-32), compared only for vectors that are returned.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def file_bytes(items: int, dim: int) -> int:
 
 
 def write_vectors(path: Path, vectors: Vectors, logo_ids: NDArray[np.int64]) -> None:
-    """Write the vectors of logos, `(n,)`, and sync the file; one that cannot be had is a row of NaN."""
+    """Write the vectors of logos, `(n,)`, and sync the file; one that is damaged or not stored is a row of NaN."""
     checksums = np.empty(len(logo_ids), "<u4")
     with path.open("wb") as file:
         for start in range(0, len(logo_ids), _ROWS_AT_ONCE):
@@ -53,7 +53,7 @@ class VectorsFile:
     Args:
         path: what `write_vectors` wrote, just read through.
         items: how many vectors it must hold.
-        dim: the number of values of a vector.
+        dim: the number of values in a vector.
 
     Raises:
         IndexDamagedError: it cannot be mapped, or has another size.
@@ -62,7 +62,7 @@ class VectorsFile:
     def __init__(self, path: Path, items: int, dim: int) -> None:
         try:
             with path.open("rb") as file:
-                # Populated: queries would stumble over a page fault at each vector that is measured first.
+                # Populated: otherwise the first query for each vector takes a page fault.
                 flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
                 content = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ)
         except (OSError, ValueError) as error:
@@ -98,5 +98,5 @@ class VectorsFile:
         sound: NDArray[np.bool_] = np.array(found, np.uint32) == self._checksums[items]
         if not sound.all() and not self._told:
             self._told = True
-            logger.error("%s is damaged: what cannot be trusted is left out of answers; see `verify`", self._path)
+            logger.error("%s is damaged: damaged vectors are left out of results; see `verify`", self._path)
         return sound
