@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from durable import READABLE, sync_file
-from index.errors import IndexBuildError, IndexDamagedError
+from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 
 COMPONENTS = 128
@@ -63,15 +63,12 @@ class Codes:
 
     @classmethod
     def train(cls, points: NDArray[np.float32], centres: NDArray[np.float32], *, jobs: int = 1) -> Codes:
-        """Find the centroids of the codes from at least 16 `(n, dim)` points; the codes are added later.
+        """Find the centroids of the codes from `(n, dim)` points; the codes are added later.
 
         Args:
             points: the first components of some logos.
             centres: (k, dim) of the lists.
             jobs: threads that train and add.
-
-        Raises:
-            IndexBuildError: there are too few points.
         """
         faiss = import_faiss()
         faiss.omp_set_num_threads(jobs)
@@ -81,10 +78,7 @@ class Codes:
         index = faiss.IndexIVFPQFastScan(quantizer, dim, len(centres), -(-dim // _PAIR), _BITS)
         index.by_residual = False
         index.pq.cp.min_points_per_centroid = 1  # faiss prints warnings below 39
-        try:
-            index.train(_paired(points))
-        except RuntimeError as error:
-            raise IndexBuildError(f"{len(points)} logos are too few for an index of lists") from error
+        index.train(_paired(np.resize(points, (max(len(points), 2**_BITS), dim))))  # repeats if too few
         return cls(index)
 
     def add(self, points: NDArray[np.float32]) -> None:

@@ -24,8 +24,8 @@ TARGETS = {10: 0.99, 100: 0.97}
 LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
 """Number of logos that a query scans: fewer save no time, more take milliseconds."""
 
-_CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000
-_SPARE = 20, 30, 40, 60, 90, 130
+_CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_400, 2_800, 3_300, 4_000, 5_600
+_SPARE = 20, 30, 40, 60, 90, 130, 160, 190, 230, 280
 _WIDER = 1.2  # lists, from one try to the next
 _LOSS = 0.5, 0.75, 1.0  # share of the allowed loss that may be used after the scan, the ranking and the measuring
 

@@ -69,6 +69,12 @@ def test_threads_with_different_numbers_of_lists_share_the_codes(codes: Codes) -
         assert list(threads.map(ask, range(200))) == one_by_one
 
 
+def test_fewer_points_than_centroids_are_coded() -> None:
+    codes = Codes.train(POINTS[:3], POINTS[:1])
+    codes.add(POINTS[:3])
+    assert sorted(codes.scan(POINTS[:1], np.array([[0]]), 5)[0].tolist()) == [-1, -1, 0, 1, 2]
+
+
 def test_a_file_with_another_digest_is_not_given_to_faiss(tmp_path: Path) -> None:
     path, sha256 = saved(tmp_path)
     content = bytearray(path.read_bytes())
