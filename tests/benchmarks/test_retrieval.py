@@ -223,7 +223,7 @@ def test_missing_photos_are_counted(folder: Path) -> None:
 
 def test_a_file_that_is_not_a_photo_is_named(folder: Path) -> None:
     (folder / "photos" / "1.png").write_bytes(b"GIF89a")
-    refused(folder, "1.png: The image cannot be decoded")
+    refused(folder, "1.png: The image is a GIF without a frame")
 
 
 def test_a_box_beside_the_photo_is_named(folder: Path) -> None:

@@ -89,5 +89,5 @@ def test_nothing_stays_mounted_after_a_failure(tmp_path: Path) -> None:
 
 def test_a_machine_without_mkfs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MountError, match=r"no mkfs\.ext4 here"):
+    with pytest.raises(MountError, match=r"mkfs\.ext4 is not installed here"):
         Ext4Image.new(tmp_path / "ext4.img", tmp_path / "mnt")
