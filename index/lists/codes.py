@@ -27,9 +27,13 @@ from numpy.typing import NDArray
 from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
+from index.lists.records import LONG
 
-COMPONENTS = 128
-"""Number of components in codes and centres."""
+COMPONENTS, COMPONENTS_OF_MANY = 192, 128
+"""Number of components in codes and centres, with short and with long records.
+
+Among 20,000 logos, 192 components need 2,000 candidates where 128 need 2,400. Among millions, the scan is most of a
+query, so codes are shorter."""
 
 TRAINED_ON = 65_536
 """Number of logos that the centroids are computed from."""
@@ -41,7 +45,8 @@ _QUICKEST = 11  # of faiss' implementations, for one query with hundreds of cand
 
 def coded_components(available: int) -> int:
     """Return how many of the available components are coded: whole pairs."""
-    return min(COMPONENTS, max(1, available - available % _PAIR))
+    most = COMPONENTS if available < LONG else COMPONENTS_OF_MANY
+    return min(most, max(1, available - available % _PAIR))
 
 
 def bytes_a_logo(components: int) -> int:
