@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+# Before NumPy is imported: the products of a query are small, and threads that wait for each other hold up the others.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from api.server import worker
 from api.server.body_sizes import body_sizes

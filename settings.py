@@ -95,8 +95,9 @@ class Settings:
         "ANN_SEARCH_K",
         None,
         whole(1),
-        "Nodes that Annoy inspects for a query (in Milvus: `ef`, `nprobe` or `search_list`). More finds more neighbours"
-        " and takes longer. Unset: the value measured when the index was built, or else `max(count, 100)` × trees.",
+        "Logos that a query ranks in an index of lists, or nodes that Annoy inspects in one without (in Milvus: `ef`,"
+        " `nprobe` or `search_list`). More finds more neighbours and takes longer. Unset: the value measured when the"
+        " index was built, or else `max(count, 100)` × trees.",
     )
     search_unindexed: bool = setting(
         "ANN_SEARCH_UNINDEXED",

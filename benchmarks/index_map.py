@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benchmarks.fixture import Fixture
 from benchmarks.logos import draw_logos
 from benchmarks.table import Ratio, Row
+from index.components import Components
 from index.map.logo_map import COMPONENTS
 from index.map.tsne import lay_out
-from index.reduction import Reduction
 
 NEAREST = 10
 ASKED = 1000  # logos whose neighbours are compared: the first ones
@@ -34,7 +34,7 @@ def measure(fixture: Fixture) -> list[Row]:
     vectors = np.concatenate([vectors for _, vectors in draw_logos(logos, fixture.scale.seed)])
     fixture.say(f"drawing a map of {logos} logos")
     started = time.monotonic()
-    points = Reduction.fit(vectors[:FITTED], tree_dim=1, code_dim=COMPONENTS).project(vectors)
+    points = Components.fit(vectors[:FITTED], COMPONENTS).project(vectors)
     layout = lay_out(points)
     seconds = time.monotonic() - started
     kept, kept_flat = shared_neighbours(vectors, layout), shared_neighbours(vectors, points[:, :2])

@@ -33,13 +33,11 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--index", "name", callback=_index_name, help="The index to build. [default: ANN_DEFAULT_INDEX]")
 @click.option("--all", "every", is_flag=True, help="Build the default index and that of each collection.")
 @click.option(
-    "--tree-count", type=click.IntRange(1), help="More trees find more neighbours. [default: 100, or 24 with --reduce]"
+    "--tree-count",
+    type=click.IntRange(1),
+    help="More trees find more neighbours. [default: 12 over the centres of lists, 100 over vectors]",
 )
-@click.option(
-    "--reduce/--no-reduce",
-    default=None,
-    help="Grow the trees over principal components, and measure on the store's vectors. [default: by size]",
-)
+@click.option("--no-reduce", is_flag=True, help="Grow the trees over the vectors themselves, as the original does.")
 @click.option("--jobs", type=click.IntRange(1, 256), help="Number of threads. [default: all cores; 1 with --seed]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="With one job, the same logos give the same bytes.")
 @click.option("--on-disk", is_flag=True, help="Build in the file instead of in memory, for large stores.")
@@ -57,7 +55,7 @@ def generate_index(
     name: str | None,
     every: bool,
     tree_count: int | None,
-    reduce: bool | None,
+    no_reduce: bool,
     jobs: int | None,
     seed: int | None,
     on_disk: bool,
@@ -80,7 +78,7 @@ def generate_index(
     in_milvus = settings.engine == "milvus" and output is None and not own_store
     for option, given in {
         "--tree-count": tree_count,
-        "--reduce": reduce,
+        "--no-reduce": no_reduce or None,
         "--jobs": jobs,
         "--on-disk": on_disk or None,
     }.items():
@@ -95,7 +93,7 @@ def generate_index(
         output or settings.data_dir / (name or settings.default_index),
         pair=output is not None,
         trees=tree_count,
-        reduce=reduce,
+        no_reduce=no_reduce,
         seed=seed,
         jobs=jobs,
         on_disk=on_disk,

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from index.annoy.build import Blocks, build_index, build_pair
 from index.annoy.build import estimated_size as full_size
-from index.build_reduced import Source, build_reduced
-from index.build_reduced import estimated_size as reduced_size
 from index.files.generations import current_generation, publish
 from index.files.manifest import Manifest
+from index.lists.build import Source, build_lists
+from index.lists.plan import LISTS_FROM, ListsPlan
 from index.map.logo_map import FEWEST_LOGOS, add_map, earlier_map
 from index.map.map_file import LogoMap
 from index.map.tsne import STEPS
-from index.plan import IndexPlan, plan_index
 from index.protocol import Vectors
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
+from index.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 KEPT_ROWS = ".kept"  # in the directory of an index
-
-Stage = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Shows the progress of a part of a build. It is called with a description of the part and its number of steps, and
-yields a function to call with the number of steps just done."""
+TREES = 100  # over vectors, as in the original
 
 
 class Snapshot(Source, Protocol):
@@ -65,6 +61,33 @@ class LogoSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ForestPlan:
+    """Trees over the vectors themselves.
+
+    Attributes:
+        logos: how many there are.
+        dim: the number of values in a vector.
+        trees: number of Annoy's trees.
+        why: why the index has no lists.
+    """
+
+    logos: int
+    dim: int
+    trees: int
+    why: str
+
+    @property
+    def estimated_size(self) -> int:
+        """The approximate size of the index in bytes."""
+        return full_size(self.logos, self.dim, self.trees)
+
+    @property
+    def reason(self) -> str:
+        """One line that says what was chosen, and why."""
+        return f"{self.trees} trees over the vectors of {self.logos:,} logos, {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """What to build.
 
@@ -72,7 +95,7 @@ class BuildRequest:
         directory: of the index; or of the original's pair of files, if `pair`.
         pair: write the original's pair of files instead of a generation; see `index.annoy.build.build_pair`.
         trees: of the index; `None` uses the default of its kind.
-        reduce: build a reduced index, or a full one; `None` decides by the number of logos.
+        no_reduce: grow the trees over the vectors themselves, however many logos there are.
         seed: with one job, the same seed gives the same bytes.
         jobs: threads that build; `None` means one if there is a seed, else one per processor.
         on_disk: grow the trees in the file itself, for stores that do not fit into memory.
@@ -87,7 +110,7 @@ class BuildRequest:
     directory: Path
     pair: bool = False
     trees: int | None = None
-    reduce: bool | None = None
+    no_reduce: bool = False
     seed: int | None = None
     jobs: int | None = None
     on_disk: bool = False
@@ -98,18 +121,21 @@ class BuildRequest:
     model_name: str = ""
     weights_digest: str = ""
 
-    def plan(self, logos: int) -> IndexPlan:
-        """Return which index to build for a number of logos."""
-        return plan_index(logos, trees=self.trees, reduce=False if self.pair else self.reduce)
+    def plan(self, logos: int, dim: int) -> ListsPlan | ForestPlan:
+        """Return which index to build for a number of logos with vectors of `dim` values."""
+        if self.pair or self.no_reduce:
+            return ForestPlan(logos, dim, self.trees or TREES, "as asked for")
+        if logos < LISTS_FROM:
+            return ForestPlan(logos, dim, self.trees or TREES, f"because there are fewer than {LISTS_FROM:,}")
+        return ListsPlan.of(logos, dim, trees=self.trees)
 
 
 def describe(request: BuildRequest, store: LogoSource) -> str:
     """Return a sentence that says what `build` would do."""
-    plan = request.plan(len(store))
-    size = (reduced_size if plan.reduce else full_size)(len(store), store.dim, plan.trees)
+    plan = request.plan(len(store), store.dim)
     return (
         f"would index {len(store)} logos of {store.dim} values with {plan.trees} trees into {request.directory}:"
-        f" about {size / 1e6:.0f} MB ({plan.reason})"
+        f" about {plan.estimated_size / 1e6:.0f} MB ({plan.reason})"
     )
 
 
@@ -122,7 +148,7 @@ def build(request: BuildRequest, store: LogoSource, stage: Stage) -> int:
         BuildInProgressError: another build of the index is running, and the request does not wait.
         IndexBuildError: there is nothing to index, a value of the request is out of range, or the disk is full.
     """
-    plan = request.plan(len(store))
+    plan = request.plan(len(store), store.dim)
     logger.info("%s", plan.reason)
     writer = _IndexWriter(request, store, plan, stage)
     if request.pair:
@@ -147,7 +173,7 @@ class _IndexWriter:
         damaged: number of logos skipped because their rows are damaged.
     """
 
-    def __init__(self, request: BuildRequest, store: LogoSource, plan: IndexPlan, stage: Stage) -> None:
+    def __init__(self, request: BuildRequest, store: LogoSource, plan: ListsPlan | ForestPlan, stage: Stage) -> None:
         self.items = 0
         self.damaged = 0
         self._request = request
@@ -158,7 +184,6 @@ class _IndexWriter:
             "trees": plan.trees,
             "seed": request.seed,
             "jobs": request.jobs or (1 if request.seed is not None else -1),
-            "on_disk": request.on_disk,
         }
         self._origin: dict[str, Any] = {"model_name": request.model_name, "weights_digest": request.weights_digest}
 
@@ -167,29 +192,28 @@ class _IndexWriter:
 
     def write_generation(self, directory: Path) -> Manifest:
         snapshot = self._store.snapshot()  # only now: the build may have waited for another one
-        if not self._plan.reduce:
+        if isinstance(self._plan, ForestPlan):
             sample = Sample(*snapshot.sample(SAMPLE_SIZE, self._request.seed or 0))
             return self._full(build_index, directory, snapshot, sample=sample, **self._origin)
-        with self._stage("reading logos", len(snapshot)) as advance:
-            manifest = build_reduced(
-                directory,
-                snapshot,
-                self._store.vectors,
-                self._request.directory / KEPT_ROWS,
-                fresh=self._request.fresh,
-                progress=advance,
-                **self._options,
-                **self._origin,
-            )
+        manifest = build_lists(
+            directory,
+            snapshot,
+            self._store.vectors,
+            self._request.directory / KEPT_ROWS,
+            fresh=self._request.fresh,
+            stage=self._stage,
+            **self._options,
+            **self._origin,
+        )
         return self._done(manifest, snapshot)
 
     def _full(
         self, write: Callable[..., Manifest], directory: Path, snapshot: Snapshot | None = None, **more: Any
     ) -> Manifest:
         snapshot = snapshot or self._store.snapshot()
-        size = {"dim": snapshot.dim, "rows": len(snapshot)}
+        of_store = {"dim": snapshot.dim, "rows": len(snapshot), "on_disk": self._request.on_disk}
         with self._stage("reading logos", len(snapshot)) as advance:
-            manifest = write(directory, snapshot.blocks(), progress=advance, **size, **self._options, **more)
+            manifest = write(directory, snapshot.blocks(), progress=advance, **of_store, **self._options, **more)
         return self._done(manifest, snapshot)
 
     def _done(self, manifest: Manifest, snapshot: Snapshot) -> Manifest:

@@ -38,7 +38,7 @@ class IndexCatalog:
         data_dir: holds a directory for each index; names that begin with a dot are skipped.
         dim: the number of values in a vector.
         default: the index that `get(None)` returns; it counts as empty while it has no files.
-        vectors: returns the vectors of logos, without which reduced indexes cannot be served.
+        vectors: returns the vectors of logos, without which indexes of lists cannot be served.
         search_k: see `load_index`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: time between two checks.

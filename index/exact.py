@@ -7,6 +7,9 @@ measured by direct difference, in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -51,6 +54,10 @@ class ExactIndex(IndexedLogos):
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
         """Return the `count` nearest logos to a `(dim,)` float32 vector."""
         return self._nearest(as_query(vector, self.dim), count, first=-1)
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> Self:
+        """Return itself: searching for several logos at once spares nothing."""
+        return self
 
     def _nearest(self, query: NDArray[np.float32], count: int, *, first: int) -> Neighbours:
         check_count(count)

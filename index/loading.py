@@ -7,10 +7,10 @@ from pathlib import Path
 from index.annoy.engine import SEARCH_K_FLOOR, AnnoySearchIndex, Effort
 from index.errors import IndexDamagedError
 from index.files.verification import verify_files
+from index.lists.engine import ListsSearchIndex
 from index.protocol import Vectors
-from index.reduced_engine import ReducedSearchIndex
 
-LoadedIndex = AnnoySearchIndex | ReducedSearchIndex
+LoadedIndex = AnnoySearchIndex | ListsSearchIndex
 
 
 def load_index(
@@ -28,8 +28,9 @@ def load_index(
     Args:
         directory: holds a generation, or the original's pair.
         dim: the number of values in a vector.
-        vectors: returns the vectors of logos; only reduced indexes need it.
-        search_k: candidates to inspect for every query, overriding the number measured when the index was built.
+        vectors: returns the vectors of logos; only indexes of lists need it.
+        search_k: nodes that Annoy inspects, or logos that an index of lists ranks, for every query, overriding the
+            number measured when the index was built.
         search_k_floor: see `index.annoy.engine.SEARCH_K_FLOOR`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         digests: whether to check the digests of all files too.
@@ -38,9 +39,8 @@ def load_index(
         IndexDamagedError: the files are missing, broken, or do not belong together.
     """
     files = verify_files(directory, dim=dim, weights_digest=weights_digest, digests=digests)
-    effort = Effort(search_k, files.measured_effort, search_k_floor, files.reduction is not None)
-    if files.reduction is None:
-        return AnnoySearchIndex.of(directory, files, effort)
+    if files.lists is None:
+        return AnnoySearchIndex.of(directory, files, Effort(search_k, files.measured_effort, search_k_floor))
     if vectors is None:
-        raise IndexDamagedError(f"{directory} holds a reduced index, which is searched with the store at hand")
-    return ReducedSearchIndex.of(directory, files, effort, vectors)
+        raise IndexDamagedError(f"{directory} holds an index of lists, which is searched with the store at hand")
+    return ListsSearchIndex.of(directory, files, vectors, candidates=search_k)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from index.errors import IndexDamagedError
 from index.files.generations import current_generation, list_generations
-from index.files.manifest import BIN_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME
+from index.files.manifest import BIN_NAME, CODES_NAME, COMPONENTS_NAME, JSON_NAME, RECORDS_NAME, TXT_NAME, VECTORS_NAME
 from index.files.verification import GENERATIONS, identity
 from index.loading import LoadedIndex
 from index.protocol import SearchIndex
@@ -17,7 +17,7 @@ from index.status import ORIGINAL_PAIR, IndexStatus, OnLoad
 
 logger = logging.getLogger(__name__)
 
-_NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME)
+_NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME, CODES_NAME, VECTORS_NAME)
 
 
 class WatchedIndex:

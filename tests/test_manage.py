@@ -528,20 +528,22 @@ def test_a_build_steps_back_for_queries(run: Run, store_path: Path, monkeypatch:
     assert asked == [(os.PRIO_PROCESS, 0, 10)]
 
 
-def test_a_large_store_gets_a_reduced_index(
+def test_a_large_store_gets_an_index_of_lists(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.plan.REDUCED_FROM", 30)
+    told = run("generate-index", "--dry-run")
+    assert "100 trees over the vectors of 30 logos, because there are fewer" in told.output
+    monkeypatch.setattr("index.build.LISTS_FROM", 30)
     with EmbeddingStore(store_path) as store:
         store.append([31, 32], random_vectors(2))
 
     told = run("generate-index", "--dry-run")
-    assert "a reduced index: 32 logos are at least 30; 24 trees" in told.output
+    assert "1 lists, one for about every 4,000 of 32 logos; records of 252 components" in told.output
     assert run("generate-index").exit_code == 0
 
     manifest = read_manifest(tmp_path / INDEX / "current")
-    assert (manifest.items, manifest.trees) == (32, 24)
-    assert manifest.reduction is not None
+    assert (manifest.items, manifest.trees) == (32, 12)
+    assert manifest.lists is not None
     stats = json.loads(run("stats", "--json").stdout)["indexes"][INDEX]
     assert (stats["logos"], stats["error"]) == (32, None)
     assert stats["recall_at_10"] == 1.0
@@ -551,19 +553,25 @@ def test_a_large_store_gets_a_reduced_index(
         assert index.nearest_to_logo(31, 5).logo_ids[0] == 31
 
 
-@pytest.mark.parametrize(("option", "reduced"), [("--reduce", True), ("--no-reduce", False)])
-def test_the_operator_chooses_the_index(run: Run, store_path: Path, tmp_path: Path, option: str, reduced: bool) -> None:
-    assert run("generate-index", option, "--tree-count", "7").exit_code == 0
+@pytest.mark.parametrize(("options", "in_lists"), [([], True), (["--no-reduce"], False)])
+def test_the_operator_chooses_the_index(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], in_lists: bool
+) -> None:
+    monkeypatch.setattr("index.build.LISTS_FROM", 30)
+    assert run("generate-index", *options, "--tree-count", "7").exit_code == 0
     manifest = read_manifest(tmp_path / INDEX / "current")
-    assert (manifest.reduction is not None) == reduced
+    assert (manifest.lists is not None) == in_lists
     assert manifest.trees == 7
     assert manifest.recall is not None
 
 
-def test_damaged_rows_are_left_out_of_a_reduced_index_and_told(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_damaged_rows_are_left_out_of_an_index_and_told(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.build.LISTS_FROM", 20)
     damage_row(store_path, 3)
     for _ in range(2):  # the second uses what the first kept
-        result = run("generate-index", "--reduce")
+        result = run("generate-index")
         assert result.exit_code == 1
         assert "1 damaged rows were left out" in result.output
         assert read_manifest(tmp_path / INDEX / "current").items == 29

@@ -1,8 +1,8 @@
 """Hostile index files: refused, or searched correctly; the process survives, and the loaded index stays in use.
 
-In a generation whose digests are checked, every changed byte is noticed. At start, the digest of `index.bin` is not
+In a generation whose digests are checked, every changed byte is noticed. At start, the digests of large files are not
 checked: a changed coordinate looks like a right one, but results must contain no logo that the index does not hold, and
-the distances of a reduced index are measured. The original's pair has no digests: there, only crashes, hangs, memory
+the distances of an index of lists are measured. The original's pair has no digests: there, only crashes, hangs, memory
 and other exceptions count. A map is refused, or shows what was drawn.
 """
 
@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.annoy.build import Blocks, build_index
-from index.build_reduced import build_reduced
 from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.files.generations import CURRENT, publish
 from index.files.manifest import JSON_NAME, Manifest
+from index.lists import centres
+from index.lists.build import build_lists
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
 from torture.fuzz_case import Case
@@ -31,9 +32,10 @@ from torture.fuzz_mutation import mutate
 
 _NAME, _DIM, _LOGOS, _TREES = "index", 6, 60, 3
 _NEW, _AT_START, _PAIR = "new generation of an index", "generation of an index at a start", "original's index"
-_NEW_REDUCED, _REDUCED_AT_START = "new generation of a reduced index", "generation of a reduced index at a start"
+_NEW_LISTS, _LISTS_AT_START = "new generation of an index of lists", "generation of an index of lists at a start"
 _MAP = "map of an index"
-_REDUCED = (_NEW_REDUCED, _REDUCED_AT_START)
+_LISTS = (_NEW_LISTS, _LISTS_AT_START)
+_FEW = 20  # so that few logos have lists, and codes that are scanned
 _IDS = np.arange(1, _LOGOS + 1) * 7
 _GENERATION = "20991231T000000Z"
 _DRAWN = LogoMap(_IDS, np.random.default_rng(1).integers(0, SIDE, (_LOGOS, 2)))
@@ -50,7 +52,7 @@ class IndexFiles:
     limits = Limits()
 
     def __init__(self, directory: Path) -> None:
-        self.samples = [_NEW, _AT_START, _PAIR, *_REDUCED, _MAP]
+        self.samples = [_NEW, _AT_START, _PAIR, *_LISTS, _MAP]
         self._good = directory / "good"
         for _ in range(2):
             publish(self._good / _NAME, _build)
@@ -61,10 +63,7 @@ class IndexFiles:
         write_map(drawn, _DRAWN)
         self._map = (drawn / MAP_NAME).read_bytes()
         self._files = {path.name: path.read_bytes() for path in sorted(current.iterdir())}
-        reduced = directory / "reduced"
-        reduced.mkdir()
-        build_reduced(reduced, _Logos(), _vectors_of, directory / "kept", trees=_TREES, jobs=1, seed=1)
-        self._reduced_files = {path.name: path.read_bytes() for path in sorted(reduced.iterdir())}
+        self._list_files = _build_lists(directory)
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
         """Change one of the files, or the link."""
@@ -72,7 +71,7 @@ class IndexFiles:
         if sample == _MAP:
             content, changes = mutate(self._map, range(len(self._map)), chance)
             return Case(number, sample, f"{MAP_NAME} {changes}", {f"{place}/{MAP_NAME}": content})
-        good = self._reduced_files if sample in _REDUCED else self._files
+        good = self._list_files if sample in _LISTS else self._files
         files = {f"{place}/{name}": content for name, content in good.items()}
         if sample == _PAIR:
             del files[f"{place}/{JSON_NAME}"]
@@ -130,8 +129,20 @@ def _build(directory: Path) -> Manifest:
     return build_index(directory, [(_IDS, _VECTORS)], dim=_DIM, rows=_LOGOS, trees=_TREES, jobs=1, seed=1)
 
 
+def _build_lists(directory: Path) -> dict[str, bytes]:
+    """Build an index of lists, and return its files."""
+    built = directory / "lists"
+    built.mkdir()
+    usual, centres.LOGOS_A_LIST = centres.LOGOS_A_LIST, _FEW
+    try:
+        build_lists(built, _Logos(), _vectors_of, directory / "kept", jobs=1, seed=1)
+    finally:
+        centres.LOGOS_A_LIST = usual
+    return {path.name: path.read_bytes() for path in sorted(built.iterdir())}
+
+
 def _open(data: Path) -> IndexCatalog:
-    return IndexCatalog(data, dim=_DIM, default=_NAME, vectors=_vectors_of)
+    return IndexCatalog(data, dim=_DIM, default=_NAME, vectors=_vectors_of, search_k=_FEW)
 
 
 def _wrong_map(generation: Path) -> list[str]:
@@ -183,12 +194,12 @@ def _is_right(answer: Neighbours, place: int) -> bool:
 
 
 def _has_right_distances(answer: Neighbours, place: int) -> bool:
-    places = np.array(answer.logo_ids) // 7 - 1
+    places = np.array(answer.logo_ids, np.int64) // 7 - 1
     distances = np.linalg.norm(_VECTORS[places] - _VECTORS[place], axis=1)
     return bool(np.allclose(answer.distances, distances, atol=1e-4))
 
 
-_ALLOWED_AT_START = {_AT_START: _is_known, _PAIR: _is_anything, _REDUCED_AT_START: _is_measured}
+_ALLOWED_AT_START = {_AT_START: _is_known, _PAIR: _is_anything, _LISTS_AT_START: _is_measured}
 
 
 def _another_target(chance: random.Random, older: str) -> tuple[str, str]:

@@ -21,9 +21,9 @@ class Service(Engine):
     """The service's index, without HTTP; item `i` is logo `i + 1`. Time and bytes include the store."""
 
     title = "robotoff-ann"
-    packages = ("annoy", "numpy")
+    packages = ("annoy", "faiss-cpu", "numpy")
     effort = "search_k"
-    efforts = (1_000, 5_000, None, 20_000, 60_000)
+    efforts = (300, 500, None, 700, 1_000, 2_000)
     numpy_in_queries = True
 
     _app: AnnApp | None = None

@@ -63,8 +63,8 @@ class IdTable:
         places[places == len(known.ids)] = 0
         rows = np.where(known.ids[places] == ids, known.rows[places], -1) if len(known.ids) else np.full(len(ids), -1)
         if known.recent:
-            for place, logo_id in enumerate(ids.tolist()):
-                rows[place] = known.recent.get(logo_id, rows[place])
+            recent = np.array([known.recent.get(logo_id, -1) for logo_id in ids.tolist()], np.int64)
+            rows = np.where(recent < 0, rows, recent)
         return rows
 
     def add(self, ids: Iterable[int], rows: Iterable[int]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embeddings.store.id_table import WINDOW
 from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.store_file import StoreFile
+from embeddings.store.stored_vectors import UncheckedRows
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Snapshot:
         """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are skipped."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:count]
         drawn.sort()
-        embeddings = self._file.embeddings(self._rows[drawn], self.ids[drawn])
+        embeddings = UncheckedRows(self._file, self._rows[drawn], self.ids[drawn]).checked()
         intact = np.isfinite(embeddings).all(axis=1)
         return self.ids[drawn[intact]], embeddings[intact]
 

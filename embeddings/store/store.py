@@ -77,6 +77,7 @@ from embeddings.store.seen_rows import SeenRows
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store_file import StoreFile
 from embeddings.store.stored_ids import StoredIds
+from embeddings.store.stored_vectors import StoredVectors
 from embeddings.store.writer_lock import writer_lock
 
 logger = logging.getLogger(__name__)
@@ -159,22 +160,10 @@ class EmbeddingStore:
             )
         return embedding
 
-    def vectors(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of logos, (n, dim), with a row of NaN for one that is not stored, or damaged.
-
-        A logo that another process has just deleted may still be included. A damaged one is logged once.
-        """
-        known = self._known()
-        place = self._deletions.place()
-        rows = known.find_all(logo_ids)
-        if (rows < 0).any() or place != self._looked_at:  # if it grew, known rows may have been replaced
-            with self._mutex:
-                known.look()
-            self._looked_at = place
-            rows = known.find_all(logo_ids)
-        found = known.file.embeddings(rows, logo_ids)
-        self._damaged.log_new(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
-        return found
+    @property
+    def vectors(self) -> StoredVectors:
+        """Returns the embeddings of logos, (n, dim), by their ids, (n,)."""
+        return StoredVectors(self._find_all, lambda ids: self._damaged.log_new(self.path, ids))
 
     def provenance(self, logo_ids: Sequence[int]) -> dict[int, Provenance]:
         """Return the provenance of the logos that are stored and have it, in their order.
@@ -407,6 +396,18 @@ class EmbeddingStore:
                 known.look()
             rows |= {logo_id: known.find(logo_id) for logo_id, row in rows.items() if row is None}
         return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
+
+    def _find_all(self, logo_ids: NDArray[np.int64]) -> tuple[StoreFile, NDArray[np.int64]]:
+        """Return the open file and the rows of logos, (n,); -1 for one that is not stored."""
+        known = self._known()
+        place = self._deletions.place()
+        rows = known.find_all(logo_ids)
+        if (rows < 0).any() or place != self._looked_at:  # if it grew, known rows may have been replaced
+            with self._mutex:
+                known.look()
+            self._looked_at = place
+            rows = known.find_all(logo_ids)
+        return known.file, rows
 
     def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
         known, seen = self._look()

@@ -11,6 +11,8 @@ import threading
 import weakref
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from embeddings.store.layout import CRC_BYTES, ID_BYTES, keep_writers_out, read_
 from embeddings.store.provenance import RECORD_BYTES, Records, no_records, sound_records
 
 _SOON = os.POSIX_FADV_WILLNEED
+_NOTED_AHEAD = 1 << 16  # rows, so that a growing store is not read again for each
 
 
 class StoreFile:
@@ -52,6 +55,7 @@ class StoreFile:
         self._row_bytes = 4 * layout.dim
         self._syncing = threading.Lock()
         self._sync_failure: OSError | None = None
+        self._noted = np.zeros(0, np.uint32)
 
     def is_at(self, path: Path, *, or_gone: bool = False) -> bool:
         """Return whether this is the file at `path`, or `or_gone` if there is none."""
@@ -83,29 +87,35 @@ class StoreFile:
             return None
         return np.frombuffer(content, "<f4")
 
-    def embeddings(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of any rows, (n, dim), with NaN where `embedding` returns None.
+    def read_into(self, rows: NDArray[np.int64], places: Sequence[memoryview]) -> NDArray[np.bool_]:
+        """Read the embeddings of any n rows into n places, and return which could be read: (n,).
 
-        A row of -1 means no row.
+        Rows in the kernel's cache are copied first. The others are then prefetched all at once: reading one after the
+        other doubles the time of a cold query.
         """
-        for row in rows.tolist():  # prefetch all: reading one after the other doubles the time of a cold query
-            os.posix_fadvise(self._fd, self._offsets.embeddings + self._row_bytes * max(row, 0), self._row_bytes, _SOON)
-        found = np.empty((len(rows), self.dim), "<f4")
-        places = found.reshape(-1).view(np.uint8).data
-        size, id_bytes = self._row_bytes, ids.astype("<i8").tobytes()
-        for place, row in enumerate(rows.tolist()):
-            content = places[place * size : (place + 1) * size]
-            whole, checksum = False, b""
-            try:
-                whole = row >= 0 and os.preadv(self._fd, [content], self._offsets.embeddings + size * row) == size
-                if whole:
-                    checksum = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row)
-            except OSError:
-                whole = False  # a bad sector loses one row
-            id_checksum = zlib.crc32(id_bytes[ID_BYTES * place : ID_BYTES * (place + 1)])
-            if not whole or zlib.crc32(content, id_checksum) != int.from_bytes(checksum, "little"):
-                found[place] = np.nan
-        return found
+        size, fd = self._row_bytes, self._fd
+        offsets = (self._offsets.embeddings + size * rows).tolist()
+        buffers = [(place,) for place in places]
+        with suppress(OSError):  # a row is not in the cache, or the file system does not say
+            read = list(map(os.preadv, repeat(fd), buffers, offsets, repeat(os.RWF_NOWAIT)))
+            if read.count(size) == len(rows):
+                return np.ones(len(rows), bool)
+        for offset in offsets:
+            os.posix_fadvise(fd, offset, size, _SOON)
+        whole = np.zeros(len(rows), bool)
+        for place, (buffer, offset) in enumerate(zip(buffers, offsets, strict=True)):
+            with suppress(OSError):  # a bad sector loses one row
+                whole[place] = os.preadv(fd, buffer, offset) == size
+        return whole
+
+    def noted_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the checksums of any rows, (n,), as they were when first read. They take 4 bytes of memory a row."""
+        noted, last = self._noted, int(rows.max(initial=-1))
+        if last >= len(noted):
+            stop = min(self.capacity, max(last + 1, last + _NOTED_AHEAD))
+            noted = np.concatenate([noted, self.checksums(np.arange(len(noted), stop))])
+            self._noted = noted
+        return noted[rows]
 
     def checksum(self, row: int) -> int:
         """Return the stored checksum of a row; 0 if it cannot be read."""

@@ -30,8 +30,8 @@ from index.files.manifest import (
     BIN_NAME,
     TXT_NAME,
     FileRecord,
+    ListsRecord,
     Manifest,
-    ReductionRecord,
     write_manifest,
 )
 from index.files.verification import verify_files
@@ -243,22 +243,22 @@ def checked_ids(added: list[NDArray[np.int64]], read: int) -> LogoIds:
 
 
 def describe(
-    directory: Path, plan: Growth, about: About, logo_ids: LogoIds, reduction: ReductionRecord | None = None
+    directory: Path, plan: Growth, about: About, logo_ids: LogoIds, lists: ListsRecord | None = None
 ) -> Manifest:
     """Write `index.txt` and `index.json` beside a finished `index.bin`, which is checked."""
-    tree_dim = about.dim if reduction is None else reduction.tree_dim
+    dim, items = (about.dim, len(logo_ids)) if lists is None else (lists.coded, lists.count)
     manifest = Manifest(
         dim=about.dim,
         items=len(logo_ids),
         trees=plan.trees,
         seed=plan.seed,
-        index_bin=_checked_bin(directory / BIN_NAME, tree_dim, len(logo_ids)),
+        index_bin=_checked_bin(directory / BIN_NAME, dim, items),
         index_txt=_write_txt(directory / TXT_NAME, logo_ids),
         model=about.model_name,
         weights_digest=about.weights_digest,
         built_at=datetime.now(UTC).isoformat(timespec="seconds"),
         stored_rows=about.stored_rows,
-        reduction=reduction,
+        lists=lists,
     )
     write_manifest(directory, manifest)
     return manifest

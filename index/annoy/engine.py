@@ -6,10 +6,10 @@ anything refers to it. It is never unloaded explicitly, which would crash a runn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from annoy import AnnoyIndex
@@ -39,22 +39,19 @@ class Effort:
         search_k: the number for every query (but at least `count`), overriding the others; `None` to use those.
         measured: the number that was enough for a hundred neighbours when the index was built; `None` if not measured.
             Queries for more neighbours inspect proportionally more.
-        floor: see `SEARCH_K_FLOOR`; each tree of a full index gets at least `max(count, floor)`.
-        reduced: whether the index is a reduced one, for which only `measured` counts.
+        floor: see `SEARCH_K_FLOOR`; each tree gets at least `max(count, floor)`.
     """
 
     search_k: int | None = None
     measured: int | None = None
     floor: int = SEARCH_K_FLOOR
-    reduced: bool = False
 
     def candidates(self, count: int, trees: int) -> int:
         """Return the `search_k` for `count` neighbours."""
         if self.search_k is not None:
             return max(count, self.search_k)
-        least = count if self.reduced and self.measured is not None else max(count, self.floor) * trees
         measured = self.measured or 0
-        return max(least, measured, measured * count // SEARCH_K_FLOOR)
+        return max(max(count, self.floor) * trees, measured, measured * count // SEARCH_K_FLOOR)
 
 
 class AnnoyTrees:
@@ -69,7 +66,7 @@ class AnnoyTrees:
     """
 
     def __init__(self, path: Path, files: VerifiedFiles, effort: Effort) -> None:
-        self.annoy = AnnoyIndex(files.tree_dim, "euclidean")
+        self.annoy = AnnoyIndex(files.dim, "euclidean")
         try:
             self.annoy.load(str(path))
             loaded = identity(path.stat())
@@ -88,7 +85,6 @@ class AnnoyTrees:
         nearest: Callable[[Subject, int, int, Literal[True]], tuple[list[int], list[float]]],
         to: Subject,
         count: int,
-        candidates: int | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the nearest items, `(count,)` or all there are, and their distances, in Annoy's order.
 
@@ -96,13 +92,12 @@ class AnnoyTrees:
             nearest: a method of `annoy`.
             to: an item or a vector.
             count: number of neighbours needed.
-            candidates: number of items to return, if more than `count`.
         """
         check_count(count)
-        search_k = min(self._effort.candidates(min(count, self._items), self.count), self._everything)
-        wanted = min(max(count, candidates or 0), self._items)
+        wanted = min(count, self._items)
+        search_k = min(self._effort.candidates(wanted, self.count), self._everything)
         items, distances = nearest(to, wanted, search_k, True)
-        while len(items) < min(count, self._items) and search_k < self._everything:
+        while len(items) < wanted and search_k < self._everything:
             search_k = min(4 * search_k, self._everything)
             items, distances = nearest(to, wanted, search_k, True)
         return np.array(items, np.int64), np.array(distances, np.float64)
@@ -147,10 +142,10 @@ class AnnoySearchIndex(IndexedLogos):
         """Map verified files into memory.
 
         Raises:
-            IndexDamagedError: they belong to a reduced index, or were replaced meanwhile.
+            IndexDamagedError: they belong to an index of lists, or were replaced meanwhile.
         """
-        if files.reduction is not None:
-            raise IndexDamagedError(f"{directory} holds a reduced index, which is searched with the store at hand")
+        if files.lists is not None:
+            raise IndexDamagedError(f"{directory} holds an index of lists, which is searched with the store at hand")
         return cls(AnnoyTrees(directory / BIN_NAME, files, effort), files)
 
     @property
@@ -174,6 +169,10 @@ class AnnoySearchIndex(IndexedLogos):
         query = as_query(vector, self.dim).tolist()
         items, distances = in_order(*self._trees.search(self._trees.annoy.get_nns_by_vector, query, count))
         return Neighbours(self._logo_ids.of_items(items), distances.tolist())
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> Self:
+        """Return itself: searching for several logos at once spares nothing."""
+        return self
 
 
 def in_order(items: NDArray[np.int64], distances: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +79,10 @@ class LogoIds:
             raise KeyError(logo_id)
         return item
 
+    def ids_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids, `(n,)`, of the logos that items are."""
+        return self._ids[items]
+
     def of_items(self, items: NDArray[np.int64]) -> list[int]:
         """Return the logos of items."""
         logo_ids: list[int] = self._ids[items].tolist()
@@ -111,10 +113,6 @@ class IndexedLogos:
     def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the ids that are not indexed."""
         return self._logo_ids.absent(logo_ids)
-
-    def prefetched(self, logo_ids: Sequence[int], count: int) -> Self:
-        """Return `self`: searching for several logos at once gains nothing."""
-        return self
 
     def random_logo(self) -> int | None:
         """Return the id of a random indexed logo; `None` if the index is empty."""

@@ -16,7 +16,8 @@ from typing import Any, get_type_hints
 from durable import READABLE, atomic_write
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
-from index.reduction import SMALLEST_SCALE
+from index.lists.effort import Effort
+from index.lists.records import SMALLEST_STEP
 from index.status import Recall
 
 BIN_NAME = "index.bin"
@@ -24,10 +25,13 @@ TXT_NAME = "index.txt"
 JSON_NAME = "index.json"
 COMPONENTS_NAME = "index.components.npy"
 RECORDS_NAME = "index.records"
+CODES_NAME = "index.codes"
+VECTORS_NAME = "index.vectors"
 
 _FORMAT = 1
 _METRIC = "euclidean"
-_OPTIONAL = ("reduction", "recall")
+_OPTIONAL = ("lists", "recall")
+_REDUCED = "reduction"  # what the reduced indexes of earlier releases have
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +48,45 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ReductionRecord:
-    """How the vectors of a reduced index were shortened; see `index.reduction`.
+class ListsRecord:
+    """What an index of lists is made of; see `index.lists`.
 
     Attributes:
-        tree_dim: components that the trees are grown over.
-        code_dim: components that candidates are ranked by.
-        scale: the value of one step of a code.
+        count: number of lists.
+        coded: principal components that centres and codes are made of.
+        recorded: principal components of a record.
+        step: the value of one step of a record's code.
+        effort: of a query.
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
+        codes: `index.codes`.
+        vectors: `index.vectors`; `None` where there are too many for a copy.
     """
 
-    tree_dim: int
-    code_dim: int
-    scale: float
+    count: int
+    coded: int
+    recorded: int
+    step: float
+    effort: Effort
     components: FileRecord
     records: FileRecord
+    codes: FileRecord
+    vectors: FileRecord | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if not 1 <= self.tree_dim <= self.code_dim or not SMALLEST_SCALE <= self.scale < math.inf:
-            raise ValueError("a reduction has no components, or no scale")
+        _check_types(self.effort)
+        if self.count < 1 or not 1 <= self.coded <= self.recorded or not SMALLEST_STEP <= self.step < math.inf:
+            raise ValueError("an index of lists has no list, no components, or no step")
 
     @classmethod
-    def parse(cls, fields: dict[str, Any]) -> ReductionRecord:
+    def parse(cls, fields: dict[str, Any]) -> ListsRecord:
         """Parse the output of `asdict`."""
-        components, records = (FileRecord(**fields.pop(name)) for name in ("components", "records"))
-        return cls(**fields, components=components, records=records)
+        effort = Effort(**fields.pop("effort"))
+        components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
+        vectors = fields.pop("vectors")
+        vectors = None if vectors is None else FileRecord(**vectors)
+        return cls(**fields, effort=effort, components=components, records=records, codes=codes, vectors=vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +98,13 @@ class Manifest:
         items: number of logos in the index.
         trees: number of Annoy's trees.
         seed: of the build; `None` if Annoy chose it.
-        index_bin: vectors and trees, in Annoy's format.
+        index_bin: vectors, or the centres of lists, and trees, in Annoy's format.
         index_txt: the logo ids in item order.
         model: the model that made the vectors; empty if unknown.
         weights_digest: of the model's weights; empty if unknown.
         built_at: UTC, ISO 8601.
         stored_rows: number of logos in the store when the index was built.
-        reduction: `None` if the trees are grown over the vectors themselves.
+        lists: `None` if the trees are grown over the vectors themselves.
         recall: the recall measured after the build; `None` if not measured.
     """
 
@@ -102,7 +118,7 @@ class Manifest:
     weights_digest: str
     built_at: str
     stored_rows: int
-    reduction: ReductionRecord | None = None
+    lists: ListsRecord | None = None
     recall: Recall | None = None
 
     def __post_init__(self) -> None:
@@ -131,9 +147,11 @@ class Manifest:
             if (fields.pop("format"), fields.pop("metric")) != (_FORMAT, _METRIC):
                 raise ValueError(f"it is not of format {_FORMAT} with metric {_METRIC}")
             index_bin, index_txt = (FileRecord(**fields.pop(name)) for name in ("index_bin", "index_txt"))
-            reduction = ReductionRecord.parse(fields.pop("reduction")) if "reduction" in fields else None
+            if _REDUCED in fields:
+                raise ValueError("it is a reduced index of an earlier release: run `manage.py generate-index` again")
+            lists = ListsRecord.parse(fields.pop("lists")) if "lists" in fields else None
             recall = Recall(**fields.pop("recall")) if "recall" in fields else None
-            return cls(**fields, index_bin=index_bin, index_txt=index_txt, reduction=reduction, recall=recall)
+            return cls(**fields, index_bin=index_bin, index_txt=index_txt, lists=lists, recall=recall)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"a field is missing, unknown or of a wrong type ({error})") from error
 
@@ -156,7 +174,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         file.write(manifest.format())
 
 
-def _check_types(value: FileRecord | ReductionRecord | Recall | Manifest) -> None:
+def _check_types(value: FileRecord | ListsRecord | Effort | Recall | Manifest) -> None:
     for name, kind in get_type_hints(type(value)).items():
         field = getattr(value, name)
         if not isinstance(field, kind) or isinstance(field, bool):

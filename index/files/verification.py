@@ -1,8 +1,8 @@
 """Check that the files of an index belong together and are whole.
 
 No index is searched that was not checked here. The original's pair (`index.bin`, `index.txt`) is checked by its
-structure. A generation also has an `index.json`, against which sizes, counts, the digest of `index.txt` and, on
-request, that of `index.bin` are checked. Only the digest shows a changed digit in an id, which would be another logo.
+structure. A generation also has an `index.json`, against which sizes, counts, the digests of small files and, on
+request, those of large ones are checked. Only the digest shows a changed digit in an id, which would be another logo.
 """
 
 from __future__ import annotations
@@ -16,25 +16,40 @@ from io import FileIO
 from pathlib import Path
 
 from index.annoy.file_check import check_annoy_file
+from index.components import Components
 from index.errors import IndexDamagedError
+from index.files.digests import check_count, check_digest, digest_of, read_through
 from index.files.logo_ids import LogoIds
 from index.files.manifest import (
     BIN_NAME,
+    CODES_NAME,
     COMPONENTS_NAME,
     JSON_NAME,
     RECORDS_NAME,
     TXT_NAME,
-    FileRecord,
+    VECTORS_NAME,
+    ListsRecord,
     Manifest,
     read_manifest,
 )
 from index.files.regular_file import open_regular, read_regular
-from index.reduction import Reduction, record_bytes
+from index.lists.records import RecordFormat
 from index.status import Recall
 
 GENERATIONS = "generations"
 
-_READ_BYTES = 2**22
+
+@dataclass(frozen=True, slots=True)
+class VerifiedLists:
+    """What the files of an index of lists hold besides.
+
+    Attributes:
+        record: what the manifest says of them.
+        format: of the records.
+    """
+
+    record: ListsRecord
+    format: RecordFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +57,21 @@ class VerifiedFiles:
     """The verified content of an index's files.
 
     Attributes:
+        dim: the number of values of a vector.
         logo_ids: the ids in item order.
         trees: the number of Annoy's trees.
         identity: identifies `index.bin` by device, inode, size and time of the last change, so that the file that is
             loaded can be compared with the one that was verified.
-        tree_dim: the number of values that the trees are grown over.
-        reduction: how the vectors were shortened; `None` if they were not.
+        lists: `None` if the trees are grown over the vectors themselves.
         recall: the recall measured when the index was built; `None` if not measured.
         built_at: when the index was built; `None` if unknown.
     """
 
+    dim: int
     logo_ids: LogoIds
     trees: int
     identity: tuple[int, ...]
-    tree_dim: int
-    reduction: Reduction | None = None
+    lists: VerifiedLists | None = None
     recall: Recall | None = None
     built_at: datetime | None = None
 
@@ -80,8 +95,8 @@ def verify_files(
         directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
         dim: the number of values that a vector must have.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        digests: whether to check the SHA-256 of `index.bin` too (about a second a gigabyte).
-        progress: called with the number of bytes of `index.bin` just read.
+        digests: whether to check the SHA-256 of large files too (about a second a gigabyte).
+        progress: called with the number of bytes of large files just read.
 
     Raises:
         IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
@@ -91,13 +106,15 @@ def verify_files(
         if manifest is not None:
             _check_origin(directory, manifest, dim, weights_digest)
         logo_ids = _check_txt(directory / TXT_NAME, manifest)
-        reduction = None if manifest is None else _check_reduction(directory, manifest, digests, progress)
-        tree_dim = dim if reduction is None else reduction.tree_dim
+        lists = None if manifest is None else _check_lists(directory, manifest, digests, progress)
         with open_regular(directory / BIN_NAME) as file:
-            trees = _check_bin(file, manifest, tree_dim, len(logo_ids), digests, progress)
+            if lists is None:
+                trees = _check_bin(file, manifest, dim, len(logo_ids), digests, progress)
+            else:  # the centres are few: their digest takes no time
+                trees = _check_bin(file, manifest, lists.record.coded, lists.record.count, True, progress)
             recall = None if manifest is None else manifest.recall
             which = identity(os.fstat(file.fileno()))
-            return VerifiedFiles(logo_ids, trees, which, tree_dim, reduction, recall, _built_at(manifest))
+            return VerifiedFiles(dim, logo_ids, trees, which, lists, recall, _built_at(manifest))
     except OSError as error:
         raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
 
@@ -139,48 +156,32 @@ def _check_txt(path: Path, manifest: Manifest | None) -> LogoIds:
     if not len(logo_ids):
         raise IndexDamagedError(f"{path}: it lists no logos")
     if manifest is not None:
-        _check_count(path, "logos", len(logo_ids), manifest.items)
-        _check_count(path, "bytes", len(content), manifest.index_txt.size)
-        _check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
+        check_count(path, "logos", len(logo_ids), manifest.items)
+        check_count(path, "bytes", len(content), manifest.index_txt.size)
+        check_digest(path, hashlib.sha256(content).hexdigest(), manifest.index_txt)
     return logo_ids
 
 
-def _check_reduction(
+def _check_lists(
     directory: Path, manifest: Manifest, digests: bool, progress: Callable[[int], None]
-) -> Reduction | None:
-    record = manifest.reduction
+) -> VerifiedLists | None:
+    record = manifest.lists
     if record is None:
         return None
-    _check_count(directory / RECORDS_NAME, "bytes", manifest.items * record_bytes(record.code_dim), record.records.size)
-    for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
+    of_files = {COMPONENTS_NAME: record.components, RECORDS_NAME: record.records, CODES_NAME: record.codes}
+    if record.vectors is not None:
+        of_files[VECTORS_NAME] = record.vectors
+    for name, of_file in of_files.items():
         with open_regular(directory / name) as file:
-            _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
-            # Read all of it in any case: a bad block is an error here, but kills a process that has it mapped.
+            check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
             if digests or name == COMPONENTS_NAME:
-                _check_digest(directory / name, digest_of(file, progress), of_file)
-            else:
-                _read_through(file, progress)
-    return Reduction.load(
-        directory / COMPONENTS_NAME,
-        dim=manifest.dim,
-        code_dim=record.code_dim,
-        scale=record.scale,
-        tree_dim=record.tree_dim,
-    )
-
-
-def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
-    """Return the SHA-256 of the unread rest of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    while content := file.read(_READ_BYTES):
-        digest.update(content)
-        progress(len(content))
-    return digest.hexdigest()
-
-
-def _read_through(file: FileIO, progress: Callable[[int], None]) -> None:
-    while content := file.read(_READ_BYTES):
-        progress(len(content))
+                check_digest(directory / name, digest_of(file, progress), of_file)
+            elif name != CODES_NAME:  # who loads the codes checks their digest
+                read_through(file, progress)
+    components = Components.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
+    row_format = RecordFormat(components, record.step)
+    check_count(directory / RECORDS_NAME, "bytes", manifest.items * row_format.row_bytes, record.records.size)
+    return VerifiedLists(record, row_format)
 
 
 def _check_bin(
@@ -195,23 +196,13 @@ def _check_bin(
         progress(len(content))
 
     if manifest is not None:
-        _check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
+        check_count(path, "bytes", os.fstat(file.fileno()).st_size, manifest.index_bin.size)
     try:
         trees = check_annoy_file(file, dim=dim, items=items, seen=seen)
     except IndexDamagedError as error:
         raise IndexDamagedError(f"{path}: {error}") from error
     if manifest is not None:
-        _check_count(path, "trees", trees, manifest.trees)
+        check_count(path, "trees", trees, manifest.trees)
         if digest is not None:
-            _check_digest(path, digest.hexdigest(), manifest.index_bin)
+            check_digest(path, digest.hexdigest(), manifest.index_bin)
     return trees
-
-
-def _check_count(path: Path, what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise IndexDamagedError(f"{path}: it has {found} {what}, {JSON_NAME} says {expected}")
-
-
-def _check_digest(path: Path, found: str, record: FileRecord) -> None:
-    if found != record.sha256:
-        raise IndexDamagedError(f"{path}: its SHA-256 is {found}, {JSON_NAME} says {record.sha256}")

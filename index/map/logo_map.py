@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.components import Components, usual
 from index.errors import IndexDamagedError
 from index.files.generations import list_generations
 from index.files.logo_ids import LogoIds
@@ -25,7 +26,6 @@ from index.files.regular_file import read_regular
 from index.map.map_file import SIDE, LogoMap, read_map, write_map
 from index.map.tsne import STEPS, STEPS_FROM_EARLIER, lay_out
 from index.protocol import Vectors
-from index.reduction import Reduction
 from index.vectors import usable_rows
 
 logger = logging.getLogger(__name__)
@@ -132,18 +132,18 @@ def _mixed(logo_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
 def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the principal components, (n, components), of the logos with usable vectors, and their ids."""
     kept, points = [ids[:0]], [np.zeros((0, 1), np.float32)]
-    reduction: Reduction | None = None
+    found: Components | None = None
     for start, stop in _blocks(len(ids)):
         of_block = vectors(ids[start:stop])
         usable = usable_rows(of_block)
         of_block = of_block[usable]
         if not len(of_block):
             continue
-        if reduction is None:
-            reduction = Reduction.fit(of_block, tree_dim=1, code_dim=COMPONENTS)
+        if found is None:
+            found = Components.fit(usual(of_block), COMPONENTS)
             points = []
         kept.append(ids[start:stop][usable])
-        points.append(reduction.project(of_block))
+        points.append(found.project(of_block))
     return np.concatenate(kept), np.concatenate(points)
 
 

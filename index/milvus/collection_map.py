@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build import BuildRequest, Stage
+from index.build import BuildRequest
 from index.errors import IndexDamagedError
 from index.map.logo_map import FEWEST_LOGOS, draw_map
 from index.map.map_file import LogoMap, read_map
 from index.map.tsne import STEPS
 from index.milvus.catalog import MAPS
 from index.protocol import Vectors
+from index.stage import Stage
 
 logger = logging.getLogger(__name__)
 

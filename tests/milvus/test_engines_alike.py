@@ -45,8 +45,8 @@ class EngineUnderTest:
 ENGINES = {
     "annoy": EngineUnderTest({}, ("--no-reduce",), finds_unindexed=False),
     "annoy and what is not indexed": EngineUnderTest({"search_unindexed": True}, ("--no-reduce",)),
-    "reduced": EngineUnderTest({}, ("--reduce",), finds_unindexed=False),
-    "reduced and what is not indexed": EngineUnderTest({"search_unindexed": True}, ("--reduce",)),
+    "lists": EngineUnderTest({}, finds_unindexed=False),
+    "lists and what is not indexed": EngineUnderTest({"search_unindexed": True}),
     "milvus": EngineUnderTest({"engine": "milvus"}, needs_milvus=True),
 }
 
@@ -151,6 +151,7 @@ def service(
     request: pytest.FixtureRequest, tmp_path: Path, photos: PhotoServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Compared]:
     engine = ENGINES[request.param]
+    monkeypatch.setattr("index.build.LISTS_FROM", 1)
     values: dict[str, Any] = {
         "data_dir": tmp_path,
         "store_capacity": 200,

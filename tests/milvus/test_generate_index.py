@@ -118,9 +118,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     assert "skipping a damaged map" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--tree-count", "5"], ["--reduce"], ["--no-reduce"], ["--jobs", "1"], ["--on-disk"]]
-)
+@pytest.mark.parametrize("arguments", [["--tree-count", "5"], ["--no-reduce"], ["--jobs", "1"], ["--on-disk"]])
 def test_what_is_for_annoy_is_refused(run: Run, store_path: Path, lite: LiteServer, arguments: list[str]) -> None:
     result = run("generate-index", *arguments)
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""Many vectors at once, as a reduced index asks for them, and what a snapshot tells of them."""
+"""Many vectors at once, as an index of lists asks for them, and what a snapshot tells of them."""
 
 from __future__ import annotations
 

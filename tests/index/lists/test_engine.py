@@ -1,77 +1,25 @@
-"""The reduced index, held to exact search."""
+"""The index of lists, held to exact search."""
 
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from index.annoy.engine import AnnoySearchIndex
-from index.build_reduced import build_reduced
 from index.errors import DimensionError, IndexBuildError, IndexDamagedError, UnusableVectorError, VectorUnavailableError
 from index.exact import ExactIndex
-from index.files.manifest import COMPONENTS_NAME, RECORDS_NAME, Manifest, read_manifest
+from index.files.manifest import CODES_NAME, COMPONENTS_NAME, RECORDS_NAME, VECTORS_NAME, read_manifest
+from index.lists import centres
+from index.lists.engine import ListsSearchIndex
 from index.loading import load_index
-from index.protocol import SearchIndex, Vectors
+from index.protocol import SearchIndex
 from index.recall import QUERIES
-from index.reduced_engine import ReducedSearchIndex
+from tests.index.lists.samples import DIM, build, kept, logos_of
 from tests.index.samples import Logos
-from tests.index.test_reduction import some_vectors
-
-DIM = 40
-
-
-def logos_of(count: int, seed: int = 0) -> Logos:
-    rng = np.random.default_rng(seed + 100)
-    return rng.permutation(np.arange(1, 3 * count + 1))[:count], some_vectors(count, DIM, latent=12, seed=seed)
-
-
-def kept(logos: Logos, *, lost: tuple[int, ...] = ()) -> Vectors:
-    """What gives the vectors of logos, but for those that are lost."""
-    rows = {logo_id: row for row, logo_id in enumerate(logos[0].tolist()) if logo_id not in lost}
-    nothing = np.full(logos[1].shape[1], np.nan, np.float32)
-
-    def vectors(logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.array([logos[1][rows[i]] if i in rows else nothing for i in logo_ids.tolist()], np.float32)
-
-    return vectors
-
-
-class SomeLogos:
-    """A source of logos; `read` says which were read."""
-
-    dim = DIM
-
-    def __init__(self, logos: Logos) -> None:
-        self.ids, self.vectors = logos
-        self.read: list[int] = []
-
-    def sample(self, count: int, seed: int) -> Logos:
-        return self.ids[:count], self.vectors[:count]
-
-    def checksums(self) -> NDArray[np.uint32]:
-        return np.array([zlib.crc32(vector.tobytes()) for vector in self.vectors], np.uint32)
-
-    def blocks_of(self, places: NDArray[np.int64]) -> Iterator[Logos]:
-        for first in range(0, len(places), 700):
-            some = places[first : first + 700]
-            self.read += self.ids[some].tolist()
-            yield self.ids[some], self.vectors[some]
-
-
-def build(directory: Path, logos: Logos | SomeLogos, kept_in: Path | None = None, **options: Any) -> Manifest:
-    directory.mkdir(parents=True, exist_ok=True)
-    source = logos if isinstance(logos, SomeLogos) else SomeLogos(logos)
-    options = {"trees": 10, "jobs": 1, **options}
-    vectors = kept((source.ids, source.vectors))
-    return build_reduced(directory, source, vectors, kept_in or directory / "kept", **options)
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +27,33 @@ def logos() -> Logos:
     return logos_of(3000)
 
 
+@pytest.fixture(scope="module", params=[(1, False), (30, False), (30, True)], ids=["one list", "30 lists", "a copy"])
+def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos, request: pytest.FixtureRequest) -> Path:
+    directory = tmp_path_factory.mktemp("lists")
+    lists, copied = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(centres, "LOGOS_A_LIST", len(logos[0]) // lists)
+        made = build(directory, logos, seed=1, copied=copied).lists
+    assert made is not None
+    assert (made.vectors is not None) == copied
+    return directory
+
+
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos) -> Path:
-    directory = tmp_path_factory.mktemp("reduced")
-    build(directory, logos, seed=1)
+def without_copy(tmp_path_factory: pytest.TempPathFactory, logos: Logos) -> Path:
+    directory = tmp_path_factory.mktemp("lists")
+    build(directory, logos)
     return directory
 
 
 @pytest.fixture
 def index(directory: Path, logos: Logos) -> SearchIndex:
-    return load_index(directory, dim=DIM, vectors=kept(logos), search_k=30_000)
+    return load_index(directory, dim=DIM, vectors=kept(logos), search_k=3_000)
 
 
 def test_neighbours_and_distances_are_those_of_exact_search(index: SearchIndex, logos: Logos) -> None:
     exact = ExactIndex(*logos)
-    assert isinstance(index, ReducedSearchIndex)
+    assert isinstance(index, ListsSearchIndex)
     for query in logos_of(20, seed=1)[1]:
         expected, found = exact.nearest_to_vector(query, 50), index.nearest_to_vector(query, 50)
         assert found.logo_ids == expected.logo_ids
@@ -108,6 +68,14 @@ def test_as_many_are_answered_as_were_asked_for(index: SearchIndex, logos: Logos
     found = index.nearest_to_logo(int(logos[0][0]), count)
     assert (len(found.logo_ids), found.logo_ids[0], found.distances[0]) == (count, logos[0][0], 0.0)
     assert found.distances == sorted(found.distances)
+
+
+@pytest.mark.parametrize("search_k", [1, 2**40])
+@pytest.mark.parametrize("count", [1, 100, 500])
+def test_a_count_is_met_however_little_is_ranked(directory: Path, logos: Logos, search_k: int, count: int) -> None:
+    index = load_index(directory, dim=DIM, vectors=kept(logos), search_k=search_k)
+    for query in logos[1][:20]:
+        assert len(index.nearest_to_vector(query, count).logo_ids) == count
 
 
 def test_more_than_there_are_gives_all(tmp_path: Path) -> None:
@@ -134,10 +102,10 @@ def test_recall_is_measured_and_reaches_its_targets(directory: Path, logos: Logo
     assert index.recall == recall
 
 
-def test_a_vector_that_cannot_be_had_is_left_out(directory: Path, logos: Logos) -> None:
+def test_a_vector_that_cannot_be_had_is_left_out(without_copy: Path, logos: Logos) -> None:
     nearest = ExactIndex(*logos).nearest_to_vector(logos[1][0], 40).logo_ids
     lost = tuple(nearest[1:31])
-    index = load_index(directory, dim=DIM, vectors=kept(logos, lost=lost), search_k=30_000)
+    index = load_index(without_copy, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
 
     found = index.nearest_to_vector(logos[1][0], 10).logo_ids
 
@@ -146,9 +114,9 @@ def test_a_vector_that_cannot_be_had_is_left_out(directory: Path, logos: Logos) 
         index.nearest_to_logo(lost[0], 10)
 
 
-def test_most_vectors_lost_still_gives_as_many_as_can_be_had(directory: Path, logos: Logos) -> None:
+def test_most_vectors_lost_still_gives_as_many_as_can_be_had(without_copy: Path, logos: Logos) -> None:
     lost = tuple(ExactIndex(*logos).nearest_to_vector(logos[1][0], 500).logo_ids)
-    index = load_index(directory, dim=DIM, vectors=kept(logos, lost=lost), search_k=30_000)
+    index = load_index(without_copy, dim=DIM, vectors=kept(logos, lost=lost), search_k=3_000)
     assert len(index.nearest_to_vector(logos[1][0], 100).logo_ids) == 100
 
 
@@ -177,11 +145,11 @@ def test_it_is_not_served_without_the_vectors(directory: Path) -> None:
         AnnoySearchIndex.load(directory, dim=DIM)
 
 
-@pytest.mark.parametrize("name", [COMPONENTS_NAME, RECORDS_NAME])
+@pytest.mark.parametrize("name", [COMPONENTS_NAME, RECORDS_NAME, CODES_NAME, VECTORS_NAME])
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer"])
 def test_files_that_are_not_whole_are_refused(tmp_path: Path, name: str, damage: str) -> None:
-    logos = logos_of(100)
-    build(tmp_path, logos)
+    logos = logos_of(1100)
+    build(tmp_path, logos, copied=True)
     path = tmp_path / name
     content = path.read_bytes()
     path.unlink()
@@ -203,16 +171,45 @@ def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("tree_dim", 0), ("tree_dim", 99), ("code_dim", 41), ("scale", 0.0), ("scale", 1e400)]
+    ("field", "value"),
+    [
+        *[("coded", 0), ("coded", 99), ("recorded", 41), ("step", 0.0), ("step", 1e400), ("count", 2), ("count", 0)],
+        *[
+            ("effort", {}),
+            ("effort", {"probed": 0, "candidates": 1000, "spare": 40}),
+            ("codes", {}),
+            ("codes", None),
+            ("vectors", 1),
+        ],
+    ],
 )
-def test_a_manifest_with_an_impossible_reduction_is_refused(tmp_path: Path, field: str, value: float) -> None:
+def test_a_manifest_with_impossible_lists_is_refused(tmp_path: Path, field: str, value: object) -> None:
     logos = logos_of(100)
     build(tmp_path, logos)
     manifest = json.loads((tmp_path / "index.json").read_bytes())
-    manifest["reduction"][field] = value
+    assert field in manifest["lists"]
+    manifest["lists"][field] = value
     (tmp_path / "index.json").write_text(json.dumps(manifest))
     with pytest.raises(IndexDamagedError):
         load_index(tmp_path, dim=DIM, vectors=kept(logos))
+
+
+def test_a_damaged_vector_of_a_copy_is_never_answered(
+    tmp_path: Path, logos: Logos, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(tmp_path, logos, copied=True)
+    nearest = ExactIndex(*logos).nearest_to_vector(logos[1][0], 30).logo_ids
+    with (tmp_path / VECTORS_NAME).open("r+b") as file:  # a little: it looks as near as before
+        file.seek(4 * DIM * logos[0].tolist().index(nearest[3]))
+        file.write(b"\xff\xff")
+    index = load_index(tmp_path, dim=DIM, vectors=kept(logos), search_k=3_000)
+
+    assert index.nearest_to_vector(logos[1][0], 29).logo_ids == [*nearest[:3], *nearest[4:]]
+    assert nearest[3] not in index.prefetched(logos[0][:9].tolist(), 29).nearest_to_logo(nearest[0], 29).logo_ids
+    assert index.nearest_to_logo(nearest[3], 5).logo_ids[0] == nearest[3]  # its vector is read from the store
+    assert caplog.text.count("is damaged") == 1
+    with pytest.raises(IndexDamagedError, match="SHA-256"):
+        load_index(tmp_path, dim=DIM, vectors=kept(logos), digests=True)
 
 
 def test_unusable_vectors_are_left_out(tmp_path: Path) -> None:
@@ -226,7 +223,7 @@ def test_unusable_vectors_are_left_out(tmp_path: Path) -> None:
     assert index.nearest_to_logo(int(logo_ids[9]), 5).logo_ids[0] == logo_ids[9]
 
 
-def test_a_sample_without_a_usable_vector_cannot_be_reduced(tmp_path: Path) -> None:
+def test_logos_without_a_usable_vector_cannot_be_indexed(tmp_path: Path) -> None:
     logo_ids, vectors = logos_of(20)
     vectors[:] = np.nan
     with pytest.raises(IndexBuildError, match="nothing to index"):

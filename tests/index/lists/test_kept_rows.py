@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import index.build_reduced
-from index.files.manifest import RECORDS_NAME
-from index.kept_rows import ROWS_NAME, STATE_NAME
+from index.files.manifest import CODES_NAME, COMPONENTS_NAME, RECORDS_NAME
+from index.lists import build as building
+from index.lists.kept_rows import ROWS_NAME, STATE_NAME
 from index.loading import load_index
+from tests.index.lists.samples import DIM, SomeLogos, build, kept, logos_of
 from tests.index.samples import Logos
-from tests.index.test_reduced_engine import DIM, SomeLogos, build, kept, logos_of
 
 
 def part(logos: Logos, stop: int) -> SomeLogos:
@@ -24,12 +26,22 @@ def test_the_next_build_reads_what_is_new(tmp_path: Path) -> None:
     logos = logos_of(2000)
     build(tmp_path / "first", part(logos, 1500), tmp_path / "kept")
     second = part(logos, 2000)
-    told: list[int] = []
+    told: dict[tuple[str, int | None], int] = {}
 
-    manifest = build(tmp_path / "second", second, tmp_path / "kept", progress=told.append)
+    @contextmanager
+    def stage(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        told[doing, total] = 0
+
+        def progress(done: int) -> None:
+            told[doing, total] += done
+
+        yield progress
+
+    manifest = build(tmp_path / "second", second, tmp_path / "kept", stage=stage)
 
     assert second.read == logos[0][1500:].tolist()
-    assert sum(told) == 2000
+    assert told.pop(("measuring recall", None)) > 0
+    assert told == {("reading logos", 500): 500, ("coding logos", 2000): 2000}
     assert manifest.items == 2000
     index = load_index(tmp_path / "second", dim=DIM, vectors=kept(logos))
     assert index.nearest_to_logo(int(logos[0][1999]), 3).logo_ids[0] == logos[0][1999]
@@ -37,12 +49,12 @@ def test_the_next_build_reads_what_is_new(tmp_path: Path) -> None:
     assert manifest.recall.at_10 >= 0.99
 
 
-def test_a_build_with_kept_rows_has_the_records_of_one_without(tmp_path: Path) -> None:
+def test_a_build_with_kept_rows_has_the_files_of_one_without(tmp_path: Path) -> None:
     logos = logos_of(2000)
     build(tmp_path / "first", part(logos, 1500), tmp_path / "kept")
     build(tmp_path / "second", part(logos, 1500), tmp_path / "kept")
-    first, second = (tmp_path / name / RECORDS_NAME for name in ("first", "second"))
-    assert first.read_bytes() == second.read_bytes()
+    for name in (RECORDS_NAME, CODES_NAME):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
 def test_deleted_logos_are_left_out_and_changed_ones_read_again(tmp_path: Path) -> None:
@@ -82,12 +94,12 @@ def test_rows_of_logos_that_are_gone_do_not_pile_up(tmp_path: Path) -> None:
 
 
 def test_a_seed_uses_nothing_of_earlier_builds(tmp_path: Path) -> None:
-    logos = logos_of(500)
-    build(tmp_path / "first", part(logos, 500), tmp_path / "kept", seed=3)
-    second = part(logos, 500)
+    logos = logos_of(1500)
+    build(tmp_path / "first", part(logos, 1500), tmp_path / "kept", seed=3)
+    second = part(logos, 1500)
     build(tmp_path / "second", second, tmp_path / "kept", seed=3)
-    assert len(second.read) == 500
-    names = ("index.bin", "index.txt", RECORDS_NAME, "index.components.npy")
+    assert len(second.read) == 1500
+    names = ("index.bin", "index.txt", RECORDS_NAME, COMPONENTS_NAME, CODES_NAME)
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)
 
 
@@ -108,7 +120,7 @@ def test_rows_of_other_weights_are_not_used(tmp_path: Path) -> None:
 
 
 def test_a_killed_build_goes_on_where_it_was_last_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index.build_reduced, "CHECKPOINT", 700)
+    monkeypatch.setattr(building, "CHECKPOINT", 700)
     logos = logos_of(3000)
     killed = part(logos, 3000)
 
@@ -117,7 +129,7 @@ def test_a_killed_build_goes_on_where_it_was_last_durable(tmp_path: Path, monkey
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(tmp_path / "first", killed, tmp_path / "kept", progress=kill)
+        build(tmp_path / "first", killed, tmp_path / "kept", stage=lambda doing, total: nullcontext(kill))
     second = part(logos, 3000)
     manifest = build(tmp_path / "second", second, tmp_path / "kept")
 
@@ -125,7 +137,7 @@ def test_a_killed_build_goes_on_where_it_was_last_durable(tmp_path: Path, monkey
     assert manifest.recall is not None
     assert manifest.recall.queries == 200
     assert manifest.recall.at_10 >= 0.99
-    found = load_index(tmp_path / "second", dim=DIM, vectors=kept(logos), search_k=30_000)
+    found = load_index(tmp_path / "second", dim=DIM, vectors=kept(logos), search_k=3_000)
     assert sorted(found.nearest_to_vector(logos[1][0], 500).distances)[0] == 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a reduced index needs of each logo, kept from one build to the next: most of a build is to read all vectors.
+"""The record of each logo, kept from one build to the next: most of a build is to read all vectors.
 
 A row is kept under the logo's id and the checksum of its stored row, so it is used again only for the same vector. A
 build that was killed goes on where it was last on the disk; the nightly one reads what is new since the last.
@@ -26,14 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from durable import READABLE, atomic_write, sync_directory
+from index.components import Components
+from index.lists.records import RecordFormat
 from index.recall import Truth
-from index.reduction import Reduction, record_bytes
 
 logger = logging.getLogger(__name__)
 
 STATE_NAME, ROWS_NAME = "state.npz", "rows"
 
-_FORMAT = 1
+_FORMAT = 2  # 1 is that of the reduced indexes of earlier releases
 _DAMAGE = (  # what a spoilt archive can let out
     *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
     *(BadZipFile, zlib.error, struct.error),
@@ -42,7 +43,7 @@ _DAMAGE = (  # what a spoilt archive can let out
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What has to be the same for rows to be used again: the length of a vector, and whose vectors they are."""
+    """Rows are reused only if this is the same: the length of a vector, and the weights that made it."""
 
     dim: int
     weights_digest: str
@@ -53,21 +54,21 @@ class KeptRows:
 
     Args:
         directory: exists.
-        reduction: how the rows are made.
+        made: how the rows are made.
         truth: about the vectors of all rows.
-        fitted_to: how many logos there were when the reduction was made.
+        fitted_to: how many logos there were when the components were found.
         count: how many rows there are.
 
     Raises:
         ValueError: there are fewer.
     """
 
-    def __init__(self, directory: Path, reduction: Reduction, truth: Truth, fitted_to: int, count: int = 0) -> None:
-        self.reduction = reduction
+    def __init__(self, directory: Path, made: RecordFormat, truth: Truth, fitted_to: int, count: int = 0) -> None:
+        self.made = made
         self.truth = truth
         self.fitted_to = fitted_to
         self._directory = directory
-        self._dtype = _row(reduction)
+        self._dtype = _row(made)
         self._count = count
         self._ids, self._checksums = np.zeros(0, np.int64), np.zeros(0, np.uint32)
         self._file = (directory / ROWS_NAME).open("ab")
@@ -78,7 +79,7 @@ class KeptRows:
 
     @classmethod
     def load(cls, directory: Path, origin: Origin) -> KeptRows | None:
-        """Take up what an earlier build left; `None` if that is nothing, damaged, or of other vectors."""
+        """Load what an earlier build kept; `None` if there is nothing, or it is damaged or made from other vectors."""
         if not (directory / STATE_NAME).exists():
             return None
         try:
@@ -87,16 +88,16 @@ class KeptRows:
                 if int(state["format"]) != _FORMAT or made_of != origin:
                     return None
                 _check_shapes(state, made_of.dim)
-                reduction = Reduction(state["mean"], state["components"], float(state["scale"]), int(state["tree_dim"]))
+                made = RecordFormat(Components(state["mean"], state["components"]), float(state["step"]))
                 truth = Truth(state["query_ids"], state["queries"], state["nearest"], state["squares"])
-                return cls(directory, reduction, truth, int(state["fitted_to"]), int(state["count"]))
+                return cls(directory, made, truth, int(state["fitted_to"]), int(state["count"]))
         except _DAMAGE as error:
             logger.warning("%s cannot be used, all logos are read again: %s", directory, error)
             return None
 
     @staticmethod
     def discard(directory: Path) -> None:
-        """Remove what an earlier build left, the state durably before the rows that it counts."""
+        """Remove what an earlier build kept, the state durably before the rows that it counts."""
         (directory / STATE_NAME).unlink(missing_ok=True)
         sync_directory(directory)
         (directory / ROWS_NAME).unlink(missing_ok=True)
@@ -129,16 +130,13 @@ class KeptRows:
     def add(self, ids: NDArray[np.int64], checksums: NDArray[np.uint32], vectors: NDArray[np.float32]) -> None:
         """Make rows of (n, dim) vectors, which can all be searched for."""
         self.truth.take_in(ids, vectors)
-        projected = self.reduction.project(vectors)
         rows = np.empty(len(ids), self._dtype)
-        rows["id"], rows["checksum"] = ids, checksums
-        rows["projected"] = projected[:, : self.reduction.tree_dim]
-        rows["record"] = self.reduction.records(vectors, projected)
+        rows["id"], rows["checksum"], rows["record"] = ids, checksums, self.made.encode(vectors)
         self._file.write(rows.data.cast("B"))
         self._count += len(rows)
 
     def save(self, origin: Origin) -> None:
-        """Make sure that the next build finds the rows, whatever happens."""
+        """Sync the rows, and write a state that counts them, for the next build."""
         self._file.flush()
         os.fsync(self._file.fileno())
         with atomic_write(self._directory / STATE_NAME, mode=READABLE, alone=True) as file:
@@ -147,10 +145,9 @@ class KeptRows:
                 format=_FORMAT,
                 dim=origin.dim,
                 weights=origin.weights_digest,
-                mean=self.reduction.mean,
-                components=self.reduction.components,
-                scale=self.reduction.scale,
-                tree_dim=self.reduction.tree_dim,
+                mean=self.made.components.mean,
+                components=self.made.components.directions,
+                step=self.made.step,
                 query_ids=self.truth.logo_ids,
                 queries=self.truth.queries,
                 nearest=self.truth.nearest,
@@ -160,7 +157,7 @@ class KeptRows:
             )
 
     def close(self) -> None:
-        """Let go of the file; what was not saved is cut off by the next build."""
+        """Close the file. The next build cuts off rows that were not saved."""
         self._file.close()
 
 
@@ -174,12 +171,5 @@ def _check_shapes(state: Mapping[str, NDArray[np.generic]], dim: int) -> None:
             raise ValueError(f"{name} is not of shape {shape}, or not finite")
 
 
-def _row(reduction: Reduction) -> np.dtype[np.void]:
-    return np.dtype(
-        [
-            ("id", "<i8"),
-            ("checksum", "<u4"),
-            ("projected", "<f4", reduction.tree_dim),
-            ("record", "u1", record_bytes(reduction.code_dim)),
-        ]
-    )
+def _row(made: RecordFormat) -> np.dtype[np.void]:
+    return np.dtype([("id", "<i8"), ("checksum", "<u4"), ("record", "u1", made.row_bytes)])

@@ -1,0 +1,86 @@
+"""Principal components: the few directions in which vectors vary most (Pearson 1901).
+
+They are found from a sample, as the eigenvectors of its covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from durable import READABLE, sync_file
+from index.errors import IndexDamagedError
+
+_OUTLYING = 10.0  # times the median distance to the middle
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Orthonormal directions of falling variance.
+
+    Attributes:
+        mean: (dim,) float32.
+        directions: (components, dim) float32.
+    """
+
+    mean: NDArray[np.float32]
+    directions: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, sample: NDArray[np.float32], count: int) -> Components:
+        """Find the first `count` principal components of `(n, dim)` vectors, or all `dim` of them; see `usual`."""
+        centred = sample.astype(np.float64)
+        mean = centred.mean(axis=0)
+        centred -= mean
+        _, directions = np.linalg.eigh(centred.T @ centred)  # of rising variance
+        directions = directions[:, ::-1][:, :count].T
+        return cls(mean.astype(np.float32), np.ascontiguousarray(directions, np.float32))
+
+    @property
+    def dim(self) -> int:
+        """The number of values in a vector."""
+        return len(self.mean)
+
+    def __len__(self) -> int:
+        return len(self.directions)
+
+    def project(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the components of vectors, `(n, components)` of `(n, dim)`, or of one, `(components,)` of `(dim,)`."""
+        projected: NDArray[np.float32] = np.matmul(vectors - self.mean, self.directions.T, dtype=np.float32)
+        return projected
+
+    def save(self, path: Path) -> None:
+        """Write mean and directions, `(1 + components, dim)`, in NumPy's format, and sync the file."""
+        with path.open("wb") as file:
+            np.save(file, np.vstack([self.mean, self.directions]), allow_pickle=False)
+        sync_file(path, mode=READABLE)
+
+    @classmethod
+    def load(cls, path: Path, *, dim: int, count: int) -> Components:
+        """Read what `save` wrote.
+
+        Raises:
+            IndexDamagedError: the file contains something else.
+            OSError: it cannot be read.
+        """
+        try:
+            rows = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, BadZipFile) as error:
+            raise IndexDamagedError(f"{path}: {error}") from error
+        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != (1 + count, dim):
+            raise IndexDamagedError(f"{path}: it does not hold {count} components of {dim} values")
+        if not np.isfinite(rows).all():
+            raise IndexDamagedError(f"{path}: a value in it is not finite")
+        return cls(rows[0], rows[1:])
+
+
+def usual(sample: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `(n, dim)` vectors without those that lie far outside: a few would turn the directions to themselves."""
+    distances = np.linalg.norm(sample.astype(np.float64) - np.median(sample, axis=0), axis=1)
+    median = np.median(distances[distances > 0]) if distances.any() else 0.0  # most of them may be alike
+    near: NDArray[np.bool_] = distances <= _OUTLYING * median
+    return sample[near]

@@ -1,0 +1,263 @@
+"""Build the files of an index of lists (see `index.lists.engine`), reading only logos that no earlier build has read.
+
+1.  Load the rows that earlier builds kept (`index.lists.kept_rows`), or draw a sample and find the components.
+2.  Read the vectors of the logos that have no row yet, and make their rows. These are synced every `CHECKPOINT` rows: a
+    killed build loses no more than that.
+3.  Find the centres of the lists from some of the rows, and train the codes.
+4.  Write the records in stored order, and compute a code for each logo from the components in its record.
+5.  Measure recall, and find the effort that it needs.
+
+A build starts from nothing if there are twice as many logos as when the components were found, if a third of the rows
+belong to logos that are gone, or if a quarter of the logos that recall is measured on are gone or changed. Centres and
+codes are computed in every build: that takes seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from durable import READABLE, sync_directory, sync_file
+from index import sample as samples
+from index.annoy.build import About, Blocks, Growth, check_room, checked_ids, describe
+from index.errors import IndexBuildError
+from index.files.digests import record_of
+from index.files.logo_ids import LogoIds
+from index.files.manifest import (
+    BIN_NAME,
+    CODES_NAME,
+    COMPONENTS_NAME,
+    RECORDS_NAME,
+    VECTORS_NAME,
+    ListsRecord,
+    Manifest,
+    write_manifest,
+)
+from index.files.verification import verify_files
+from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
+from index.lists.codes import TRAINED_ON, Codes, coded_components
+from index.lists.engine import ListsSearchIndex, Sieves
+from index.lists.kept_rows import KeptRows, Origin
+from index.lists.plan import ListsPlan
+from index.lists.records import RecordFormat, record_components
+from index.lists.tune import tune
+from index.lists.vectors_file import write_vectors
+from index.protocol import Vectors
+from index.sample import Sample
+from index.stage import Stage
+from index.vectors import MAX_LENGTH, usable_rows
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = 2**18
+"""Number of rows between two syncs: about ten seconds of work."""
+
+_ROWS_AT_ONCE = 2**14
+
+
+class Source(Protocol):
+    """The logos to index, as they are at one moment.
+
+    Attributes:
+        ids: (n,) in item order.
+        dim: the number of values in a vector.
+    """
+
+    ids: NDArray[np.int64]
+    dim: int
+
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw logos at random: ids and vectors."""
+
+    def checksums(self) -> NDArray[np.uint32]:
+        """Return a checksum of each logo's id and vector, (n,)."""
+
+    def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
+        """Return the ids and vectors at ascending places, except those that are damaged."""
+
+
+def build_lists(
+    directory: Path,
+    source: Source,
+    vectors: Vectors,
+    kept_in: Path,
+    *,
+    trees: int | None = None,
+    seed: int | None = None,
+    jobs: int = -1,
+    stage: Stage = lambda doing, total: nullcontext(lambda done: None),
+    model_name: str = "",
+    weights_digest: str = "",
+    fresh: bool = False,
+) -> Manifest:
+    """Write the files of an index of lists, all synced.
+
+    Args:
+        directory: exists, and holds no index.
+        source: the logos to index. A vector that no distance can be computed from is skipped.
+        vectors: returns the vectors of logos, from the same store as in the service.
+        kept_in: a directory for what the next build can reuse, created if missing.
+        trees: number of trees that Annoy grows over the centres; `None` for the default.
+        seed: as for `build_index`. With a seed, rows of earlier builds are not reused: the bytes would depend on them.
+        jobs: threads that build; -1 means one per processor.
+        stage: shows progress.
+        model_name: as for `build_index`.
+        weights_digest: as for `build_index`; rows of other weights are not reused.
+        fresh: whether to reuse nothing of earlier builds.
+
+    Raises:
+        IndexBuildError: as for `build_index`.
+    """
+    plan = ListsPlan.of(len(source.ids), source.dim, trees=trees)
+    growth = Growth(plan.trees, seed, jobs, on_disk=False)
+    growth.check(len(source.ids))
+    origin = Origin(source.dim, weights_digest)
+    try:
+        check_room(directory, plan.estimated_size)
+        with _taken_up(kept_in, source, origin, seed, fresh=fresh) as kept:
+            places = _read_missing(kept, source, origin, stage)
+            plan = ListsPlan.of(len(places), source.dim, trees=trees)
+            logo_ids, record = _write_lists(directory, kept, places, plan, growth, stage)
+            if plan.copied:
+                write_vectors(directory / VECTORS_NAME, vectors, logo_ids.all())
+                record = replace(record, vectors=record_of(directory / VECTORS_NAME))
+        about = About(source.dim, model_name, weights_digest, len(source.ids))
+        manifest = describe(directory, growth, about, logo_ids, record)
+        manifest = _tuned(directory, manifest, kept, vectors, stage)
+        write_manifest(directory, manifest)
+        sync_directory(directory)
+    except OSError as error:
+        raise IndexBuildError(f"{directory}: {error}") from error
+    return manifest
+
+
+def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None, *, fresh: bool) -> KeptRows:
+    kept = None if fresh or seed is not None else KeptRows.load(directory, origin)
+    logos = len(source.ids)
+    if kept is not None:
+        asked = kept.truth.logo_ids
+        lost = np.union1d(np.setdiff1d(asked, source.ids), np.intersect1d(asked, _changed(kept, source)))
+        if logos <= 2 * kept.fitted_to and len(kept) <= 1.5 * logos and len(lost) <= len(asked) / 4:
+            return kept
+        kept.close()
+    directory.mkdir(parents=True, exist_ok=True)
+    KeptRows.discard(directory)
+    sample = Sample(*source.sample(samples.SIZE, seed or 0)).usable()
+    made = RecordFormat.fit(sample.vectors, record_components(logos))
+    return KeptRows(directory, made, sample.truth(), logos)
+
+
+def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) -> NDArray[np.int64]:
+    """Make rows for the logos that have none; return the place of the row of each logo that can be indexed, (m,)."""
+    checksums = source.checksums()
+    places = _places(kept, source.ids, checksums)
+    missing = np.flatnonzero(places < 0)
+    if len(missing) < len(places):
+        logger.info("%d of %d logos were read by an earlier build", len(places) - len(missing), len(places))
+        kept.truth.forget(_changed(kept, source))
+    saved, unusable = len(kept), 0
+    order = np.argsort(source.ids)
+    with stage("reading logos", len(missing)) as progress:
+        for ids, vectors in source.blocks_of(missing):
+            usable = usable_rows(vectors)
+            unusable += int(np.count_nonzero(~usable))
+            if usable.any():
+                at = order[np.searchsorted(source.ids, ids[usable], sorter=order)]
+                kept.add(ids[usable], checksums[at], np.asarray(vectors[usable], np.float32))
+            progress(len(ids))
+            if len(kept) - saved >= CHECKPOINT:
+                kept.save(origin)
+                saved = len(kept)
+    kept.save(origin)
+    if unusable:
+        logger.warning("%d vectors are left out: not finite, or longer than %.2g", unusable, MAX_LENGTH)
+    places = _places(kept, source.ids, checksums)
+    return places[places >= 0]
+
+
+def _changed(kept: KeptRows, source: Source) -> NDArray[np.int64]:
+    """Return the ids of logos whose row was made from another vector, (m,)."""
+    without = source.ids[_places(kept, source.ids, source.checksums()) < 0]
+    return without[np.isin(without, kept.keys()[0])]
+
+
+def _places(kept: KeptRows, ids: NDArray[np.int64], checksums: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the place of the last row of each logo, (n,); -1 if it has none, or one made from another vector."""
+    if not len(kept):
+        return np.full(len(ids), -1)
+    kept_ids, kept_checksums = kept.keys()
+    order = np.argsort(kept_ids, kind="stable")
+    last = np.searchsorted(kept_ids, ids, side="right", sorter=order) - 1
+    found = order[np.maximum(last, 0)]
+    same = (last >= 0) & (kept_ids[found] == ids) & (kept_checksums[found] == checksums)
+    return np.where(same, found, -1)
+
+
+def _write_lists(
+    directory: Path, kept: KeptRows, places: NDArray[np.int64], plan: ListsPlan, growth: Growth, stage: Stage
+) -> tuple[LogoIds, ListsRecord]:
+    """Write all files except `index.txt` and `index.json`; return the ids of the items and the manifest's record."""
+    if not len(places):
+        raise IndexBuildError("nothing to index")
+    made, rows = kept.made, kept.rows
+    coded = coded_components(len(made.components))
+    jobs = growth.jobs if growth.jobs > 0 else os.cpu_count() or 1
+    rng = np.random.default_rng(growth.seed or 0)
+    some = rng.permutation(len(places))[: max(TRAINED_ON, SAMPLE_A_LIST * plan.lists)]
+    logger.info("finding the centres of %d lists", plan.lists)
+    points = made.decode(rows[np.sort(places[some])]["record"], coded)
+    centres = find_centres(points, plan.lists, growth.seed or 0)
+    Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
+    sync_file(directory / BIN_NAME, mode=READABLE)
+    codes = Codes.train(points, centres, jobs=jobs)
+    ids = []
+    with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
+        for block_ids, records in _blocks(rows, places):
+            file.write(records.data)
+            codes.add(made.decode(records, coded))
+            ids.append(block_ids)
+            progress(len(block_ids))
+    sync_file(directory / RECORDS_NAME, mode=READABLE)
+    made.components.save(directory / COMPONENTS_NAME)
+    codes.save(directory / CODES_NAME)
+    return checked_ids(ids, len(places)), ListsRecord(
+        count=len(centres),
+        coded=coded,
+        recorded=len(made.components),
+        step=made.step,
+        effort=replace(plan.least_effort, probed=min(plan.least_effort.probed, len(centres))),
+        components=record_of(directory / COMPONENTS_NAME),
+        records=record_of(directory / RECORDS_NAME),
+        codes=record_of(directory / CODES_NAME),
+    )
+
+
+def _blocks(rows: NDArray[np.void], places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield the ids and the records of rows."""
+    for first in range(0, len(places), _ROWS_AT_ONCE):
+        of_block = rows[places[first : first + _ROWS_AT_ONCE]]
+        yield np.array(of_block["id"], np.int64), np.ascontiguousarray(of_block["record"])
+
+
+def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, stage: Stage) -> Manifest:
+    """Measure recall, and return the manifest with it."""
+    assert manifest.lists is not None
+    files = verify_files(directory, dim=manifest.dim)
+    sieves = Sieves.load(directory, files)
+    with stage("measuring recall", None) as progress:
+        effort, recall = tune(
+            kept.truth,
+            lambda effort: ListsSearchIndex(sieves, files, effort, vectors),
+            lists=manifest.lists.count,
+            logos=manifest.items,
+            progress=progress,
+        )
+    return replace(manifest, lists=replace(manifest.lists, effort=effort), recall=recall)

@@ -1,0 +1,231 @@
+"""The engine of the default index: four sieves, each finer than the one before and more expensive per logo.
+
+1.  Annoy, over the centres of the lists, finds the lists nearest to the query.
+2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`) and keeps some hundred candidates or more.
+3.  The candidates are ranked by their 8-bit records (`index.lists.records`).
+4.  The best are measured on their vectors, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
+    (`index.lists.vectors_file`).
+
+So all returned distances are exact, and the vectors, by far the largest part, need not be in memory. If all lists are
+scanned, or all logos are candidates, the sieves before are skipped.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import IndexDamagedError, VectorUnavailableError
+from index.files.logo_ids import IndexedLogos
+from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME, VECTORS_NAME
+from index.files.verification import VerifiedFiles, identity
+from index.lists.batch import Prefetched, in_threads
+from index.lists.centres import Centres
+from index.lists.codes import Codes
+from index.lists.effort import Effort
+from index.lists.records import RecordFormat
+from index.lists.rows import Measured, measure_stored
+from index.lists.vectors_file import VectorsFile
+from index.protocol import Neighbours, SearchIndex, Vectors
+from index.vectors import as_query, check_count, usable_rows
+
+_WIDENED, _WIDER = 3, 4  # how often and how much a search is widened if it finds too few; the last time to all lists
+
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Items and their distances, nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sieves:
+    """The parts of an index of lists that are searched before vectors are read.
+
+    Attributes:
+        centres: of the lists.
+        codes: of the logos in them.
+        records: (n, bytes) of each item.
+        format: of the records.
+        coded: number of components in centres and codes.
+        vectors: a copy of all vectors; `None` if only the store has them.
+    """
+
+    centres: Centres
+    codes: Codes
+    records: NDArray[np.uint8]
+    format: RecordFormat
+    coded: int
+    vectors: VectorsFile | None
+
+    @classmethod
+    def load(cls, directory: Path, files: VerifiedFiles) -> Sieves:
+        """Load and map verified files.
+
+        Raises:
+            IndexDamagedError: they belong to no index of lists, or were replaced or damaged meanwhile.
+        """
+        if files.lists is None:
+            raise IndexDamagedError(f"{directory} holds no index of lists")
+        record, items = files.lists.record, len(files.logo_ids)
+        centres = Centres(directory / BIN_NAME, record.coded)
+        shape = items, record.count, record.coded
+        try:
+            if identity((directory / BIN_NAME).stat()) != files.identity:
+                raise IndexDamagedError(f"{directory / BIN_NAME} was replaced while it was read")
+            codes = Codes.load(directory / CODES_NAME, sha256=record.codes.sha256, shape=shape)
+        except OSError as error:
+            raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
+        records = _mapped(directory / RECORDS_NAME, items, files.lists.format.row_bytes)
+        vectors = None if record.vectors is None else VectorsFile(directory / VECTORS_NAME, items, files.dim)
+        return cls(centres, codes, records, files.lists.format, record.coded, vectors)
+
+    def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
+        """Return the items that are candidates for `count` neighbours, for each of `(n, components)` queries."""
+        items, wanted = len(self.records), effort.candidates_for(count)
+        if wanted >= items:
+            return [np.arange(items)] * len(projected)
+        queries = projected[:, : self.coded]
+        chosen = [self.centres.nearest(query, effort.probed) for query in queries]
+        lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
+        for row, some in zip(lists, chosen, strict=True):
+            row[: len(some)] = some
+        return [found[found >= 0] for found in self.codes.scan(queries, lists, wanted)]
+
+    def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""
+        if count >= len(items):
+            return np.sort(items)
+        estimates = self.format.estimates(projected, self.records.take(items, axis=0))
+        return np.sort(items[np.argpartition(estimates, count - 1)[:count]])
+
+
+class ListsSearchIndex(IndexedLogos):
+    """An index of lists; `of` makes one.
+
+    Args:
+        sieves: what is searched before vectors are read.
+        files: its verified files.
+        effort: of a query.
+        vectors: returns the vectors of logos.
+    """
+
+    def __init__(self, sieves: Sieves, files: VerifiedFiles, effort: Effort, vectors: Vectors) -> None:
+        self.trees = files.trees
+        self.recall = files.recall
+        self.built_at = files.built_at
+        self.dim = files.dim
+        self._sieves = sieves
+        self._logo_ids = files.logo_ids
+        self._effort = effort
+        self._vectors = vectors
+
+    @classmethod
+    def of(
+        cls, directory: Path, files: VerifiedFiles, vectors: Vectors, *, candidates: int | None = None
+    ) -> ListsSearchIndex:
+        """Load verified files.
+
+        Args:
+            directory: the directory of the files.
+            files: the verified files.
+            vectors: returns the vectors of logos.
+            candidates: number of logos that a query ranks, overriding the number found by the build.
+
+        Raises:
+            IndexDamagedError: they belong to no index of lists, or were replaced or damaged meanwhile.
+        """
+        sieves = Sieves.load(directory, files)
+        assert files.lists is not None
+        effort = files.lists.record.effort
+        return cls(sieves, files, effort if candidates is None else effort.with_candidates(candidates), vectors)
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        """Return the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        check_count(count)
+        item = self._logo_ids.item_of(logo_id)
+        vector = self._vector(item, logo_id)
+        if vector is None:
+            raise VectorUnavailableError(f"the vector of logo {logo_id} cannot be read, or is no longer stored")
+        return self._itself_first(item, logo_id, self._search(vector[np.newaxis], count)[0], count)
+
+    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+        """Return the `count` nearest logos to a `(dim,)` float32 vector."""
+        check_count(count)
+        items, distances = self._search(as_query(vector, self.dim)[np.newaxis], count)[0]
+        return Neighbours(self._logo_ids.of_items(items), distances.tolist())
+
+    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
+        """Search for these logos at once, on all processors, and return an index that holds the results."""
+        check_count(count)
+        items = {logo_id: self._logo_ids.item_of(logo_id) for logo_id in logo_ids if logo_id in self}
+        vectors = {logo_id: self._vector(item, logo_id) for logo_id, item in items.items()}
+        usable = {logo_id: vector for logo_id, vector in vectors.items() if vector is not None}
+        if not usable:
+            return self
+        found = in_threads(lambda some: self._search(some, count), np.stack([*usable.values()]))
+        answers = {
+            logo_id: self._itself_first(items[logo_id], logo_id, nearest, count)
+            for logo_id, nearest in zip(usable, found, strict=True)
+        }
+        return Prefetched(self, count, answers)
+
+    def _vector(self, item: int, logo_id: int) -> NDArray[np.float32] | None:
+        """Return the vector of a logo, `(dim,)`; `None` if it is damaged or not stored."""
+        copied = self._sieves.vectors
+        vector = None if copied is None else copied.vector(item)
+        if vector is None:
+            vector = self._vectors(np.array([logo_id]))[0]
+        return vector if usable_rows(vector[np.newaxis])[0] else None
+
+    def _measure(self, query: NDArray[np.float32], items: NDArray[np.int64]) -> Measured:
+        copied = self._sieves.vectors
+        if copied is not None:
+            return copied.measure(query, items)
+        return measure_stored(self._vectors, query, self._logo_ids.ids_of(items))
+
+    def _itself_first(self, item: int, logo_id: int, found: Found, count: int) -> Neighbours:
+        # Duplicates of its vector may come before it, and an approximate search may have missed it.
+        items, distances = found
+        others = items != item
+        return Neighbours(
+            [logo_id, *self._logo_ids.of_items(items[others][: count - 1])],
+            [0.0, *distances[others][: count - 1].tolist()],
+        )
+
+    def _search(self, queries: NDArray[np.float32], count: int) -> list[Found]:
+        """Find the `count` nearest items to each of `(n, dim)` queries; fewer if too few vectors can be read."""
+        projected = self._sieves.format.components.project(queries)
+        candidates = self._sieves.candidates(projected, self._effort, count)
+        return [self._nearest(*query, count) for query in zip(queries, projected, candidates, strict=True)]
+
+    def _nearest(
+        self, query: NDArray[np.float32], projected: NDArray[np.float32], items: NDArray[np.int64], count: int
+    ) -> Found:
+        effort = self._effort
+        for wider in range(_WIDENED + 1):
+            if wider:
+                effort = effort.times(_WIDER)
+                if wider == _WIDENED:
+                    effort = replace(effort, probed=len(self._sieves.centres))
+                items = self._sieves.candidates(projected[np.newaxis], effort, count)[0]
+            ranked = self._sieves.rank(projected, items, effort.measured_for(count))
+            places, distances = self._measure(query, ranked).nearest(count)
+            if len(places) >= count or len(ranked) >= len(self):
+                break
+        return ranked[places], distances
+
+
+def _mapped(path: Path, rows: int, row_bytes: int) -> NDArray[np.uint8]:
+    """Map a file that was just read through; single rows of it are read from now on."""
+    try:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        content.madvise(mmap.MADV_RANDOM)
+    except (OSError, ValueError) as error:
+        raise IndexDamagedError(f"{path} cannot be loaded: {error}") from error
+    if len(content) != rows * row_bytes:
+        raise IndexDamagedError(f"{path} was replaced while it was read")
+    return np.frombuffer(content, np.uint8).reshape(rows, row_bytes)

@@ -1,0 +1,112 @@
+"""Find, during a build, the least effort with which an index of lists reaches its recall, measured on a sample.
+
+Each sieve may lose some of the true neighbours. So the least effort is found for the scan first, then for the ranking,
+then for the measuring, each time with the most effort in the sieves that follow. Each sieve may use up a part of the
+loss that the targets allow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+from index.lists.effort import Effort
+from index.protocol import SearchIndex
+from index.recall import COUNTS, Truth, recall_of
+from index.status import Recall
+
+logger = logging.getLogger(__name__)
+
+TARGETS = {10: 0.99, 100: 0.97}
+
+LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
+"""Number of logos that a query scans: fewer save no time, more take milliseconds."""
+
+_CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_400, 2_800, 3_300, 4_000, 5_600
+_SPARE = 20, 30, 40, 60, 90, 130, 160, 190, 230, 280
+_WIDER = 1.2  # lists, from one try to the next
+_LOSS = 0.5, 0.75, 1.0  # share of the allowed loss that may be used after the scan, the ranking and the measuring
+
+
+def least_effort(lists: int, logos: int) -> Effort:
+    """Return the effort that tuning begins with."""
+    return Effort(_share(lists, logos, LEAST_SCANNED), _CANDIDATES[0], _SPARE[0])
+
+
+def tune(
+    truth: Truth,
+    with_effort: Callable[[Effort], SearchIndex],
+    *,
+    lists: int,
+    logos: int,
+    progress: Callable[[int], None] = lambda _queries: None,
+) -> tuple[Effort, Recall | None]:
+    """Find the least effort with which an index reaches `TARGETS`, or the most that a query may take.
+
+    Args:
+        truth: of logos that are indexed.
+        with_effort: returns the index, searching with an effort.
+        lists: number of lists in the index.
+        logos: number of logos in the index.
+        progress: called with the number of queries just made.
+
+    Returns:
+        The effort, and the recall measured with it; `None` if no logo could be searched for.
+    """
+    least = least_effort(lists, logos)
+    most = Effort(_share(lists, logos, MOST_SCANNED), _CANDIDATES[-1], _SPARE[-1])
+    nearest = truth.of(with_effort(most))
+
+    @cache
+    def found_with(effort: Effort) -> dict[int, float]:
+        found = recall_of(with_effort(effort), nearest)
+        progress(len(COUNTS) * len(nearest))
+        return found
+
+    effort = least
+    if not _enough(found_with(least), TARGETS):
+        probed = [least.probed]
+        while probed[-1] < most.probed:
+            probed.append(min(max(probed[-1] + 1, round(_WIDER * probed[-1])), most.probed))
+        effort = most
+        for loss, name, steps in zip(
+            _LOSS, ("probed", "candidates", "spare"), (probed, _CANDIDATES, _SPARE), strict=True
+        ):
+            wanted = {count: 1 - loss * (1 - target) for count, target in TARGETS.items()}
+            effort = _first([replace(effort, **{name: step}) for step in steps], found_with, wanted)
+    found = found_with(effort)
+    if not found:
+        logger.warning("recall was not measured: no logo of the sample can be searched for")
+        return effort, None
+    recall = Recall(effort.candidates, round(found[10], 4), round(found[100], 4), len(nearest))
+    say = logger.info if _enough(found, TARGETS) else logger.warning
+    say(
+        "recall@10 %.3f, recall@100 %.3f: %d of %d lists scanned, %d logos ranked, %d spare vectors measured",
+        *(recall.at_10, recall.at_100, effort.probed, lists, effort.candidates, effort.spare),
+    )
+    return effort, recall
+
+
+def _first(
+    steps: Sequence[Effort], found_with: Callable[[Effort], dict[int, float]], wanted: dict[int, float]
+) -> Effort:
+    """Return the first of these rising efforts that finds enough; the last one if none does."""
+    low, high = 0, len(steps) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _enough(found_with(steps[middle]), wanted):
+            high = middle
+        else:
+            low = middle + 1
+    return steps[low]
+
+
+def _enough(found: dict[int, float], wanted: dict[int, float]) -> bool:
+    return all(found.get(count, 0.0) >= share for count, share in wanted.items())
+
+
+def _share(lists: int, logos: int, scanned: int) -> int:
+    """Return how many lists hold about `scanned` logos."""
+    return min(lists, max(1, round(lists * scanned / max(1, logos))))

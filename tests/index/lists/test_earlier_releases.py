@@ -1,0 +1,55 @@
+"""Indexes that earlier releases reduced: refused by name, while what a service answers from goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from index.catalog import IndexCatalog
+from index.errors import IndexUnavailableError
+from index.files.generations import publish
+from index.files.manifest import Manifest
+from tests.index.lists.samples import DIM, build, kept, logos_of
+
+LOGOS = logos_of(100)
+
+
+def reduced(directory: Path) -> Manifest:
+    """Make a generation whose manifest is one of an earlier release."""
+    manifest = build(directory, LOGOS)
+    fields = json.loads((directory / "index.json").read_bytes())
+    lists = fields.pop("lists")
+    fields["reduction"] = {"tree_dim": 64, "code_dim": 252, "scale": 0.1}
+    fields["reduction"] |= {name: lists[name] for name in ("components", "records")}
+    (directory / "index.json").write_text(json.dumps(fields))
+    return manifest
+
+
+def catalog_of(data_dir: Path) -> IndexCatalog:
+    return IndexCatalog(data_dir, dim=DIM, default="logos", vectors=kept(LOGOS))
+
+
+def test_a_reduced_index_is_refused_with_the_command_that_builds_anew(tmp_path: Path) -> None:
+    publish(tmp_path / "logos", reduced)
+    catalog = catalog_of(tmp_path)
+    with pytest.raises(
+        IndexUnavailableError, match=r"reduced index of an earlier release: run `manage\.py generate-inde"
+    ):
+        catalog.get(None)
+
+    publish(tmp_path / "logos", lambda directory: build(directory, LOGOS))
+    catalog.refresh()
+    assert len(catalog.get(None)) == 100
+
+
+def test_what_was_loaded_answers_until_the_index_is_built_anew(tmp_path: Path) -> None:
+    built = publish(tmp_path / "logos", lambda directory: build(directory, LOGOS))
+    catalog = catalog_of(tmp_path)
+    publish(tmp_path / "logos", reduced)
+    catalog.refresh()
+    status = catalog.status_of(None)
+    assert (status.source, status.items) == (built.name, 100)
+    assert "reduced index" in str(status.error)
+    assert catalog.get(None).nearest_to_logo(int(LOGOS[0][3]), 4).logo_ids[0] == LOGOS[0][3]

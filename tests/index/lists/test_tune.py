@@ -1,0 +1,113 @@
+"""The effort that is chosen is the least that finds enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.errors import VectorUnavailableError
+from index.exact import ExactIndex
+from index.lists.effort import Effort
+from index.lists.tune import LEAST_SCANNED, MOST_SCANNED, TARGETS, least_effort, tune
+from index.protocol import Neighbours
+from index.recall import Truth, recall_of
+from tests.index.lists.samples import logos_of
+
+LOGOS = logos_of(1500)
+LISTS = 40
+EXACT = ExactIndex(*LOGOS)
+
+
+class Losing(ExactIndex):
+    """Exact search that loses a share of the neighbours, by the effort."""
+
+    def __init__(self, lost: float) -> None:
+        super().__init__(*LOGOS)
+        self._lost = lost
+
+    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+        rng = np.random.default_rng(logo_id)
+        near = super().nearest_to_logo(logo_id, count + 60)
+        left = [0, *(1 + np.flatnonzero(rng.random(count + 59) >= self._lost)).tolist()][:count]
+        return Neighbours([near.logo_ids[place] for place in left], [near.distances[place] for place in left])
+
+
+def truth() -> Truth:
+    truth = Truth(LOGOS[0][:60], LOGOS[1][:60])
+    truth.take_in(*LOGOS)
+    return truth
+
+
+def tuned(lost: Callable[[Effort], float], logos: int = 4_000_000) -> tuple[Effort, dict[int, float]]:
+    effort, recall = tune(truth(), lambda effort: Losing(lost(effort)), lists=LISTS, logos=logos)
+    assert recall is not None
+    return effort, {10: recall.at_10, 100: recall.at_100}
+
+
+def test_the_least_effort_is_kept_if_it_finds_enough() -> None:
+    assert tuned(lambda _: 0.0) == (least_effort(LISTS, 4_000_000), {10: 1.0, 100: 1.0})
+
+
+@pytest.mark.parametrize("sieve", ["probed", "candidates", "spare"])
+def test_the_sieve_that_loses_neighbours_is_the_one_that_is_widened(sieve: str) -> None:
+    least, needed = least_effort(LISTS, 4_000_000), {"probed": 5, "candidates": 2000, "spare": 90}[sieve]
+
+    effort, found = tuned(lambda effort: 0.0 if getattr(effort, sieve) >= needed else 0.1)
+
+    assert all(found[count] >= target for count, target in TARGETS.items())
+    assert getattr(effort, sieve) == needed
+    assert all(
+        getattr(effort, other) == getattr(least, other) for other in ("probed", "candidates", "spare") if other != sieve
+    )
+
+
+def test_what_cannot_be_reached_takes_the_most_that_a_query_may(caplog: pytest.LogCaptureFixture) -> None:
+    effort, found = tuned(lambda _: 0.2)
+    assert found[100] < 0.9
+    assert (effort.probed, effort.candidates) == (LISTS * MOST_SCANNED // 4_000_000, 5_600)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_few_logos_are_all_scanned() -> None:
+    assert least_effort(25, LEAST_SCANNED).probed == 25
+    assert least_effort(LISTS, 4_000_000).probed == 1
+
+
+def test_as_far_is_as_near_for_neighbours_that_are_equally_far() -> None:
+    vectors = np.repeat(LOGOS[1][:100], 15, axis=0)  # of each logo's ten nearest, any of fourteen will do
+    known = Truth(LOGOS[0][:60], vectors[:60])
+    known.take_in(LOGOS[0], vectors)
+    index = ExactIndex(LOGOS[0][::-1], vectors[::-1])  # finds others first
+    assert recall_of(index, known.of(index)) == {10: 1.0, 100: 1.0}
+
+
+def test_recall_that_cannot_be_measured_is_not() -> None:
+    class Lost(ExactIndex):
+        def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+            raise VectorUnavailableError("gone")
+
+    assert tune(truth(), lambda _: Lost(*LOGOS), lists=1, logos=1500)[1] is None
+
+
+def test_effort_grows_with_the_number_of_neighbours() -> None:
+    effort = Effort(probed=10, candidates=1000, spare=40)
+    assert [effort.candidates_for(count) for count in (1, 100, 500)] == [1000, 1000, 5000]
+    assert Effort(1, 1, 40).candidates_for(100) == 145  # as many as are measured
+    assert [effort.measured_for(count) for count in (1, 100, 500)] == [41, 145, 565]
+    assert effort.with_candidates(2000) == Effort(20, 2000, 40)
+    assert effort.with_candidates(10) == Effort(1, 10, 40)
+
+
+def distances(logos: NDArray[np.int64]) -> list[list[float]]:
+    return [EXACT.nearest_to_logo(int(logo_id), 101).distances[1:] for logo_id in logos]
+
+
+def test_the_truth_is_that_of_exact_search() -> None:
+    known = truth().of(EXACT)
+    for logo_id, exact in zip(known, distances(LOGOS[0][:60]), strict=True):
+        assert known[logo_id] == pytest.approx(exact, rel=1e-2)
+        assert (np.array(known[logo_id]) >= np.array(exact)).all()
