@@ -1,4 +1,4 @@
-"""What the tests of several rooms share, and which of them `make test-fast` leaves out."""
+"""What the tests of several rooms share, which of them `make test-fast` leaves out, and which one process runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ MARKERS = {
 }
 """The marker of all tests in a folder."""
 
+TOGETHER = {"browser", "milvus", "training"}
+"""Folders whose files share servers or a trained network; the tests of other folders share them within a file."""
 
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of a folder, and let one process run those that share what is slow to make."""
     for item in items:
-        marker = MARKERS.get(item.path.relative_to(Path(__file__).parent).parts[0])
-        if marker is not None:
-            item.add_marker(marker)
+        path = item.path.relative_to(Path(__file__).parent)
+        if path.parts[0] in MARKERS:
+            item.add_marker(MARKERS[path.parts[0]])
+        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in TOGETHER else str(path)))
 
 
 @pytest.fixture(scope="session", autouse=True)
