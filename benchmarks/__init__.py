@@ -1,1 +1,1 @@
-"""What is claimed of the service, measured beside named rivals in the same run."""
+"""Measurements of what is claimed of the service, each beside a named rival in the same run."""

@@ -1,7 +1,7 @@
-"""`make bench`: measure what the README claims, each claim beside its rival, and print one Markdown table.
+"""`make bench`: measure each claim of the README beside its rival, and print one Markdown table.
 
-Progress goes to the standard error. Files are made in a temporary directory: TMPDIR should be on the disk that the
-store would lie on, not in memory.
+Progress goes to standard error. Files are written to a temporary directory: TMPDIR should be on the disk that would
+hold the store, not in memory.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ SCALE = Scale()
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(list(ROWS)), help="A row to measure; may be repeated.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the table into this file, too.")
-@click.option("--logos", type=click.IntRange(1), default=SCALE.logos, show_default=True, help="In the index.")
-@click.option("--trees", type=click.IntRange(1), default=SCALE.trees, show_default=True, help="Of the index.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
+@click.option("--logos", type=click.IntRange(1), default=SCALE.logos, show_default=True, help="Logos in the index.")
+@click.option("--trees", type=click.IntRange(1), default=SCALE.trees, show_default=True, help="Trees of the index.")
 @click.option(
     "--stored-logos",
     type=click.IntRange(1),
     default=SCALE.stored_logos,
     show_default=True,
-    help="In the stores that single vectors are read from.",
+    help="Logos in the stores that single vectors are read from.",
 )
 @click.option("--repetitions", type=click.IntRange(1, 100), default=SCALE.repetitions, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(0.1), default=SCALE.seconds, show_default=True, help="One measured rate lasts."
+    "--seconds", type=click.FloatRange(0.1), default=SCALE.seconds, show_default=True, help="Time to measure one rate."
 )
-@click.option("--seed", default=SCALE.seed, show_default=True, help="That all data are drawn by.")
+@click.option("--seed", default=SCALE.seed, show_default=True, help="Determines all drawn data.")
 def main(
     only: tuple[str, ...],
     output: Path | None,
@@ -72,7 +72,7 @@ def main(
     seconds: float,
     seed: int,
 ) -> None:
-    """Measure what the README claims, each claim beside its rival in the same run."""
+    """Measure the claims of the README, each beside its rival in the same run."""
     started = time.monotonic()
 
     def say(what: str) -> None:

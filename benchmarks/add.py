@@ -1,8 +1,8 @@
 """`POST /add`, one logo a request, beside the bare interpreter on the same crops.
 
-The interpreter alone is handed what the network sees of each crop. Fetching (from a server on loopback), decoding,
-cropping, resizing, storing and HTTP are what the service does besides. Half of the interpreter's rate is to be
-reached: where it ran 130 times a second, the original added 13 logos, and five times as many are promised.
+The interpreter alone is given the preprocessed crops. The service also fetches (from a server on loopback), decodes,
+crops, resizes, stores and speaks HTTP. The goal is half of the interpreter's rate: where it ran 130 times a second, the
+original added 13 logos, and five times as many are promised.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CAPACITY = 1_000_000  # more than any run adds; the file is sparse
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure how many logos are added a second, by one client and by two."""
+    """Measure how many logos one client, and two, add a second."""
     model = locate_model(Settings().model.name, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
     inputs = itertools.cycle([model.description.preprocessing.pixels(cropped(photo)) for photo in photos])
@@ -60,7 +60,7 @@ def measure(fixture: Fixture) -> list[Row]:
         measures: list[Callable[[], float]] = [partial(add, clients) for clients in CLIENTS]
         measures.append(lambda: rate(lambda: bare.embed(next(inputs)), seconds))
         for warm_up in measures:
-            for _ in range(WORKERS):  # either worker loads the network with its first logo
+            for _ in range(WORKERS):  # each worker loads the network with its first logo
                 warm_up()
         fixture.say("adds: the service, and the bare interpreter, in turns")
         *added, interpreted = interleaved(fixture.scale.repetitions, *measures)
@@ -68,7 +68,7 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def draw_photos(count: int, seed: int) -> list[bytes]:
-    """Draw photos whose files have about the size of real ones of these dimensions, as JPEG."""
+    """Draw JPEG photos whose files are about as large as real ones of these dimensions."""
     rng = np.random.default_rng(seed)
     photos = []
     for _ in range(count):
@@ -82,7 +82,7 @@ def draw_photos(count: int, seed: int) -> list[bytes]:
 
 
 class Bare:
-    """The runtime alone, with the threads that the service gives it."""
+    """The runtime alone, with as many threads as in the service."""
 
     def __init__(self, model: ConvertedModel) -> None:
         self._interpreter = Interpreter(model_path=str(model.path), num_threads=Settings().workers.embed_threads)
@@ -91,7 +91,7 @@ class Bare:
         self._output = self._interpreter.get_output_details()[0]["index"]
 
     def embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the vector, `(dim,)`, of what the network sees of a crop."""
+        """Return the vector, `(dim,)`, of a preprocessed crop."""
         self._interpreter.set_tensor(self._input, pixels[np.newaxis])
         self._interpreter.invoke()
         vector: NDArray[np.float32] = self._interpreter.get_tensor(self._output)[0]
@@ -99,12 +99,12 @@ class Bare:
 
 
 def cropped(photo: bytes) -> Image.Image:
-    """Cut the logo out of one of the drawn photos."""
+    """Return the logo cut out of a drawn photo."""
     return crop_logo(decode_rgb(photo, max_pixels=WIDTH * HEIGHT), BOX, logo_id=1, max_pixels=WIDTH * HEIGHT)
 
 
 def rate(act: Callable[[], object], seconds: float) -> float:
-    """Measure how often a second something can be done."""
+    """Measure how many times a second a function can be called."""
     started, done = time.monotonic(), 0
     while (elapsed := time.monotonic() - started) < seconds:
         act()

@@ -1,4 +1,4 @@
-"""From the start of gunicorn to its first neighbours, beside the same with TensorFlow imported as the app is made."""
+"""From the start of gunicorn to its first neighbours, beside the same service importing TensorFlow at start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT_SECONDS = 120.0
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure seconds with files in the page cache."""
+    """Measure seconds, with files in the page cache."""
     logos = fixture.scale.logos
     seconds_to_answer(fixture)
     fixture.say("cold start: the service, and with an eager TensorFlow, in turns")
@@ -44,11 +44,11 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def seconds_to_answer(fixture: Fixture, *app: str) -> float:
-    """Start gunicorn, ask for the neighbours of a logo as soon as it listens, and kill it.
+    """Start gunicorn, request the neighbours of a logo as soon as it listens, and kill it.
 
     Args:
-        fixture: says what to serve.
-        app: the WSGI app, if another than the configured one.
+        fixture: the data to serve.
+        app: the WSGI app, if not the configured one.
     """
     indexed, port = fixture.indexed, free_port()
     variables = environment(

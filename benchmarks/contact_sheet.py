@@ -1,4 +1,4 @@
-"""Contact sheets: queries and what was found nearest to them, to be looked at."""
+"""Contact sheets: queries and the logos found nearest to them, for people to look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tile:
 
     Attributes:
         crop: of any size.
-        caption: what is written below; cut off where the next tile begins.
+        caption: the text below; cut off where the next tile begins.
         frame: the colour of the frame, one of `QUERY`, `RIGHT` and `WRONG`.
     """
 
@@ -33,7 +33,7 @@ class Tile:
 
 
 def draw(rows: Sequence[Sequence[Tile]]) -> Image.Image:
-    """Draw each row of tiles below the one before; rows may differ in length."""
+    """Draw each row of tiles below the previous one; rows may differ in length."""
     width, height = SIDE + 2 * FRAME + GAP, SIDE + 2 * FRAME + CAPTION
     sheet = Image.new("RGB", (width * max(map(len, rows), default=1) + GAP, height * max(len(rows), 1)), PAPER)
     for line, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""A store of drawn logos that a run of hours is made on: it stays for the next one."""
+"""A store of drawn logos for runs that take hours; it is kept for the next run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from settings import Settings
 
 
 def drawn_store(folder: Path, logos: int, *, room: int, seed: int) -> NDArray[np.int64]:
-    """Answer the ids of the logos in a data directory's store, (n,), which is drawn if it is not there.
+    """Return the ids of the logos in a data directory's store, (n,); draw the store if there is none.
 
     Args:
         folder: the data directory.
-        logos: how many.
-        room: for so many more.
-        seed: that they are drawn by.
+        logos: number of logos.
+        room: free rows beyond those.
+        seed: determines the logos.
 
     Raises:
-        click.ClickException: the store that is there holds another number of logos.
+        click.ClickException: the existing store holds another number of logos.
     """
     settings = Settings(data_dir=folder, store_capacity=logos + room)
     if not settings.store_path.exists():
@@ -37,10 +37,10 @@ def drawn_store(folder: Path, logos: int, *, room: int, seed: int) -> NDArray[np
     with EmbeddingStore(settings.store_path, writable=False) as store:
         logo_ids = store.ids()
     if len(logo_ids) != logos:
-        raise click.ClickException(f"{settings.store_path} holds {len(logo_ids)} logos: remove it, or say --logos")
+        raise click.ClickException(f"{settings.store_path} holds {len(logo_ids)} logos: remove it, or pass --logos")
     return logo_ids
 
 
 def say(what: str) -> None:
-    """Tell on the standard error what is done now."""
+    """Print the current step to standard error."""
     click.echo(f"{time.strftime('%H:%M:%S')}  {what}", err=True)

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.embedded_logos`: render logos, photograph and embed them, and measure what they have in common.
+"""`python -m benchmarks.embedded_logos`: render logos, photograph and embed them, and measure their statistics.
 
-It draws what the bundled weights were trained on (see `training`), by another seed: icons and wordmarks, each class in
-1, 2, 4, ... 64 views, as many logos in classes of each size. The embeddings go into an .npz file, their statistics
-into the one that `benchmarks.logos` draws from.
+It draws the same kinds of logos that the bundled weights were trained on (see `training`), with another seed: icons and
+wordmarks, each class in 1, 2, 4, ... 64 views, and equally many logos in classes of each size. The embeddings go to an
+.npz file, and their statistics to the file that `benchmarks.logos` draws from.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SEED = 1000
 @click.option(
     "--embeddings",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where `vectors` and `classes` are kept, or were already: then they are not drawn."
+    help="The file of `vectors` and `classes`; if it exists, nothing is drawn."
     "  [default: embeddings.npz in the folder]",
 )
 @click.option("--statistics", type=click.Path(path_type=Path, dir_okay=False), default=STATISTICS)
@@ -60,7 +60,7 @@ def main(folder: Path, registry: str, logos: int, workers: int, embeddings: Path
 
 
 def embed_logos(folders: Folders, count: int, workers: int) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Draw logos and embed them: vectors `(count, dim)` and classes `(count,)`, in an order that says nothing."""
+    """Draw logos and embed them: vectors `(count, dim)` and classes `(count,)`, in random order."""
     batches = -(-count // CROPS_OF_A_BATCH)
     with ProcessPoolExecutor(workers, get_context("spawn"), _open_studio, (folders,)) as pool:
         parts = list(tqdm(pool.map(_embed_batch, range(batches)), "embedding", batches, unit="batch"))

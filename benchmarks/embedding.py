@@ -29,7 +29,7 @@ REACH_B0 = 2.0
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure how many crops are embedded a second, one after the other, preprocessing included."""
+    """Measure how many crops are embedded a second, one after the other, including preprocessing."""
     crops = draw_crops(CROPS, fixture.scale.seed)
     threads = Settings().workers.embed_threads
     embedder = Embedder(locate_model(LITE0, "bundled", Path()), threads=threads)
@@ -99,7 +99,7 @@ def _convert_b0(folder: Path) -> None:
 
 
 def _embed_with_keras(requests: Connection, crops: Sequence[Image.Image]) -> None:
-    """Answer each request, whether to compile, with a rate, until the other end is closed."""
+    """Respond to each request (whether to compile) with a rate, until the other end is closed."""
     os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
     import tensorflow as tf

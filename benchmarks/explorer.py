@@ -1,10 +1,10 @@
-"""How quick the explorer is: its bytes, its first paint, when it can be used, and the frames of its map.
+"""How fast the explorer is: its bytes, its first paint, when it becomes usable, and the frames of its map.
 
     python -m benchmarks.explorer [--logos 20000] [--base http://127.0.0.1:5501]
 
-Measured in Debian's Chromium without a head and without a GPU, with nothing in its cache; the processor is slowed down
-as Lighthouse does it for a phone, by `SLOWED`, except where the table says otherwise. Without `--base`, a service is
-started on drawn logos that are seen on drawn photos.
+Measured in Debian's Chromium, headless and without a GPU, with an empty cache. The processor is slowed down by
+`SLOWED`, as Lighthouse does for a phone, except where the table says otherwise. Without `--base`, a service is started
+on drawn logos that appear on drawn photos.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.browser.conftest import FLAGS
 SLOWED = 4  # times; https://github.com/GoogleChrome/lighthouse/blob/main/docs/throttling.md
 STEPS = 240  # of the mouse, while it drags the map to and fro; a quarter as many of the wheel
 
-# Notes what Chromium tells only to those who listen: long tasks (https://w3c.github.io/longtasks/), and when the
-# page shows what it is for.
+# Records what Chromium reports only to observers: long tasks (https://w3c.github.io/longtasks/), and when the page
+# shows its content.
 WATCH = """
 window.longTasks = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((task) => [task.startTime, task.duration])))
@@ -60,11 +60,11 @@ class Load:
     """One visit of a page with an empty cache; times in milliseconds since its start, sizes in bytes.
 
     Attributes:
-        transferred: as sent, with heads; of the page's own files, and of the service's answers.
-        raw: the same uncompressed, without heads.
-        shown: when the map, or the first neighbour, stood there.
-        interactive: the end of the last long task, if the page was not yet painted or loaded by then.
-        blocked: in all, what long tasks took beyond 50 ms each.
+        transferred: as sent, with headers; of the page's own files, and of the service's answers.
+        raw: the same uncompressed, without headers.
+        shown: when the map, or the first neighbour, was visible.
+        interactive: the end of the last long task, or the first paint or load if they came later.
+        blocked: total time of long tasks beyond 50 ms each.
     """
 
     requests: int
@@ -120,18 +120,18 @@ def measure_load(browser: Browser, address: str) -> Load:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What dragging and zooming the map looked like.
+    """The frames while the map was dragged and zoomed.
 
     Attributes:
         gaps: milliseconds from one frame to the next.
-        work: milliseconds that the page's script took in each frame that painted.
+        work: milliseconds of the page's script in each frame that painted.
     """
 
     gaps: list[float]
     work: list[float]
 
     def gap(self, share: float) -> float:
-        """Answer the gap that a share of the frames stay within."""
+        """Return the gap that this share of the frames stay within."""
         return sorted(self.gaps)[min(int(share * len(self.gaps)), len(self.gaps) - 1)]
 
     @property
@@ -143,7 +143,7 @@ class Frames:
 def measure_frames(
     browser: Browser, address: str, slowed: int, scratch: Path, steps: int = STEPS
 ) -> tuple[int, Frames]:
-    """Drag and wheel the map of the start page; answers how many points it has, too."""
+    """Drag and zoom the map of the start page; return its number of points, and the frames."""
     with _page(browser) as (page, session):
         page.goto(address)
         page.wait_for_selector(".map[data-painted]")
@@ -167,7 +167,7 @@ def measure_frames(
         browser.stop_tracing()
     events = json.loads(trace.read_text())["traceEvents"]
     work = [event["dur"] / 1000 for event in events if event["name"] == "FireAnimationFrame" and "dur" in event]
-    return points, Frames(gaps, [each for each in work if each > 0.2])  # less is the frame watch alone
+    return points, Frames(gaps, [each for each in work if each > 0.2])  # less is the recording of frames itself
 
 
 @contextlib.contextmanager
@@ -183,7 +183,7 @@ def _slow_down(session: CDPSession, times: int) -> None:
 
 
 def report(name: str, load: Load) -> str:
-    """One row of the table of visits."""
+    """Return one row of the table of visits."""
     return (
         f"| {name} | {load.requests} | {load.transferred / 1024:.1f} KB ({load.raw / 1024:.0f} KB raw) |"
         f" {load.answers / 1024:.1f} KB | {load.first_paint:.0f} ms | {load.interactive:.0f} ms | {load.shown:.0f} ms |"
@@ -192,7 +192,7 @@ def report(name: str, load: Load) -> str:
 
 
 def report_frames(points: int, slowed: int, frames: Frames) -> str:
-    """One row of the table of frames."""
+    """Return one row of the table of frames."""
     gaps = f"{frames.gap(0.5):.1f} ms | {frames.gap(0.95):.1f} ms | {max(frames.gaps):.1f} ms"
     return (
         f"| {points:,} points, processor ÷ {slowed} | {len(frames.gaps)} | {frames.rate:.0f}/s | {gaps} |"
@@ -201,9 +201,9 @@ def report_frames(points: int, slowed: int, frames: Frames) -> str:
 
 
 @click.command()
-@click.option("--logos", default=20_000, show_default=True, help="Logos that are drawn for the service.")
+@click.option("--logos", default=20_000, show_default=True, help="Number of logos to draw for the service.")
 @click.option("--base", help="Measure the service at this address instead; it needs an index with a map.")
-@click.option("--repetitions", default=5, show_default=True, help="Visits of each page; the median one is shown.")
+@click.option("--repetitions", default=5, show_default=True, help="Visits of each page; the median is shown.")
 def main(logos: int, base: str | None, repetitions: int) -> None:
     """Measure the explorer and print two tables."""
     chromium = shutil.which("chromium")

@@ -1,6 +1,6 @@
-"""A service to look at: drawn logos of the statistics of real ones, each seen on a drawn photo.
+"""A service for the explorer: drawn logos with the statistics of real ones, each shown on a drawn photo.
 
-Logos of one class share the brand that they are seen as, so that neighbours look alike, as they should.
+Logos of one class are shown as the same brand, so that neighbours look alike, as they should.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEED = 1
 
 @contextlib.contextmanager
 def served_logos(count: int, data_dir: Path, say: Callable[[str], None]) -> Iterator[str]:
-    """Serve `count` drawn logos with their pictures and a map; yields the service's address."""
+    """Serve `count` drawn logos with their pictures and a map; yield the service's address."""
     photos = list(make_photos(PHOTOS, SEED))
     with PhotoServer({f"/{photo.name}": photo.jpeg for photo in photos}) as server:
         seen = [Provenance(server.url(f"/{photo.name}"), logo.box) for photo in photos for logo in photo.logos]

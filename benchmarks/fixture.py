@@ -1,7 +1,7 @@
-"""What several rows share: how large the run is, and a data directory with a store and an index.
+"""Data that several rows share: the scale of the run, and a data directory with a store and an index.
 
-The directory is made when the first row asks for it, by the store and by `manage.py generate-index` as an
-operator has them.
+The directory is created when the first row needs it, with the store and `manage.py generate-index`, as an operator
+would.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tests.end_to_end.service import ROOT, environment
 BARE = "bare"
 COUNT = 100  # neighbours of a query, the service's default
 ROOM_FOR_ADDS = 1000
-RELOAD = {"ANN_RELOAD_SECONDS": f"{Settings().reload_seconds:g}"}  # what operators have; tests look more often
+RELOAD = {"ANN_RELOAD_SECONDS": f"{Settings().reload_seconds:g}"}  # the default of operators; tests check more often
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large the run is.
+    """The scale of the run.
 
     Attributes:
         logos: in the index.
         trees: of the index.
         stored_logos: in the stores that single rows are read from.
-        repetitions: of each measurement; a few slow ones take half of them.
-        seconds: that one measurement of a rate lasts.
-        seed: that all data are drawn by.
+        repetitions: of each measurement; a few slow ones use half of them.
+        seconds: time to measure one rate.
+        seed: determines all drawn data.
     """
 
     logos: int = 20_000
@@ -53,13 +53,13 @@ class Scale:
 
     @property
     def few(self) -> int:
-        """Repetitions of what takes many seconds."""
+        """Repetitions of measurements that take many seconds."""
         return max(1, self.repetitions // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedLogos:
-    """A data directory whose logos are all indexed, and what is in it.
+    """A data directory whose logos are all indexed.
 
     Attributes:
         data_dir: the directory.
@@ -76,14 +76,14 @@ class IndexedLogos:
 
 
 class Fixture:
-    """Hands the rows what they are measured on.
+    """Provides the data that rows are measured on.
 
     Args:
         scratch: an empty directory, on the disk that syncs are measured on.
-        say: is told what is being done.
+        say: called with the current step.
 
     Attributes:
-        notes: what a reader of the figures should know besides, in sentences.
+        notes: sentences for readers of the figures.
     """
 
     def __init__(self, scale: Scale, scratch: Path, say: Callable[[str], None]) -> None:
@@ -94,7 +94,7 @@ class Fixture:
 
     @cached_property
     def indexed(self) -> IndexedLogos:
-        """The data directory that the service is started on, with an index as operators have it."""
+        """The data directory that the service is started on, with an index like an operator's."""
         self._generate(self.stored.data_dir)
         return self.stored
 
@@ -112,7 +112,7 @@ class Fixture:
         return IndexedLogos(settings.data_dir, stored)
 
     def bare_annoy(self) -> AnnoyIndex:
-        """Load the same logos' index of Annoy alone, over the vectors as they are; the service has it as `BARE`."""
+        """Return bare Annoy on the same logos, over the full vectors; the service has this index as `BARE`."""
         directory = self.indexed.data_dir / BARE
         if not directory.exists():
             self._generate(self.indexed.data_dir, str(directory), "--tree-count", str(self.scale.trees))
@@ -140,5 +140,5 @@ class Fixture:
 
 
 def settle() -> None:
-    """Wait until what was written is on the disk, so that it does not slow down what is measured next."""
+    """Wait until everything written is on the disk, so that it does not slow down the next measurement."""
     os.sync()

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.full_size`: the service at the size at which Robotoff left for Elasticsearch.
+"""`python -m benchmarks.full_size`: the service at the size at which Robotoff moved to Elasticsearch.
 
-A store is drawn, once; then the index is built from nothing, and again with what the first build kept; a service is
-started on it, and asked for neighbours by one client: while the machine is otherwise idle, right after the page cache
-was dropped (as root), and while an index is built. The result is a line of docs/benchmarks/full_size.jsonl.
+A store is drawn once. Then the index is built from nothing, and again using what the first build kept. A service is
+started on it, and one client requests neighbours: while the machine is otherwise idle, right after the page cache was
+dropped (as root), and during a build. The result is a line of docs/benchmarks/full_size.jsonl.
 
-What it is held against was published by Open Food Facts for Elasticsearch on the same number of logos (dense vectors,
-HNSW): 80 ms a query, under 5 GB, recall@10 0.953.
+The figures to compare with were published by Open Food Facts for Elasticsearch on the same number of logos (dense
+vectors, HNSW): 80 ms a query, under 5 GB, recall@10 0.953.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ BEGIN_SECONDS = 10.0  # until a build reads logos
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="27 GB at full size.")
 @click.option("--logos", type=click.IntRange(1000), default=LOGOS, show_default=True)
-@click.option("--seed", default=1, show_default=True, help="That the logos are drawn by.")
+@click.option("--seed", default=1, show_default=True, help="Determines the logos.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "full_size.jsonl")
 def main(folder: Path, logos: int, seed: int, output: Path) -> None:
-    """Measure the service on a store in FOLDER, which is drawn if it is not there."""
+    """Measure the service on a store in FOLDER; draw the store if there is none."""
     logo_ids = drawn_store(folder, logos, room=ROOM, seed=seed)
     record: Record = {"machine": machine(), "logos": len(logo_ids)}
     for name, arguments in (("from nothing", ("--fresh",)), ("again", ())):
@@ -75,14 +75,14 @@ def main(folder: Path, logos: int, seed: int, output: Path) -> None:
             time.sleep(BEGIN_SECONDS)
             record |= _latency("during a build", service, rng.choice(logo_ids, 2 * QUERIES))
             if build.poll() is not None:
-                click.echo("the build was over before the queries were: that figure is too good", err=True)
+                click.echo("the build ended before the queries did: that figure is too good", err=True)
     append(output, [record])
     for what, value in record.items():
         click.echo(f"{what}: {value}")
 
 
 def _build(folder: Path, *arguments: str) -> tuple[float, int]:
-    """Return the seconds that a build takes, and the most memory that a build has taken so far, in MB."""
+    """Return the duration of a build in seconds, and the peak memory of all builds so far, in MB."""
     started = time.monotonic()
     with _building(folder, *arguments) as process:
         assert process.wait() == 0
@@ -105,7 +105,7 @@ def _building(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]
 
 
 def _latency(name: str, service: Service, logo_ids: NDArray[np.int64], count: int = 100) -> Record:
-    """Return the median and the 95th percentile of the time that an answer takes, in milliseconds."""
+    """Return the median and the 95th percentile of the response time, in milliseconds."""
     milliseconds = []
     with HttpClient(service.port) as client:
         for logo_id in logo_ids.tolist():
@@ -117,7 +117,7 @@ def _latency(name: str, service: Service, logo_ids: NDArray[np.int64], count: in
 
 
 def _resident_mb(pid: int) -> int:
-    """Return what a process holds in memory, the mapped index included; see proc_pid_status(5)."""
+    """Return the resident memory of a process in MB, including the mapped index; see proc_pid_status(5)."""
     match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert match
     return int(match[1]) * 1024 // 10**6

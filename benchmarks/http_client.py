@@ -16,11 +16,11 @@ class HttpClient:
     """One connection to a port of loopback.
 
     Args:
-        port: that the service listens on.
-        wait_seconds: how long to wait for somebody to listen there, and for each part of an answer.
+        port: the port of the service.
+        wait_seconds: how long to wait for the port to listen, and for each part of an answer.
 
     Raises:
-        OSError: nobody listened in time.
+        OSError: the port did not listen in time.
     """
 
     def __init__(self, port: int, wait_seconds: float = 30.0) -> None:
@@ -45,7 +45,7 @@ class HttpClient:
         """Send a request and return the body of its answer.
 
         Raises:
-            ConnectionError: the answer is no 200, or ended early.
+            ConnectionError: the answer is not a 200, or ended early.
         """
         self._socket.sendall(request)
         received = self._receive()
@@ -62,7 +62,7 @@ class HttpClient:
     def _receive(self) -> bytes:
         part = self._socket.recv(2**16)
         if not part:
-            raise ConnectionError("the connection was closed before the answer was whole")
+            raise ConnectionError("the connection was closed before the answer was complete")
         return part
 
 
@@ -76,11 +76,11 @@ def ask_in_turn(port: int, requests: Sequence[bytes], requests_a_connection: int
     """Send one request after the other, and return how many were answered in time.
 
     Args:
-        port: that the service listens on.
-        requests: to send, from the first again after the last.
-        requests_a_connection: after how many to connect anew.
+        port: the port of the service.
+        requests: to send, starting over after the last.
+        requests_a_connection: number of requests after which to reconnect.
         start: when to begin, in seconds of `time.monotonic`, which all processes share.
-        seconds: how long to go on.
+        seconds: how long to continue.
     """
     time.sleep(max(0.0, start - time.monotonic()))
     answered, waiting = 0, itertools.cycle(requests)

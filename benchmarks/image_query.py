@@ -1,7 +1,7 @@
 """`POST /from_image`, one photo a request, beside a query by id and the bare interpreter, one after the other.
 
-Those two are what it is made of, besides decoding, cropping and resizing. Half of their common rate is to be reached,
-as for adds.
+The request consists of those two, plus decoding, cropping and resizing. The goal is half of their combined rate, as for
+adds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REACH = 0.5
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure how many photos are searched for a second, by one client."""
+    """Measure how many photos a second one client can search for."""
     model = locate_model(Settings().model.name, "bundled", Path())
     photos = draw_photos(PHOTOS, fixture.scale.seed)
     requests = itertools.cycle([_request(photo) for photo in photos])

@@ -1,6 +1,6 @@
 """The map of an index: how many neighbours it keeps, and how long it takes to draw.
 
-Of a logo's ten nearest by the vectors, some are among its ten nearest on the map, too. The rival is the plane of the
+Some of a logo's ten nearest by the vectors are also among its ten nearest on the map. The rival is the plane of the
 first two principal components, which is what a map would be without t-SNE. (openTSNE 1.0.4 with its defaults kept 0.587
 where this keeps 0.594, and took 50 s where this takes 21 s, once, on the machine of `rows.md`.)
 """
@@ -32,7 +32,7 @@ def measure(fixture: Fixture) -> list[Row]:
     """Draw a map of the logos, and compare neighbours."""
     logos = min(fixture.scale.logos, MOST_POINTS)
     vectors = np.concatenate([vectors for _, vectors in draw_logos(logos, fixture.scale.seed)])
-    fixture.say(f"a map of {logos} logos")
+    fixture.say(f"drawing a map of {logos} logos")
     started = time.monotonic()
     points = Reduction.fit(vectors[:FITTED], tree_dim=1, code_dim=COMPONENTS).project(vectors)
     layout = lay_out(points)
@@ -53,7 +53,7 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def shared_neighbours(vectors: FloatArray, layout: FloatArray) -> float:
-    """Answer what share of the nearest of some are their nearest on a layout, too."""
+    """Return the mean share of the nearest vectors that are also nearest on a layout."""
     pairs = zip(_nearest(vectors), _nearest(layout), strict=True)
     return float(np.mean([len({*ours} & {*theirs}) / NEAREST for ours, theirs in pairs]))
 

@@ -1,4 +1,4 @@
-"""Photos on which logos are labelled, and their crops, cut out as serving does it.
+"""Photos with labelled logos, and their crops, cut out as in serving.
 
 The folder holds `logos.jsonl`, one `{"logo_id", "photo", "brand", "bounding_box"}` a line, and `photos/`. A box is
 `(y_min, x_min, y_max, x_max)` in fractions of height and width.
@@ -22,7 +22,7 @@ MAX_PIXELS = Settings().images.max_pixels
 
 
 class FolderError(click.ClickException):
-    """The folder is not of that form; a command that meets this says so and ends."""
+    """The folder has another form; a command ends with this message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,21 @@ class Logo:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPhotos:
-    """The logos of a folder, and where it is."""
+    """The logos of a folder, and its path."""
 
     folder: Path
     logos: tuple[Logo, ...]
 
     @classmethod
     def read(cls, folder: Path, brands: Iterable[str] = ()) -> LabelledPhotos:
-        """Read which logos there are.
+        """Read the list of logos.
 
         Args:
-            folder: of the form that the module describes.
-            brands: to be kept; all, if none is given.
+            folder: in the form that this module describes.
+            brands: the brands to keep; all, if none is given.
 
         Raises:
-            FolderError: the folder is of another form, or has no logo of one of the brands.
+            FolderError: the folder has another form, or no logo of one of the brands.
         """
         path = folder / "logos.jsonl"
         try:
@@ -79,7 +79,7 @@ class LabelledPhotos:
         return [logo.photo for logo in self.logos]
 
     def crops(self, progress: Callable[[int], None] = lambda _rows: None) -> Iterator[Image.Image]:
-        """Cut out each logo in turn; only one photo is held at a time.
+        """Yield each logo cut out in turn; only one photo is in memory.
 
         Raises:
             FolderError: a photo cannot be decoded, or a box selects nothing of it.
@@ -92,7 +92,7 @@ class LabelledPhotos:
             progress(1)
 
     def crop(self, row: int) -> Image.Image:
-        """Cut out one logo.
+        """Return one logo cut out.
 
         Raises:
             FolderError: as for `crops`.
@@ -122,7 +122,7 @@ def _parse(line: str, where: str) -> Logo:
         return Logo(int(fields["logo_id"]), str(fields["photo"]), str(fields["brand"]), (y_min, x_min, y_max, x_max))
     except (ValueError, TypeError, KeyError) as error:
         raise FolderError(
-            f"{where} is no object of logo_id, photo, brand and a bounding_box of four numbers: {error!r}"
+            f"{where} is not an object of logo_id, photo, brand and a bounding_box of four numbers: {error!r}"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.likeness EMBEDDINGS`: hold drawn logos against embedded ones, at the same number.
+"""`python -m benchmarks.likeness EMBEDDINGS`: compare drawn logos with the same number of embedded ones.
 
-What an index meets is compared: how vectors spread over directions, how long they are, how far neighbours are, how many
-dimensions a neighbourhood has, and how many neighbours engines find with the same effort.
+It compares what matters to an index: how vectors spread over directions, their lengths, the distances of neighbours,
+the local dimension, and how many neighbours engines find with the same effort.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ SEED = 5
     default=RESULTS / "likeness.jsonl",
     help="The file of results.  [default: docs/benchmarks/likeness.jsonl]",
 )
-@click.option("--engine", "engines", multiple=True, help="To measure recall with (python -m benchmarks.rivals).")
-@click.option("--rivals", type=click.Path(path_type=Path, dir_okay=False), help="Where their results go.")
+@click.option(
+    "--engine", "engines", multiple=True, help="An engine to measure recall with (python -m benchmarks.rivals)."
+)
+@click.option("--rivals", type=click.Path(path_type=Path, dir_okay=False), help="The file for their results.")
 def main(embeddings: Path, output: Path, engines: tuple[str, ...], rivals: Path | None) -> None:
-    """Compare drawn logos with the embedded ones that `python -m benchmarks.embedded_logos` made."""
+    """Compare drawn logos with the embedded ones from `python -m benchmarks.embedded_logos`."""
     with np.load(embeddings) as file:
         real: FloatArray = file["vectors"]
     append(output, [{"data": "real", "logos": len(real)} | describe(real)])
@@ -51,7 +53,7 @@ def main(embeddings: Path, output: Path, engines: tuple[str, ...], rivals: Path 
 
 
 def describe(vectors: FloatArray) -> Record:
-    """Describe vectors `(n, dim)`; what has no one value is given by its 10th, 50th and 90th percentile."""
+    """Describe vectors `(n, dim)`; distributions are given by their 10th, 50th and 90th percentiles."""
     rng = np.random.default_rng(SEED)
     queries = rng.permutation(len(vectors))[:QUERIES]
     ranks = [rank for rank in RANKS if rank < len(vectors)]
@@ -68,7 +70,7 @@ def describe(vectors: FloatArray) -> Record:
 
 
 def explained(vectors: FloatArray) -> list[float]:
-    """The share of the variance that the first of `COMPONENTS` hold, each."""
+    """Return the share of the variance in the first components, for each number of `COMPONENTS`."""
     mean = vectors.mean(axis=0)
     basis = principal_components(vectors, mean)
     variances = np.concatenate(
@@ -81,7 +83,7 @@ def explained(vectors: FloatArray) -> list[float]:
 def local_dimension(distances: FloatArray) -> FloatArray:
     """Estimate the dimension around each query from its neighbours' distances `(q, k)`, nearest first.
 
-    The maximum-likelihood estimate of Levina and Bickel (2005), as Amsaleg et al. (2015) use it.
+    This is the maximum-likelihood estimate of Levina and Bickel (2005), as used by Amsaleg et al. (2015).
     """
     nearer = np.maximum(distances[:, :-1], np.finfo(np.float32).tiny)
     estimate: FloatArray = 1 / np.log(distances[:, -1:] / nearer).mean(axis=1)

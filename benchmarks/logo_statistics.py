@@ -1,8 +1,8 @@
-"""What the embeddings of logos have in common, few enough numbers to keep beside the code.
+"""Statistics of logo embeddings, few enough numbers to keep beside the code.
 
-A logo is taken apart as its class's centre plus what its photo does to it, both in the first principal components;
-and what these leave of each value. `python -m benchmarks.embedded_logos` measures them on rendered logos;
-`benchmarks.logos` draws vectors from them, as many as wanted.
+A logo is split into its class's centre plus the effect of its photo, both in the first principal components, and the
+rest of each value. `python -m benchmarks.embedded_logos` measures these on rendered logos; `benchmarks.logos` draws any
+number of vectors from them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STATISTICS = Path(__file__).with_name("logo_statistics.npz")
 COMPONENTS = 256
 CENTRES = 2000
 RESIDUALS = 2000
-KNOWN_CLASS = 8  # logos; the mean of fewer says little of where their class lies
+KNOWN_CLASS = 8  # logos; the mean of fewer is a poor estimate of the class's centre
 LARGEST_CODE = 127
 
 FloatArray = NDArray[np.float32]
@@ -25,18 +25,18 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class LogoStatistics:
-    """The parts that drawn logos are put together from; all float32.
+    """The parts of which drawn logos are composed; all float32.
 
     Attributes:
         mean: `(dim,)`, of all vectors.
         basis: `(components, dim)`, the first principal components.
         centres: `(n, components)`, of some classes, as differences from the mean.
-        spreads: `(n,)`, of each of these classes: the root of its logos' mean squared distance from the centre, with
-            that of all classes as the unit.
+        spreads: `(n,)`, of each of these classes: the root of its logos' mean squared distance from the centre, in
+            units of that of all classes.
         residuals: `(m, components)`, of some photos: their differences from the centre, in units of their class's
             spread.
-        rest_of_class: `(dim,)`, the standard deviation, from class to class, of what the basis leaves of each value.
-        rest_of_photo: `(dim,)`, the same from photo to photo of a class of spread 1.
+        rest_of_class: `(dim,)`, the standard deviation between classes of what the basis leaves of each value.
+        rest_of_photo: `(dim,)`, the same between photos of a class of spread 1.
     """
 
     mean: FloatArray
@@ -49,7 +49,7 @@ class LogoStatistics:
 
     @classmethod
     def measure(cls, vectors: FloatArray, classes: ArrayLike, seed: int = 0) -> LogoStatistics:
-        """Take vectors `(n, dim)` of classes `(n,)` apart.
+        """Measure the statistics of vectors `(n, dim)` of classes `(n,)`.
 
         Raises:
             ValueError: no class has `KNOWN_CLASS` logos, or there are fewer vectors than components.
@@ -91,7 +91,7 @@ class LogoStatistics:
         )
 
     def save(self, path: Path) -> None:
-        """Write a compressed .npz; matrices in 8 bits, each row in units of its own."""
+        """Write a compressed .npz, with matrices in 8 bits and a unit for each row."""
         arrays: dict[str, NDArray[np.generic]] = {}
         for field in fields(self):
             values: FloatArray = getattr(self, field.name)
@@ -105,7 +105,7 @@ class LogoStatistics:
 
     @classmethod
     def load(cls, path: Path = STATISTICS) -> LogoStatistics:
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         with np.load(path) as file:
             arrays = {name: file[name].astype(np.float32) for name in file.files}
         return cls(
@@ -117,7 +117,7 @@ class LogoStatistics:
 
 
 def principal_components(vectors: FloatArray, mean: FloatArray) -> FloatArray:
-    """The first `COMPONENTS` principal components `(components, dim)`, widest first."""
+    """Return the first `COMPONENTS` principal components `(components, dim)`, largest variance first."""
     covariance = np.zeros((vectors.shape[1],) * 2)
     for start in range(0, len(vectors), 10_000):
         block = vectors[start : start + 10_000] - mean

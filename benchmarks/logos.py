@@ -1,7 +1,7 @@
-"""What the figures are measured on: vectors and crops, drawn by a seed.
+"""The data that figures are measured on: vectors and crops, determined by a seed.
 
-The vectors have the statistics of rendered logos, embedded with the bundled weights (`benchmarks.logo_statistics`), at
-any number: docs/benchmarks says how near they come. The parameters below were chosen by that comparison.
+The vectors have the statistics of rendered logos, embedded with the bundled weights (`benchmarks.logo_statistics`), in
+any number: docs/benchmarks says how close they come. That comparison also chose the parameters below.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from benchmarks.logo_statistics import FloatArray, LogoStatistics
 
 DIM = 1280
 SMALLEST_ID = 100_000
-ROWS_AT_ONCE = 1_000  # what is made on the way stays in the processor's cache
-NOISE_VALUES = 2**22  # of which every 1280 in a row are one draw
+ROWS_AT_ONCE = 1_000  # so that intermediate results stay in the processor's cache
+NOISE_VALUES = 2**22  # every 1280 in a row are one draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Likeness:
     """How much drawn logos have in common.
 
     Attributes:
-        other_class: share of a centre's variance, in the last component, that is another class's; in the first it is
-            none. So classes that look alike at large differ in detail.
-        group: logos of a class that were photographed alike, at most.
-        group_share: of a photo's variance, that it has in common with its group.
-        smallest_largest_class: logos of the largest class, at least; it has a thousandth of all.
+        other_class: share of a centre's variance, in the last component, that comes from another class; in the first
+            it is none. So classes that look alike overall differ in detail.
+        group: the largest number of logos of a class that were photographed alike.
+        group_share: share of a photo's variance that it has in common with its group.
+        smallest_largest_class: minimum size of the largest class, which otherwise has a thousandth of all logos.
     """
 
     other_class: float = 0.6
@@ -45,16 +45,16 @@ LIKENESS = Likeness()
 
 
 class LogoSource:
-    """Draws the vectors of `count` logos, block after block.
+    """Draws the vectors of `count` logos, block by block.
 
-    What each class and each group was drawn by is kept, not where it lies: 4 million logos take 150 MB.
+    It keeps the random choices of each class and group, not their vectors: 4 million logos take 150 MB.
     """
 
     def __init__(self, count: int, seed: int, statistics: LogoStatistics, likeness: Likeness = LIKENESS) -> None:
         self._statistics = statistics
         self._rng = rng = np.random.default_rng(seed)
         components, dim = statistics.basis.shape
-        kept = np.float32(np.sqrt(dim / (dim - components)))  # of noise whose part in the basis is taken away
+        kept = np.float32(np.sqrt(dim / (dim - components)))  # corrects for the part of the noise removed by the basis
         self._rest_of_photo, self._rest_of_class = kept * statistics.rest_of_photo, kept * statistics.rest_of_class
         other = likeness.other_class * np.linspace(0, 1, components, dtype=np.float32)
         self._own_class, self._other_class = np.sqrt(1 - other), np.sqrt(other)
@@ -102,13 +102,13 @@ class LogoSource:
 
 
 def class_sizes(count: int, largest: int) -> NDArray[np.int64]:
-    """Sizes of classes that hold `count` logos or more: as many logos in those of 1, 2, 4, ... up to `largest`."""
+    """Return sizes of classes for `count` logos or more: as many logos in those of 1, 2, 4, ... up to `largest`."""
     sizes = 2 ** np.arange(largest.bit_length())
     return np.repeat(sizes, -(-count // (len(sizes) * sizes)))
 
 
 def draw_logos(count: int, seed: int, block: int = 10_000) -> Iterator[tuple[NDArray[np.int64], FloatArray]]:
-    """Yield ids, `(n,)`, and vectors, `(n, 1280)`, of `count` logos; at most `block` at a time."""
+    """Yield ids, `(n,)`, and vectors, `(n, 1280)`, of `count` logos, at most `block` at a time."""
     ids = SMALLEST_ID + 7 * np.random.default_rng(seed).permutation(count)
     source = LogoSource(count, seed, _statistics())
     for start in range(0, count, block):
@@ -118,7 +118,7 @@ def draw_logos(count: int, seed: int, block: int = 10_000) -> Iterator[tuple[NDA
 
 
 def draw_crops(count: int, seed: int) -> list[Image.Image]:
-    """Draw crops of a few hundred pixels a side, as logos on a photo have."""
+    """Draw crops of a few hundred pixels a side, like those of logos on a photo."""
     rng = np.random.default_rng(seed)
     crops = []
     for _ in range(count):

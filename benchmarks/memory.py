@@ -1,4 +1,4 @@
-"""What a worker holds in memory beyond the index that it maps, once it has embedded."""
+"""The memory of a worker beyond the index that it maps, after it has embedded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)$")
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure the memory of a lone worker, after queries and adds."""
+    """Measure the memory of a single worker, after queries and adds."""
     fixture.say("memory: a worker after queries and adds")
     proportional, private = zip(*[_worker_mb(fixture) for _ in range(fixture.scale.few)], strict=True)
     ratio = Ratio.of(proportional, [LIMIT_MB] * len(proportional))
@@ -62,7 +62,7 @@ def _worker_mb(fixture: Fixture) -> tuple[float, float]:
 
 
 def _beyond_index_mb(smaps: str) -> tuple[float, float]:
-    """Add up the mappings of proc_pid_smaps(5) other than the index: proportional share, and private part, in MB."""
+    """Sum the mappings of proc_pid_smaps(5) except the index: proportional share, and private part, in MB."""
     proportional = private = 0
     is_index = False
     for line in smaps.splitlines():

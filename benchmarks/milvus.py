@@ -1,9 +1,8 @@
 """`python -m benchmarks.milvus`: the service with Milvus beside the service with Annoy, on the same store, in one run.
 
-A store is drawn, once. `generate-index` builds an index with each engine; then both services are asked the same in
-turns. At last Milvus' index is built again while two clients go on asking, who count what failed and what came short.
-Milvus itself is one that runs already, at ANN_MILVUS_URI; it should be empty. The result is a line of
-docs/benchmarks/milvus.jsonl.
+A store is drawn once. `generate-index` builds an index with each engine; then both services get the same requests in
+turns. Finally Milvus' index is built again while two clients continue, and count failures and short results. Milvus
+must be running already, at ANN_MILVUS_URI, and should be empty. The result is a line of docs/benchmarks/milvus.jsonl.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ ROOM = 10_000
 ROUNDS = 10
 QUERIES_A_ROUND = 60
 BATCH = 20
-SECONDS_TO_GO_OVER = 10.0  # that a service has, of looks every 5 s
+SECONDS_TO_GO_OVER = 10.0  # for services to switch; they check every 5 s
 ENGINES = ("annoy", "milvus")
 
 
@@ -41,10 +40,10 @@ ENGINES = ("annoy", "milvus")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="6 GB at 200,000.")
 @click.option("--logos", type=click.IntRange(1000), default=200_000, show_default=True)
 @click.option("--kind", default="auto", show_default=True, help="Milvus' index type; see ANN_MILVUS_INDEX.")
-@click.option("--seed", default=1, show_default=True, help="That the logos are drawn by.")
+@click.option("--seed", default=1, show_default=True, help="Determines the logos.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS / "milvus.jsonl")
 def main(folder: Path, logos: int, kind: str, seed: int, output: Path) -> None:
-    """Measure both on a store in FOLDER, which is drawn if it is not there."""
+    """Measure both on a store in FOLDER; draw the store if there is none."""
     uri = os.environ.get("ANN_MILVUS_URI", Settings().milvus.uri)
     milvus = {"ANN_ENGINE": "milvus", "ANN_MILVUS_URI": uri, "ANN_MILVUS_INDEX": kind}
     of_engine: dict[str, dict[str, str]] = {"annoy": {}, "milvus": milvus}
@@ -81,7 +80,7 @@ def _build(folder: Path, *arguments: str, **options: str) -> subprocess.Complete
 
 
 def _in_turns(services: dict[str, Service], logo_ids: NDArray[np.int64]) -> Record:
-    """Ask both the same, a round each in turns."""
+    """Send both the same requests, one round each in turns."""
     rng = np.random.default_rng(2)
     asked = {"": neighbours_request, "batch of 20": _batch_request}
     figures: dict[str, list[float]] = {}
@@ -107,12 +106,12 @@ def _in_turns(services: dict[str, Service], logo_ids: NDArray[np.int64]) -> Reco
 
 
 def _batch_request(logo_id: int, count: int) -> bytes:
-    ids = ",".join(str(logo_id + 7 * more) for more in range(BATCH))  # as logos are drawn
+    ids = ",".join(str(logo_id + 7 * more) for more in range(BATCH))  # drawn ids are 7 apart
     return f"GET /api/v1/ann/batch?logo_ids={ids}&count={count} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def _rebuild(service: Service, folder: Path, logo_ids: NDArray[np.int64], options: dict[str, str]) -> Record:
-    """Build Milvus' index again while two clients ask."""
+    """Build Milvus' index again while two clients send queries."""
     stopping = threading.Event()
     milliseconds: list[float] = []
     failed, short = [], []

@@ -1,6 +1,6 @@
 """The service beside the original's way of serving, `benchmarks.original_service`, on the same logos and index files.
 
-Both are asked by two clients at once, but for adds, which follow each other. The original's one worker closes every
+Two clients use both at once, except for adds, which follow each other. The original's one worker closes every
 connection after its answer; ours keeps them for some queries.
 """
 
@@ -47,14 +47,14 @@ REACH = {"indexed": 2.0, "stored": 10.0, "batch": 3.0, "add": 5.0}
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """A server, and how often it must be connected to."""
+    """A server, and the number of queries on one connection."""
 
     port: int
     queries_a_connection: int
 
 
 def measure(fixture: Fixture, *, adds: bool = True) -> list[Row]:
-    """Measure answers a second; without adds, which need TensorFlow, if told so."""
+    """Measure answers a second; adds, which need TensorFlow, only if wanted."""
     scale = replace(fixture.scale, logos=fixture.scale.stored_logos, trees=TREES)
     own = Fixture(scale, fixture.scratch / "beside-original", fixture.say)
     indexed = own.stored
@@ -110,7 +110,7 @@ def _row(kind: str, what: str, ours: list[float], original: list[float]) -> Row:
 
 
 def _prepare(fixture: Fixture, indexed: IndexedLogos) -> tuple[Path, list[int]]:
-    """Make the same files in the original's layout, and store logos in both that neither has indexed."""
+    """Create the same files in the original's layout, and store logos in both that neither has indexed."""
     fixture.say("original: the same logos in its layout")
     folder = fixture.scratch / "original"
     subprocess.run(
@@ -123,7 +123,7 @@ def _prepare(fixture: Fixture, indexed: IndexedLogos) -> tuple[Path, list[int]]:
     )
     served = indexed.data_dir / Settings().default_index
     served.mkdir(exist_ok=True)
-    for name in (INDEX, KEYS):  # the service answers from the very same files, which say nothing of recall
+    for name in (INDEX, KEYS):  # the service uses the very same files, which record no recall
         (served / name).hardlink_to(folder / name)
     count = fixture.scale.logos
     highest = int(indexed.logo_ids.max())
@@ -171,7 +171,7 @@ def _serve_original(folder: Path) -> Iterator[int]:
 
 
 def _rate(clients: Executor, server: _Rival, requests: Sequence[bytes], seconds: float) -> float:
-    start = time.monotonic() + 0.1  # both processes have their orders by then
+    start = time.monotonic() + 0.1  # both processes have their requests by then
     shares = [requests[client::CLIENTS] for client in range(CLIENTS)]
     asked = [
         clients.submit(ask_in_turn, server.port, share, server.queries_a_connection, start, seconds) for share in shares

@@ -1,4 +1,4 @@
-"""The original's way of serving, rebuilt from what is known of it, for the service to be held against.
+"""The original's way of serving, rebuilt from what is known of it, as a rival for the service.
 
 One synchronous worker; the HDF5 file, in chunks of many rows by few values, is opened for every look-up; neighbours
 come from Annoy with its default effort; JSON is the standard library's; a logo is embedded by calling the Keras model.
@@ -29,7 +29,7 @@ STORE, INDEX, KEYS = "efficientnet-b0.hdf5", "index.bin", "index.txt"
 
 
 def create_store(path: Path, capacity: int) -> h5py.File:
-    """Make the original's store for `capacity` logos, and return it open; an id of 0 is an empty row."""
+    """Create the original's store for `capacity` logos, and return it open; an id of 0 marks an empty row."""
     file = h5py.File(path, "w")
     file.create_dataset("embedding", (capacity, DIM), "f4", chunks=(min(CHUNK[0], capacity), CHUNK[1]))
     file.create_dataset("external_id", (capacity,), "i4")
@@ -47,7 +47,7 @@ class OriginalLogos:
         self._items = {key: item for item, key in enumerate(self._keys)}
 
     def neighbours(self, logo_id: int, count: int) -> list[dict[str, Any]] | None:
-        """The nearest logos to one that is indexed or stored; `None` if it is neither."""
+        """Return the nearest logos to one that is indexed or stored; `None` if it is neither."""
         item = self._items.get(logo_id)
         if item is not None:
             found, distances = self._annoy.get_nns_by_item(item, count, include_distances=True)
@@ -124,7 +124,7 @@ class _Add:
 
 
 def create_app() -> falcon.App[falcon.Request, falcon.Response]:
-    """Serve the folder that the environment names."""
+    """Return an app for the folder named in the environment."""
     logos = OriginalLogos(Path(os.environ[FOLDER_VARIABLE]))
     app = falcon.App()
     app.add_route("/api/v1/ann/{logo_id:int}", _One(logos))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page`: fill docs/benchmarks/README.md with the tables and plots of the result files beside it.
+"""`python -m benchmarks.page`: fill docs/benchmarks/README.md with tables and plots of the result files beside it.
 
 A table stands between two comments that name it, `<!-- table: NAME -->` and `<!-- end -->`; the rest is written by
 hand. So no figure is typed, and nothing is measured again.
@@ -25,10 +25,10 @@ _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL
     "--folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=RESULTS,
-    help="That holds README.md and the results.  [default: docs/benchmarks]",
+    help="The directory of README.md and the results.  [default: docs/benchmarks]",
 )
-@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw them anew; it takes matplotlib.")
-@click.option("--curves-at", type=int, help="Logos that recall is plotted for.  [default: the most, with most engines]")
+@click.option("--plots/--no-plots", default=True, show_default=True, help="Draw the plots; this needs matplotlib.")
+@click.option("--curves-at", type=int, help="Number of logos for recall plots.  [default: the most, with most engines]")
 def main(folder: Path, plots: bool, curves_at: int | None) -> None:
     """Make the tables and plots of the page from the files of results."""
     measured = read(folder / "rivals.jsonl", KEY)
@@ -52,16 +52,16 @@ def main(folder: Path, plots: bool, curves_at: int | None) -> None:
 
 
 def fill(page: str, tables: dict[str, Callable[[], str]]) -> str:
-    """Put every table into its place.
+    """Put every table in its place.
 
     Raises:
-        KeyError: the page has a place for a table that is not known.
+        KeyError: the page has a place for an unknown table.
     """
     return _TABLE.sub(lambda match: f"{match[1]}{tables[match[2]]()}\n{match[3]}", page)
 
 
 def at_size(records: Sequence[Record], logos: int | None) -> list[Record]:
-    """The records of one size: the given one, or the largest of those that most engines were measured at."""
+    """Return the records of the given size, or of the largest size that most engines were measured at."""
     engines = {
         size: len({r["engine"] for r in records if r["logos"] == size}) for size in {r["logos"] for r in records}
     }
@@ -71,7 +71,7 @@ def at_size(records: Sequence[Record], logos: int | None) -> list[Record]:
 
 
 def likeness_table(records: Sequence[Record]) -> str:
-    """What real and drawn logos have in common, side by side; the last of each that were measured."""
+    """Return a table of the latest statistics of real and drawn logos, side by side."""
     by_data = {record["data"]: record for record in records}
     if set(by_data) != {"real", "drawn"}:
         return NOTHING
@@ -81,7 +81,7 @@ def likeness_table(records: Sequence[Record]) -> str:
 
 
 def same_engines_table(records: Sequence[Record]) -> str:
-    """The recall of the same engines with the same effort on real logos and on as many drawn ones."""
+    """Return a table of the recall of the same engines with the same effort on real and on drawn logos."""
     recalls: dict[tuple[int, str, str], dict[tuple[str, int], float]] = {}
     for r in records:
         recalls.setdefault((r["logos"], r["title"], r["effort"]), {})[r["data"], r["count"]] = r["recall"]
@@ -97,7 +97,7 @@ def same_engines_table(records: Sequence[Record]) -> str:
 
 
 def rivals_table(records: Sequence[Record]) -> str:
-    """Every engine with every effort, at one size."""
+    """Return a table of every engine with every effort, at one size."""
     of_counts: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
         of_counts.setdefault((record["title"], record["effort"]), {})[record["count"]] = record
@@ -116,7 +116,7 @@ def rivals_table(records: Sequence[Record]) -> str:
 
 
 def sizes_table(records: Sequence[Record]) -> str:
-    """What each engine costs at each size, at the quickest effort that is good enough."""
+    """Return a table of the cost of each engine at each size, at its fastest effort that is good enough."""
     rows = [
         [f"{r['logos']:,}", r["title"], r["effort"], f"{r['recall']:.3f}", f"{r['median_ms']:.2f}", *_costs(r)]
         for r in sorted(records, key=lambda record: record["logos"])
@@ -127,7 +127,7 @@ def sizes_table(records: Sequence[Record]) -> str:
 
 
 def full_size_table(records: Sequence[Record]) -> str:
-    """What the last run of `benchmarks.full_size` measured, beside what was published of Elasticsearch."""
+    """Return a table of the last run of `benchmarks.full_size`, beside the published figures of Elasticsearch."""
     if not records:
         return NOTHING
     last = records[-1]
@@ -141,7 +141,7 @@ def full_size_table(records: Sequence[Record]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

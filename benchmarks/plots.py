@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.results import Record
 
-GOOD_RECALL = 0.95  # at 10 neighbours; costs are compared at the quickest effort that reaches it
+GOOD_RECALL = 0.95  # at 10 neighbours; costs are compared at the fastest effort that reaches it
 COUNTS = (10, 100)
 COSTS: tuple[tuple[str, Callable[[Record], float]], ...] = (
     ("ms a query, one core", lambda record: record["median_ms"]),
@@ -21,7 +21,7 @@ MARKERS = "osv^D<>pPX"
 
 
 def recall_against_speed(records: Sequence[Record], path: Path) -> None:
-    """Draw a curve for each engine over its efforts, for 10 neighbours and for 100; further up and right is better."""
+    """Plot a curve for each engine over its efforts, for 10 and for 100 neighbours; up and right is better."""
     pyplot = _pyplot()
     figure, panels = pyplot.subplots(1, len(COUNTS), figsize=(11, 5.5), sharey=True, layout="constrained")
     for panel, count in zip(panels, COUNTS, strict=True):
@@ -35,7 +35,7 @@ def recall_against_speed(records: Sequence[Record], path: Path) -> None:
 
 
 def cost_against_size(records: Sequence[Record], path: Path) -> None:
-    """Draw each cost of each engine over the number of logos, at the quickest effort of `GOOD_RECALL`."""
+    """Plot each cost of each engine over the number of logos, at its fastest effort with `GOOD_RECALL`."""
     pyplot = _pyplot()
     figure, panels = pyplot.subplots(2, 2, figsize=(11, 8), layout="constrained")
     chosen = good_enough(records)
@@ -49,7 +49,7 @@ def cost_against_size(records: Sequence[Record], path: Path) -> None:
 
 
 def good_enough(records: Sequence[Record]) -> list[Record]:
-    """Of each engine and size, the quickest record for 10 neighbours that reaches `GOOD_RECALL`, if one does."""
+    """Return, for each engine and size, the fastest record for 10 neighbours that reaches `GOOD_RECALL`, if any."""
     best: dict[tuple[str, int], Record] = {}
     for record in records:
         if record["count"] != COUNTS[0] or record["recall"] < GOOD_RECALL:
@@ -75,7 +75,7 @@ def _style(engine: str, number: int) -> dict[str, Any]:
 def _finish(figure: Any, panel: Any, path: Path) -> None:
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, metadata={"Date": None})  # the same results make the same bytes
+    figure.savefig(path, metadata={"Date": None})  # the same results give the same bytes
     _pyplot().close(figure)
 
 

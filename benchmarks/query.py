@@ -1,7 +1,7 @@
 """`GET /ann/{id}?count=100` through HTTP, beside Annoy alone: on the same files, and at the same recall.
 
-Two connections are served faster by two workers than by one, and which worker takes a connection is up to the
-kernel. So the clients connect anew after some queries, and a repetition sees many such draws.
+Two workers serve two connections faster than one does, and the kernel chooses which worker takes a connection. So the
+clients reconnect after some queries, and a repetition sees many such choices.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLIENTS = 2
 REACH = 0.8
 QUERIES = 2000  # different ones, a client
 QUERIES_A_CONNECTION = 50
-SAMPLE = 100  # queries that recall is measured on
+SAMPLE = 100  # queries to measure recall on
 
 
 def measure(fixture: Fixture) -> list[Row]:
@@ -47,7 +47,7 @@ def measure(fixture: Fixture) -> list[Row]:
     ):
 
         def ours(index: str, seconds: float = scale.seconds) -> float:
-            start = time.monotonic() + 0.1  # both processes have their orders by then
+            start = time.monotonic() + 0.1  # both processes have their requests by then
             clients = [
                 processes.submit(
                     ask_in_turn,
@@ -66,7 +66,7 @@ def measure(fixture: Fixture) -> list[Row]:
             loops = [threads.submit(_search_in_turn, annoy, share, search_k, start, seconds) for share in shares]
             return sum(loop.result() for loop in loops) / seconds
 
-        list(processes.map(time.sleep, [1] * CLIENTS))  # each process starts, and is busy while the other does
+        list(processes.map(time.sleep, [1] * CLIENTS))  # starts each process while the other is busy
         rows = []
         about = (
             f"of {scale.logos:,} logos: two clients, two workers, connections kept for {QUERIES_A_CONNECTION} queries"
@@ -106,7 +106,7 @@ def measure(fixture: Fixture) -> list[Row]:
 
 
 def _equal_effort(fixture: Fixture, port: int, annoy: AnnoyIndex, search_k: int) -> tuple[float, int]:
-    """Return the recall of what the service answers by default, and the least effort by which Annoy has as much."""
+    """Return the service's recall by default, and the least effort with which Annoy reaches it."""
     indexed = fixture.indexed
     items = fixture.sample(SAMPLE).tolist()
     logo_ids = indexed.logo_ids.tolist()

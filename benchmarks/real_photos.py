@@ -37,7 +37,7 @@ NEIGHBOURS = 10
 
 @dataclass
 class Adding:
-    """What the clients sent and what was acknowledged."""
+    """What the clients sent, and what was acknowledged."""
 
     waiting: collections.deque[tuple[str, list[dict[str, Any]]]]
     total: int
@@ -45,11 +45,11 @@ class Adding:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def has_reached(self, count: int) -> bool:
-        """Tell whether so many logos are acknowledged."""
+        """Return whether at least `count` logos are acknowledged."""
         return len(self.acknowledged) >= count
 
     def run_client(self, service: Service, photos: PhotoServer) -> None:
-        """Send one request after the other; one that got no answer goes back into the queue."""
+        """Send one request after the other; a request without an answer returns to the queue."""
         while True:
             try:
                 photo, logos = self.waiting.popleft()
@@ -73,11 +73,11 @@ class Adding:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--kills", default=20, show_default=True, help="How often the service is killed while logos are added.")
+@click.option("--kills", default=20, show_default=True, help="Number of kills of the service while logos are added.")
 @click.option("--tree-count", default=100, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(folder: Path, kills: int, tree_count: int, seed: int) -> None:
-    """Print what was lost (nothing, or it fails) and how the answers compare with exact search."""
+    """Print what was lost (if anything, it fails) and how the answers compare with exact search."""
     logos = [json.loads(line) for line in (folder / "logos.jsonl").read_text().splitlines()]
     photos = {f"/{path.name}": path.read_bytes() for path in (folder / "photos").iterdir()}
     with tempfile.TemporaryDirectory() as scratch, PhotoServer(photos) as server:
@@ -129,7 +129,7 @@ def _add_under_fire(
 
 
 def _stored(data_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Read the store as any HDF5 tool would, beside the running service."""
+    """Read the store as any HDF5 tool would, while the service runs."""
     with h5py.File(data_dir / "efficientnet-b0.hdf5", "r") as file:
         ids = file["external_id"][:2000]
         rows = np.flatnonzero(ids > 0)

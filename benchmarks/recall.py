@@ -1,4 +1,4 @@
-"""How many of the true nearest logos an answer holds, beside Annoy alone with its own default effort."""
+"""How many of the true nearest logos the service returns, beside Annoy alone with its own default effort."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure(fixture: Fixture) -> list[Row]:
     fixture.say("recall: exact search")
     store = EmbeddingStore(Settings(data_dir=indexed.data_dir).store_path, writable=False)
     snapshot = store.snapshot()
-    indexed_rows = len(indexed.logo_ids)  # what other rows of the table added comes after them
+    indexed_rows = len(indexed.logo_ids)  # other rows of the table may have added logos after these
     vectors = np.concatenate([block for _, block in snapshot.blocks()])[:indexed_rows]
     logo_ids = indexed.logo_ids.tolist()
     items = fixture.sample(QUERIES).tolist()

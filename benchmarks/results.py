@@ -1,4 +1,4 @@
-"""Result files: a JSON object a line, to add runs to, and to make tables and plots of without measuring."""
+"""Result files: a JSON object a line, to append runs to, and to make tables and plots from without measuring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 def append(path: Path, records: Iterable[Record]) -> None:
-    """Add records to a file, which is made if need be."""
+    """Append records to a file, which is created if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         for record in records:
@@ -20,7 +20,7 @@ def append(path: Path, records: Iterable[Record]) -> None:
 
 
 def read(path: Path, key: Sequence[str] = ()) -> list[Record]:
-    """The records of a file, none if it is not there; of those that agree in all of `key`, the last alone."""
+    """Return the records of a file; none if it is missing; of records that agree in all of `key`, only the last."""
     if not path.exists():
         return []
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

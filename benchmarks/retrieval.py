@@ -2,11 +2,10 @@
 
     python -m benchmarks.retrieval FOLDER [--model FILE.tflite] [--only Apple,Nike] [--sheets DIRECTORY]
 
-`labelled_photos` says what FOLDER holds, `retrieval_protocol` what is measured. Every crop goes the way of a served
-one. The approaches: models, histograms of colours and small pictures, each in a strong form, and the
-model's own network before any training.
-Figures of folders with other numbers of brands are not comparable: the fewer, the more is found by chance, which the
-table therefore names.
+`labelled_photos` describes FOLDER, `retrieval_protocol` the measure. Every crop is processed as in serving. The
+approaches are models, colour histograms and small pictures, each in a strong form, and the model's own network before
+any training. Figures of folders with different numbers of brands are not comparable: the fewer brands, the more is
+found by chance, so the table includes chance.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ Embed = Callable[[Iterable[Image.Image]], NDArray[np.float32]]
     "models",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A converted model, its description beside it; may be repeated. The bundled one if not given.",
+    help="A converted model, with its description beside it; may be repeated. The bundled one by default.",
 )
-@click.option("--only", help="The brands to take, separated by commas.")
-@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Measure those beside the models.")
-@click.option("--draws", type=click.IntRange(1), default=20, show_default=True, help="Of candidates.")
-@click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="How many of the nearest vote.")
-@click.option("--seed", default=0, show_default=True, help="That candidates are drawn by.")
+@click.option("--only", help="The brands to use, separated by commas.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True, help="Also measure the baselines.")
+@click.option("--draws", type=click.IntRange(1), default=20, show_default=True, help="Draws of candidates.")
+@click.option("--k", type=click.IntRange(1), default=10, show_default=True, help="Number of nearest logos that vote.")
+@click.option("--seed", default=0, show_default=True, help="Determines the candidates.")
 @click.option("--threads", type=click.IntRange(1), default=Settings().workers.embed_threads, show_default=True)
 @click.option(
     "--sheets",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Put contact sheets of the first model's best and worst queries into this directory.",
+    help="Write contact sheets of the first model's best and worst queries to this directory.",
 )
 def main(
     folder: Path,
@@ -70,7 +69,7 @@ def main(
     threads: int,
     sheets: Path | None,
 ) -> None:
-    """Print how well the logos in FOLDER find others of their brand."""
+    """Measure and print how well the logos in FOLDER find others of their brand."""
     photos = LabelledPhotos.read(folder, [brand.strip() for brand in only.split(",")] if only else ())
     try:
         chance = chance_at_4(photos.brands, photos.photos)
@@ -108,9 +107,9 @@ def main(
 
 
 def colour_histograms(crops: Iterable[Image.Image]) -> NDArray[np.float32]:
-    """Return the square roots of how much of each crop has which colour, `(n, 64) float32` of length 1.
+    """Return the square roots of the share of each colour in each crop, `(n, 64) float32` of length 1.
 
-    The L2 distance of the roots is, but for a factor, that of Hellinger; it finds more than that of the shares.
+    The L2 distance of the roots is the Hellinger distance, up to a factor; it finds more than that of the shares.
     """
     histograms = []
     for crop in crops:
@@ -121,9 +120,9 @@ def colour_histograms(crops: Iterable[Image.Image]) -> NDArray[np.float32]:
 
 
 def small_pictures(crops: Iterable[Image.Image]) -> NDArray[np.float32]:
-    """Return the crops resized to 16 × 16 pixels, less the mean of each, `(n, 768) float32` from -1 to 1.
+    """Return the crops resized to 16 × 16 pixels, minus the mean of each, `(n, 768) float32` from -1 to 1.
 
-    Without its mean, the cosine of two pictures is their correlation, which finds more than that of the pixels.
+    Without the means, the cosine of two pictures is their correlation, which finds more than that of the pixels.
     """
     size = PICTURE_SIDE, PICTURE_SIDE
     pictures = [np.asarray(crop.resize(size, Image.Resampling.BICUBIC), np.float32).ravel() / 255 for crop in crops]
@@ -146,7 +145,7 @@ def _described(path: Path) -> ConvertedModel:
             continue
         if description.file_sha256 == digest:
             return ConvertedModel(path, description)
-    raise ModelError(f"no description in {path.parent} is of {path.name}: keep the two files of a model together")
+    raise ModelError(f"no description in {path.parent} belongs to {path.name}: keep the two files of a model together")
 
 
 def _name(description: ModelDescription) -> str:
@@ -154,7 +153,7 @@ def _name(description: ModelDescription) -> str:
 
 
 class _Progress:
-    """Says now and then how many crops are done, and how fast."""
+    """Prints how many crops are done, and how fast, from time to time."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total, self._done, self._started = name, total, 0, time.monotonic()

@@ -1,19 +1,19 @@
-"""How well the nearest vectors tell whose logo it is: pure numpy, so that training validates with this very measure.
+"""How well the nearest vectors tell whose logo it is: pure numpy, so that training can validate with the same measure.
 
 `recall_at_4` follows the protocol by which Open Food Facts compared embeddings (openfoodfacts/robotoff,
-doc/research/logo-detection/embedding-benchmark.md). Each logo in turn is the query. Its candidates are at most 4 logos
-of each class, its own included, drawn at random. Its recall is the number of candidates of its class among the nearest
-4, over the number of them drawn. Micro is the mean over queries, macro the mean over classes of the mean of each.
+doc/research/logo-detection/embedding-benchmark.md). Each logo in turn is the query. Its candidates are at most 4 random
+logos of each class, including its own. Its recall is the number of candidates of its class among the nearest 4, divided
+by the number of them drawn. Micro is the mean over queries, macro the mean over classes of the mean of each.
 
-Where the protocol leaves a choice, it is this:
+Where the protocol leaves a choice, it is made like this:
 
-- Logos on the query's own photo are no candidates. A query whose class is on no other photo is left out.
-- The draw is repeated, afresh for each query, and the spread over draws is reported beside the mean. It depends on
-  the seed, labels and photos alone, so all embeddings and both distances are asked the very same questions.
+- Logos on the query's own photo are not candidates. A query whose class is on no other photo is excluded.
+- The draw is repeated, separately for each query, and the spread over draws is reported with the mean. Draws depend
+  only on the seed, labels and photos, so all embeddings and both distances get exactly the same candidates.
 - Candidates that tie for the last of the 4 places share it, so identical vectors score exactly the chance level.
-- The share of a query with fewer than 4 relevant candidates is of those: 1 can always be reached.
+- A query with fewer than 4 relevant candidates is scored on those, so 1 can always be reached.
 
-`knn_accuracy` asks what Robotoff asks: which label do the nearest logos vote for, among all on other photos?
+`knn_accuracy` measures what Robotoff does: which label do the nearest logos, among all on other photos, vote for?
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What each query scored in each draw.
+    """The score of each query in each draw.
 
     Attributes:
-        values: `(draws, n) float64`; NaN where the query is left out.
+        values: `(draws, n) float64`; NaN where the query is excluded.
         classes: the labels, sorted, `(classes,)`.
         class_of: the index into `classes` of each query, `(n,) int64`.
     """
@@ -58,19 +58,19 @@ class Scores:
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Which queries are not left out, `(n,)`."""
+        """Which queries are not excluded, `(n,)`."""
         kept: NDArray[np.bool_] = ~np.isnan(self.values[0])
         return kept
 
     @property
     def by_query(self) -> NDArray[np.float64]:
-        """The mean of each query over draws, `(n,)`; NaN where it is left out."""
+        """The mean of each query over draws, `(n,)`; NaN where it is excluded."""
         means: NDArray[np.float64] = self.values.mean(axis=0)
         return means
 
     @property
     def by_class(self) -> dict[str, float]:
-        """The mean of each class that has a query left, in the order of `classes`."""
+        """The mean of each class that has a query, in the order of `classes`."""
         means = self._class_means().mean(axis=0)
         asked = np.unique(self.class_of[self.kept])
         return dict(zip(self.classes[asked].tolist(), means.tolist(), strict=True))
@@ -102,15 +102,15 @@ def recall_at_4(
     draws: int = 20,
     seed: int = 0,
 ) -> Scores:
-    """Measure the recall of each query in each draw, as the module says.
+    """Measure the recall of each query in each draw, as this module describes.
 
     Args:
         vectors: `(n, dim) float32`.
         labels: the class of each vector, `(n,)`.
-        photos: what each vector's logo was seen on, `(n,)`.
-        metric: the distance that candidates are ranked by.
-        draws: how often candidates are drawn.
-        seed: that they are drawn by.
+        photos: the photo of each vector's logo, `(n,)`.
+        metric: the distance to rank candidates by.
+        draws: number of draws of candidates.
+        seed: determines the candidates.
 
     Raises:
         ValueError: the lengths differ, a value is not finite, or no label is on two photos.
@@ -127,9 +127,9 @@ def recall_at_4(
 
 
 def chance_at_4(labels: ArrayLike, photos: ArrayLike) -> Scores:
-    """Return the recall that a ranking by chance is expected to have, exactly, for each query.
+    """Return the exact expected recall of a random ranking, for each query.
 
-    Of `m` candidates each is as likely as any other to be among the nearest 4, so 4 / m of the relevant ones are.
+    Each of `m` candidates is equally likely to be among the nearest 4, so 4 / m of the relevant ones are.
 
     Raises:
         ValueError: as for `recall_at_4`.
@@ -146,14 +146,14 @@ def knn_accuracy(
     """Measure for each query whether the nearest logos of other photos vote for its label, 1, or not, 0.
 
     The vote of a label is the sum of 1 / distance over those of the `k` nearest that have it; at distance zero, only
-    they vote. Labels with the same vote share the answer. The queries left out are those of `recall_at_4`.
+    they vote. Labels with the same vote share the result. The excluded queries are those of `recall_at_4`.
 
     Args:
         vectors: `(n, dim) float32`.
         labels: the class of each vector, `(n,)`.
-        photos: what each vector's logo was seen on, `(n,)`.
-        metric: the distance that is meant.
-        k: how many of the nearest vote.
+        photos: the photo of each vector's logo, `(n,)`.
+        metric: the distance to use.
+        k: number of nearest logos that vote.
 
     Raises:
         ValueError: as for `recall_at_4`.
@@ -173,10 +173,10 @@ def knn_accuracy(
 def nearest(
     vectors: NDArray[np.float32], photos: ArrayLike, count: int, *, metric: Metric = "l2"
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rows and distances, `(n, count)`, of the vectors nearest to each that are not of its photo.
+    """Return the rows and distances, `(n, count)`, of the vectors nearest to each, except those of its photo.
 
-    Those at the same distance come in the order of their rows. Where there are fewer than `count`, the last
-    distances are infinite, and their rows mean nothing; there are never more columns than vectors.
+    Vectors at the same distance come in the order of their rows. If there are fewer than `count`, the last distances
+    are infinite, and their rows meaningless; there are never more columns than vectors.
 
     Raises:
         ValueError: the lengths differ, or a value is not finite.
@@ -193,21 +193,21 @@ def nearest(
 
 
 class _Pool:
-    """Which candidates each query has, and a draw among them.
+    """The candidates of each query, and draws among them.
 
-    Logos are put in order of class, then photo. The candidates of a class are then one run, less the hole that
-    the query's own photo leaves in it.
+    Logos are sorted by class, then photo. The candidates of a class are then one run, except for the hole that the
+    query's own photo leaves in it.
 
     Attributes:
         classes: the labels, sorted, `(classes,)`.
         class_of: the index into `classes` of each logo, `(n,)`.
-        available: the logos of each class on other photos than the query's, `(n, classes)`.
+        available: number of logos of each class on photos other than the query's, `(n, classes)`.
         is_query: whether the query's class is among them, `(n,)`.
     """
 
     def __init__(self, labels: ArrayLike, photos: ArrayLike) -> None:
         if np.shape(labels) != np.shape(photos):
-            raise ValueError(f"give each logo a label and a photo: {np.shape(labels)} and {np.shape(photos)} came")
+            raise ValueError(f"give each logo a label and a photo, not {np.shape(labels)} and {np.shape(photos)}")
         self.classes, self.class_of = np.unique(np.asarray(labels), return_inverse=True)
         photo_names, photo_of = np.unique(np.asarray(photos), return_inverse=True)
         keys = self.class_of * len(photo_names) + photo_of
@@ -221,15 +221,15 @@ class _Pool:
         self.available = np.bincount(self.class_of) - self._hole_sizes
         self.is_query = self.available[np.arange(len(own)), self.class_of] > 0
         if not self.is_query.any():
-            raise ValueError("no label is on two photos: there is nothing that could be found")
+            raise ValueError("no label is on two photos, so no query can find anything")
 
     def recall(self, queries: slice, distances: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw candidates for each query and return its recall, `(queries,)`; NaN where it is left out.
+        """Draw candidates for each query and return its recall, `(queries,)`; NaN where it is excluded.
 
         Args:
-            queries: whose recall is asked for.
+            queries: the queries to score.
             distances: from them to all, `(queries, n)`.
-            rng: what is drawn by.
+            rng: the source of the draws.
         """
         candidates, exists = self._draw(queries, rng)
         away = np.where(exists, np.take_along_axis(distances, candidates, axis=1), np.inf)
@@ -241,7 +241,7 @@ class _Pool:
         return np.where(self.is_query[queries], hits / np.maximum(relevant.sum(axis=1), 1), np.nan)
 
     def _draw(self, queries: slice, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return rows of candidates, `(queries, classes * PER_CLASS)`, and which of them there are."""
+        """Return rows of candidates, `(queries, classes * PER_CLASS)`, and which of them exist."""
         available = self.available[queries]
         ranks = np.empty((*available.shape, PER_CLASS), np.int64)
         for drawn in range(PER_CLASS):
@@ -257,15 +257,15 @@ class _Pool:
 
 
 def _distances(vectors: NDArray[np.float32], metric: Metric, count: int) -> Distances:
-    """Return what computes the distances, `(queries, n)`, of some rows to all."""
+    """Return a function that computes the distances, `(queries, n)`, of some rows to all."""
     if vectors.ndim != 2 or len(vectors) != count:
-        raise ValueError(f"give one vector per logo: vectors of shape {vectors.shape} came for {count} logos")
+        raise ValueError(f"give one vector per logo, not vectors of shape {vectors.shape} for {count} logos")
     if not np.isfinite(vectors).all():
         raise ValueError("a vector holds values that are not finite")
     exact = vectors.astype(np.float64)
     if metric == "cosine":
         norms = np.linalg.norm(exact, axis=1, keepdims=True)
-        exact /= np.where(norms == 0, 1, norms)  # a zero vector is at right angles to all
+        exact /= np.where(norms == 0, 1, norms)  # a zero vector is orthogonal to all
         return lambda queries: np.maximum(1 - exact[queries] @ exact.T, 0)
     squares = (exact**2).sum(axis=1)
     return lambda queries: np.sqrt(np.maximum(squares[queries, np.newaxis] + squares - 2 * exact[queries] @ exact.T, 0))

@@ -1,4 +1,4 @@
-"""What the approaches scored, as tables to quote and sheets to look at."""
+"""The scores of the approaches, as tables to quote and sheets to look at."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ METRIC_NAMES: dict[Metric, str] = {"l2": "L2", "cosine": "cosine"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What one approach scored.
+    """The scores of one approach.
 
     Attributes:
         name: of the approach.
-        vectors: that it made of the crops, `(n, dim) float32`.
+        vectors: its vectors of the crops, `(n, dim) float32`.
         recall: at 4, by each distance.
         accuracy: of the label that the nearest vote for, by each distance.
     """
@@ -38,19 +38,19 @@ class Result:
 
     @property
     def better(self) -> Metric:
-        """The distance of the higher macro-recall@4."""
+        """The distance with the higher macro-recall@4."""
         return max(METRICS, key=lambda metric: self.recall[metric].macro.mean)
 
 
 def report(photos: LabelledPhotos, results: Sequence[Result], chance: Scores, k: int, remarks: Iterable[str]) -> str:
-    """Write a table of all approaches and one of the first one's brands, in Markdown.
+    """Return a table of all approaches and one of the first one's brands, in Markdown.
 
     Args:
-        photos: that were measured on.
-        results: of the approaches, the model that is asked about first.
-        chance: the recall that a ranking by chance is expected to have.
-        k: how many of the nearest voted.
-        remarks: what a reader of the figures should know besides.
+        photos: the photos measured on.
+        results: of the approaches, the main model first.
+        chance: the expected recall of a random ranking.
+        k: number of nearest logos that voted.
+        remarks: notes for readers of the figures.
     """
     lines = [
         f"{len(photos.logos)} logos of {len(chance.classes)} brands on {len(set(photos.photos))} photos;"
@@ -85,9 +85,9 @@ def report(photos: LabelledPhotos, results: Sequence[Result], chance: Scores, k:
 
 
 def contact_sheets(photos: LabelledPhotos, result: Result, seed: int) -> dict[str, Image.Image]:
-    """Draw the best and the worst queries by recall@4, each before the 4 nearest of all logos on other photos.
+    """Draw the best and the worst queries by recall@4, each followed by the 4 nearest of all logos on other photos.
 
-    Queries of the same recall come in random order, so that a sheet does not show one brand alone.
+    Queries with the same recall come in random order, so that a sheet does not show one brand alone.
 
     Raises:
         FolderError: a crop cannot be cut out again.

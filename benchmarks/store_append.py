@@ -1,4 +1,4 @@
-"""An acknowledged append of one logo, beside the two syncs that it takes at least."""
+"""An acknowledged append of one logo, beside the two syncs that it needs at least."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ORIGIN = Provenance("https://images.openfoodfacts.org/images/products/327/408/00
 
 
 def measure(fixture: Fixture) -> list[Row]:
-    """Measure milliseconds, in turns from one append to the next; the disk's speed changes from second to second."""
+    """Measure milliseconds, alternating append by append, because the disk's speed changes from second to second."""
     scale = fixture.scale
     fixture.say("append: the store and plain syncs in turns")
     path = fixture.scratch / "append.hdf5"

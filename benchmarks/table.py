@@ -1,4 +1,4 @@
-"""Figures to a Markdown table: each beside its rival's of the same run, as a ratio."""
+"""Figures as a Markdown table: each beside its rival's from the same run, with the ratio."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ratio:
 
     @classmethod
     def of(cls, upper: Sequence[float], lower: Sequence[float]) -> Ratio:
-        """Divide each figure by the one of the same repetition, so that slow seconds of the machine hit both."""
+        """Divide each figure by the one of the same repetition, so that slow moments of the machine affect both."""
         ratios = [above / below for above, below in zip(upper, lower, strict=True)]
         return cls(median(ratios), min(ratios), max(ratios))
 
@@ -38,12 +38,12 @@ class Row:
     """One claim.
 
     Attributes:
-        what: is measured, and on what.
+        what: the thing measured, and on what.
         ours: the figure of the service, with its unit.
-        rival: the figure that it is held against, with its unit and whose it is.
-        ratio: of the two, the way round that `reach` says.
-        reach: what was promised.
-        met: whether that was reached.
+        rival: the figure to compare with, with its unit and owner.
+        ratio: of the two, in the direction that `reach` uses.
+        reach: the promise.
+        met: whether it was reached.
     """
 
     what: str
@@ -55,7 +55,7 @@ class Row:
 
 
 def interleaved(repetitions: int, *measures: Callable[[], float]) -> list[list[float]]:
-    """Take each measure `repetitions` times, in turns, and return the figures of each; who begins changes each time."""
+    """Call each measure `repetitions` times, in turns, and return the figures of each; the order rotates."""
     figures: list[list[float]] = [[] for _ in measures]
     turns = list(zip(measures, figures, strict=True))
     for repetition in range(repetitions):
@@ -66,7 +66,7 @@ def interleaved(repetitions: int, *measures: Callable[[], float]) -> list[list[f
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Write the rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| what | ours | rival | ratio | to reach | met |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.what} | {row.ours} | {row.rival} | {row.ratio} | {row.reach} | {'yes' if row.met else '**no**'} |"
@@ -76,7 +76,7 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def machine() -> str:
-    """Say in one line what the figures were measured on."""
+    """Return a line that describes the machine and the versions."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)

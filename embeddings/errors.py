@@ -1,27 +1,27 @@
-"""What can go wrong between a photo and its row on disk.
+"""Errors between a photo and its row on disk.
 
 EmbeddingsError
-├── ImageError                 the image or a box cannot be used; the caller can change that
-│   ├── ImageFetchError        the image could not be had from its address
-│   │   ├── HostUnreachableError   nobody there answers, or not in time: others of that host will fail, too
-│   │   └── HostBusyError          its host says to come back later
-│   ├── ImageDecodeError       what came is no image, or too large a one
+├── ImageError                 the image or a box cannot be used; the client can correct it
+│   ├── ImageFetchError        the image could not be downloaded
+│   │   ├── HostUnreachableError   its host does not answer, or too late: other images of that host will fail too
+│   │   └── HostBusyError          its host asks clients to come back later
+│   ├── ImageDecodeError       the download is not an image, or the image is too large
 │   └── BoundingBoxError       a box selects no usable part of the image (names the logo)
 ├── SentEmbeddingError         an embedding in a request cannot be used (names the logo)
 ├── AttributeValueError        an attribute of a request cannot be stored (names the logo)
 ├── FilterError                a filter of a request cannot be parsed
-├── StoreError                 the store cannot do this now; the operator can change that
-│   ├── StoreLayoutError       the file is no store that this version reads
-│   ├── StoreModelError        its vectors were made by another model
+├── StoreError                 the store cannot do this now; the operator can correct it
+│   ├── StoreLayoutError       the file is not a store that this version reads
+│   ├── StoreModelError        another model made its vectors
 │   ├── StoreFullError         no row is left
-│   ├── StoreUnavailableError  it refuses to write: a sync failed, or the file vanished
+│   ├── StoreUnavailableError  the store refuses writes: a sync failed, or the file vanished
 │   ├── DamagedRowError        a row disagrees with its checksum
 │   ├── DamagedAttributesError the database of attributes is damaged
-│   └── BackupError            a file is no backup of the store, or does not read back
+│   └── BackupError            a file is not a backup of the store, or does not read back
 ├── CollectionError            a collection cannot be created, read or dropped
-│   └── UnknownCollectionError     no collection has the name asked for
+│   └── UnknownCollectionError     no collection has this name
 ├── ParquetError               a Parquet file cannot be used
-├── ExhaustedError             this process has no descriptor or memory left; another time it may
+├── ExhaustedError             this process is out of descriptors or memory; a retry may succeed
 └── ModelError                 weights are missing, damaged or not converted
 """
 
@@ -35,7 +35,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class EmbeddingsError(Exception):
-    """The root of this room's errors; its message is fit for an operator or a client to read."""
+    """The root of this room's errors. Its message is written for operators and clients."""
 
 
 class ImageError(EmbeddingsError):
@@ -43,11 +43,11 @@ class ImageError(EmbeddingsError):
 
 
 class ImageFetchError(ImageError):
-    """The image could not be had from its address."""
+    """The image could not be downloaded."""
 
 
 class HostUnreachableError(ImageFetchError):
-    """Nobody answers at the image's host, or not in time."""
+    """The image's host does not answer, or answers too late."""
 
 
 class HostBusyError(ImageFetchError):
@@ -63,7 +63,7 @@ class HostBusyError(ImageFetchError):
 
 
 class ImageDecodeError(ImageError):
-    """What came from the address is no image, a broken one, or too large a one."""
+    """The download is not an image, or is a broken or too large one."""
 
 
 class BoundingBoxError(ImageError):
@@ -91,11 +91,11 @@ class StoreLayoutError(StoreError):
 
 
 class StoreModelError(StoreError):
-    """The vectors in the store were made by another model than the one configured."""
+    """Another model than the configured one made the vectors in the store."""
 
 
 class StoreFullError(StoreError):
-    """The store has no row left for what was to be appended."""
+    """The store has too few free rows for this append."""
 
 
 class StoreUnavailableError(StoreError):
@@ -111,7 +111,7 @@ class DamagedAttributesError(StoreError):
 
 
 class BackupError(StoreError):
-    """A file is no backup of this store, or a damaged one."""
+    """A file is not a backup of this store, or is a damaged one."""
 
 
 class CollectionError(EmbeddingsError):
@@ -123,11 +123,11 @@ class UnknownCollectionError(CollectionError):
 
 
 class ParquetError(EmbeddingsError):
-    """A Parquet file cannot be read, written or understood, or what reads it is not installed."""
+    """A Parquet file cannot be read, written or understood, or pyarrow is not installed."""
 
 
 class ExhaustedError(EmbeddingsError):
-    """This process has no descriptor or memory left for it."""
+    """This process has no file descriptor or memory left for the operation."""
 
 
 class ModelError(EmbeddingsError):
@@ -136,7 +136,7 @@ class ModelError(EmbeddingsError):
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Turn the operating system's errors into the room's: StoreFullError without room, else StoreUnavailableError."""
+    """Turn the operating system's errors into this room's: StoreFullError for a full disk, else unavailable."""
     try:
         yield
     except OSError as error:
@@ -144,7 +144,7 @@ def storage_errors(doing: str) -> Iterator[None]:
 
 
 def store_error(doing: str, error: OSError) -> StoreError:
-    """Return the room's error for one of the operating system's."""
+    """Return this room's error for one of the operating system's."""
     if error.errno in _NO_ROOM:
         return StoreFullError(f"cannot {doing}: {error.strerror}; make room on its disk")
     return StoreUnavailableError(f"cannot {doing}: {error.strerror or error}")

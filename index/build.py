@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 KEPT_ROWS = ".kept"  # in the directory of an index
 
 Stage = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Shows the progress of a part of a build: is called with what the part does and how many steps it has, and yields a
-function to call with the number of steps just done."""
+"""Shows the progress of a part of a build. It is called with a description of the part and its number of steps, and
+yields a function to call with the number of steps just done."""
 
 
 class Snapshot(Source, Protocol):
     """The logos to index, as they are at one moment.
 
     Attributes:
-        damaged: how many logos the last walk left out, because their rows are damaged.
+        damaged: how many logos the last pass skipped, because their rows are damaged.
     """
 
     damaged: int
@@ -48,11 +48,11 @@ class Snapshot(Source, Protocol):
 
 
 class LogoSource(Protocol):
-    """What holds the logos."""
+    """The store of the logos."""
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
 
     @property
     def vectors(self) -> Vectors:
@@ -71,13 +71,13 @@ class BuildRequest:
     Attributes:
         directory: of the index; or of the original's pair of files, if `pair`.
         pair: write the original's pair of files instead of a generation; see `index.annoy.build.build_pair`.
-        trees: of the index; `None` leaves them to its kind.
-        reduce: build a reduced index, or a full one; `None` leaves it to the number of logos.
+        trees: of the index; `None` uses the default of its kind.
+        reduce: build a reduced index, or a full one; `None` decides by the number of logos.
         seed: with one job, the same seed gives the same bytes.
-        jobs: threads that build; `None` for one if there is a seed, else for one per processor.
+        jobs: threads that build; `None` means one if there is a seed, else one per processor.
         on_disk: grow the trees in the file itself, for stores that do not fit into memory.
-        keep: generations that stay, the new one among them.
-        wait: for another build of the same index.
+        keep: number of generations to keep, including the new one.
+        wait: whether to wait for another build of the same index.
         fresh: use nothing that earlier builds kept.
         map_points: the largest number of logos on the map; 0 draws none.
         model_name: the model that made the vectors; empty if unknown.
@@ -99,7 +99,7 @@ class BuildRequest:
     weights_digest: str = ""
 
     def plan(self, logos: int) -> IndexPlan:
-        """Return which index is built of a number of logos."""
+        """Return which index to build for a number of logos."""
         return plan_index(logos, trees=self.trees, reduce=False if self.pair else self.reduce)
 
 
@@ -114,13 +114,13 @@ def describe(request: BuildRequest, store: LogoSource) -> str:
 
 
 def build(request: BuildRequest, store: LogoSource, stage: Stage) -> int:
-    """Build an index of the stored logos; return how many were left out because their rows are damaged.
+    """Build an index of the stored logos; return how many were skipped because their rows are damaged.
 
     A generation is published before its map is drawn. If the map fails, the log says so, and the build succeeds.
 
     Raises:
-        BuildInProgressError: another build of the index is under way, and the request does not wait.
-        IndexBuildError: there is nothing to index, a value of the request is out of range, or the disk has no room.
+        BuildInProgressError: another build of the index is running, and the request does not wait.
+        IndexBuildError: there is nothing to index, a value of the request is out of range, or the disk is full.
     """
     plan = request.plan(len(store))
     logger.info("%s", plan.reason)
@@ -143,8 +143,8 @@ class _IndexWriter:
     """Writes the files of one index.
 
     Attributes:
-        items: logos that were indexed.
-        damaged: logos that were left out because their rows are damaged.
+        items: number of logos indexed.
+        damaged: number of logos skipped because their rows are damaged.
     """
 
     def __init__(self, request: BuildRequest, store: LogoSource, plan: IndexPlan, stage: Stage) -> None:

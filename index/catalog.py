@@ -1,9 +1,9 @@
-"""The indexes that a service answers from: every directory of the data directory that holds one.
+"""The indexes that a service serves: one for every directory of the data directory that holds one.
 
-A directory whose `current` link names a generation is served from that; one with the original's pair
-(`index.bin`, `index.txt`) from the pair. A watcher thread looks again and again; what changed is verified,
-loaded aside and swapped in as one reference, so that queries under way finish on what they began with. What
-does not pass is named once in the log, and the old index goes on.
+A directory whose `current` link names a generation is served from that; one with the original's pair (`index.bin`,
+`index.txt`) from the pair. A watcher thread checks them regularly. What changed is verified, loaded beside the old
+index, and swapped in as one reference, so that running queries finish on the index they began with. If the new files
+fail verification, that is logged once, and the old index stays in use.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from index.watched_index import WatchedIndex
 
 logger = logging.getLogger(__name__)
 
-_CLOSE_SECONDS = 1.0  # a look at a large index takes longer; its thread ends with the process
+_CLOSE_SECONDS = 1.0  # a check of a large index takes longer; its thread ends with the process
 
 
 class IndexCatalog:
     """The indexes of a data directory, loaded at once and kept up to date between `start` and `close`.
 
-    Loading at once checks all but the digest of `index.bin`: that would take seconds.
+    The first load checks everything but the digest of `index.bin`, which would take seconds.
 
     Args:
-        data_dir: holds a directory for each index; names that begin with a dot are passed over.
-        dim: the number of values of a vector.
-        default: the index that `get(None)` answers; it counts as empty as long as it has no files.
-        vectors: gives the vectors of logos, without which reduced indexes cannot be served.
+        data_dir: holds a directory for each index; names that begin with a dot are skipped.
+        dim: the number of values in a vector.
+        default: the index that `get(None)` returns; it counts as empty while it has no files.
+        vectors: returns the vectors of logos, without which reduced indexes cannot be served.
         search_k: see `load_index`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        reload_seconds: between two looks of the watcher.
+        reload_seconds: time between two checks.
         search_k_floor: see `load_index`.
         on_load: see `index.status.OnLoad`.
     """
@@ -75,10 +75,10 @@ class IndexCatalog:
         self._look(digests=False)
 
     def get(self, name: str | None) -> SearchIndex:
-        """Answer an index by its name; `None` is the default one.
+        """Return an index by its name; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
             IndexUnavailableError: the default index exists, but none of its files can be served.
         """
         name = self._default if name is None else name
@@ -91,11 +91,11 @@ class IndexCatalog:
         raise UnknownIndexError(name)
 
     def names(self) -> list[str]:
-        """Answer the names that `get` answers, in alphabetical order."""
+        """Return the names that `get` accepts, in alphabetical order."""
         return [name for name, watched in sorted(self._indexes.copy().items()) if watched.index is not None]
 
     def status(self) -> list[IndexStatus]:
-        """Answer how each index stands, those among them that cannot be served, in alphabetical order."""
+        """Return the status of each index, including those that cannot be served, in alphabetical order."""
         return [
             watched.status
             for name, watched in sorted(self._indexes.copy().items())
@@ -103,10 +103,10 @@ class IndexCatalog:
         ]
 
     def status_of(self, name: str | None) -> IndexStatus:
-        """Answer how an index stands; `None` is the default one.
+        """Return the status of an index; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
         """
         watched = self._indexes.get(self._default if name is None else name)
         if watched is None or (watched.status.name != self._default and watched.is_stray()):
@@ -114,15 +114,15 @@ class IndexCatalog:
         return watched.status
 
     def refresh(self) -> None:
-        """Look once at every directory, and take in what changed."""
+        """Check every directory once, and load what changed."""
         self._look(digests=True)
 
     def start(self) -> None:
-        """Look every `reload_seconds` from now on, in a thread of its own."""
+        """Call `refresh` every `reload_seconds` from now on, in a separate thread."""
         self._watcher.start()
 
     def close(self) -> None:
-        """Stop looking; what is loaded goes on answering."""
+        """Stop the thread; loaded indexes can still be searched."""
         self._closing.set()
         if self._watcher.is_alive():
             self._watcher.join(timeout=_CLOSE_SECONDS)
@@ -132,7 +132,7 @@ class IndexCatalog:
             try:
                 self.refresh()
             except Exception:
-                logger.exception("looking for new indexes failed; the next look is in %g s", self._reload_seconds)
+                logger.exception("checking for new indexes failed; the next check is in %g s", self._reload_seconds)
 
     def _look(self, *, digests: bool) -> None:
         with self._looking:
@@ -144,7 +144,7 @@ class IndexCatalog:
                 watched.look(digests=digests)
             for path in found:
                 if self._indexes[path.name].is_stray():
-                    logger.warning("%s holds no index: it is passed over", path)
+                    logger.warning("%s holds no index: skipping it", path)
 
     def _load(self, directory: Path, digests: bool) -> LoadedIndex:
         return load_index(

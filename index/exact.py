@@ -1,8 +1,8 @@
-"""Exact search: the truth that approximate engines are measured against, and enough for small indexes.
+"""Exact search: the reference for approximate engines, and fast enough for small indexes.
 
-A query takes one pass over all vectors. The pass estimates distances by a matrix product, which is fast but
-loses digits where vectors are long and near each other; so every vector that the estimate's error bound
-cannot rule out is then measured by direct difference, in float64.
+A query takes one pass over all vectors. The pass estimates distances by a matrix product, which is fast but loses
+digits where vectors are long and close together. So each vector that the estimate's error bound cannot exclude is then
+measured by direct difference, in float64.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _BLOCK_VALUES = 2**20
 class ExactIndex(IndexedLogos):
     """Logos `(n,)` with their vectors `(n, dim)` float32, searched exactly.
 
-    The vectors are not copied: they may be a memory map larger than the memory. Beyond them the index takes
-    20 bytes a logo, and a query some 50 bytes a logo.
+    The vectors are not copied: they may be a memory map larger than the memory. Besides them the index takes 20 bytes a
+    logo, and a query about 50 bytes a logo.
 
     Raises:
-        ValueError: the shapes do not match, an id is not positive or there twice, or a vector is not usable.
+        ValueError: the shapes do not match, an id is not positive or occurs twice, or a vector is not usable.
     """
 
     def __init__(self, logo_ids: ArrayLike, vectors: NDArray[np.float32]) -> None:
@@ -40,16 +40,16 @@ class ExactIndex(IndexedLogos):
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
         return int(self._vectors.shape[1])
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        """Return the `count` nearest logos to an indexed one: itself first, at distance 0."""
         item = self._logo_ids.item_of(logo_id)
         return self._nearest(self._vectors[item], count, first=item)
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        """Return the `count` nearest logos to a `(dim,)` float32 vector."""
         return self._nearest(as_query(vector, self.dim), count, first=-1)
 
     def _nearest(self, query: NDArray[np.float32], count: int, *, first: int) -> Neighbours:
@@ -62,7 +62,7 @@ class ExactIndex(IndexedLogos):
         return Neighbours(self._logo_ids.of_items(items[order]), distances[order].tolist())
 
     def _candidates(self, query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Answer every item that may be among the nearest, in ascending order.
+        """Return every item that may be among the nearest, in ascending order.
 
         A dot product of `dim` terms in floating point, summed in any order, is off by at most
         `dim u / (1 - dim u)` times the product of the lengths, `u` being the unit roundoff (Higham, Accuracy
@@ -72,7 +72,7 @@ class ExactIndex(IndexedLogos):
         squared_length = float(squared_lengths(query[np.newaxis])[0])
         estimate = self._squared_lengths + squared_length - 2 * (self._vectors @ query).astype(np.float64)
         error = 2 * unit / (1 - unit) * np.sqrt(self._squared_lengths * squared_length)
-        # What the bound leaves out: the float64 sums, the rounding of the answer to float32, and underflow.
+        # Not in the bound: the float64 sums, the rounding of the result to float32, and underflow.
         error += 2.0**-22 * np.maximum(estimate, 0) + 2.0**-40 * (self._squared_lengths + squared_length) + 1e-35
         furthest = np.partition(estimate + error, count - 1)[count - 1]
         return np.flatnonzero(estimate - error <= furthest)

@@ -1,4 +1,4 @@
-"""The index in a directory, by whichever engine its files were made for."""
+"""Load the index in a directory with the engine that its files were made for."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def load_index(
 
     Args:
         directory: holds a generation, or the original's pair.
-        dim: the number of values of a vector.
-        vectors: gives the vectors of logos; only reduced indexes need it.
-        search_k: candidates to inspect for every query, instead of what was measured when the index was built.
+        dim: the number of values in a vector.
+        vectors: returns the vectors of logos; only reduced indexes need it.
+        search_k: candidates to inspect for every query, overriding the number measured when the index was built.
         search_k_floor: see `index.annoy.engine.SEARCH_K_FLOOR`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        digests: check the digests of all files, too.
+        digests: whether to check the digests of all files too.
 
     Raises:
         IndexDamagedError: the files are missing, broken, or do not belong together.

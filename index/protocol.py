@@ -1,6 +1,6 @@
-"""What a search index is to the rest of the service: logo ids and vectors in, neighbours out.
+"""The interface of a search index: logo ids and vectors in, neighbours out.
 
-Every engine answers this protocol, and the tests hold each to `index.exact.ExactIndex`.
+Every engine implements this protocol, and the tests compare each with `index.exact.ExactIndex`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from index.status import IndexStatus
 
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo whose vector cannot be had.
+"""Returns the vectors of logos: `(n, dim)` for ids `(n,)`, with a row of NaN for a logo without a usable vector.
 
-The array is the caller's own."""
+The caller may change the array."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """The nearest logos, nearest first; equally near ones in the order they were indexed.
 
-    Plain lists: the rows of a JSON answer are made from them faster than from arrays.
+    Plain lists, because a JSON response is built faster from them than from arrays.
 
     Attributes:
         logo_ids: `k` distinct ids.
@@ -40,30 +40,30 @@ class SearchIndex(Protocol):
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
 
     def __len__(self) -> int: ...
 
     def __contains__(self, logo_id: int) -> bool: ...
 
     def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids, `(n,)`, that are not indexed, in their order."""
+        """Return the ids of `(n,)` that are not indexed, in their order."""
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0.
+        """Return the `count` nearest logos to an indexed one: itself first, at distance 0.
 
-        A `count` beyond the size of the index gives all of it.
+        A `count` beyond the size of the index returns all its logos.
 
         Raises:
             KeyError: the logo is not indexed.
-            VectorUnavailableError: the index needs the logo's vector, and it cannot be had.
+            VectorUnavailableError: the index needs the logo's vector, which is damaged or no longer stored.
             ValueError: `count` is below 1.
         """
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Answer the `count` nearest logos to a `(dim,)` float32 vector.
+        """Return the `count` nearest logos to a `(dim,)` float32 vector.
 
-        A `count` beyond the size of the index gives all of it.
+        A `count` beyond the size of the index returns all its logos.
 
         Raises:
             DimensionError: the vector has another number of values than the index.
@@ -72,45 +72,45 @@ class SearchIndex(Protocol):
         """
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        """Answer an index to ask for the `count` nearest logos to each of some: itself, unless that spares round trips.
+        """Return an index that serves these logos in fewer round trips; `self` by default.
 
         Raises:
             ValueError: `count` is below 1.
         """
 
     def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
+        """Return the id of some indexed logo; `None` if the index is empty."""
 
 
 class Catalog(Protocol):
-    """The indexes that a service answers from, kept up to date between `start` and `close`."""
+    """The indexes of a service, kept up to date between `start` and `close`."""
 
     def get(self, name: str | None) -> SearchIndex:
-        """Answer an index by its name; `None` is the default one.
+        """Return an index by its name; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
             IndexUnavailableError: it exists, but cannot be served for now.
         """
 
     def names(self) -> list[str]:
-        """Answer the names that `get` answers, in alphabetical order."""
+        """Return the names that `get` accepts, in alphabetical order."""
 
     def status(self) -> list[IndexStatus]:
-        """Answer how each index stands, those among them that cannot be served, in alphabetical order."""
+        """Return the status of each index, including those that cannot be served, in alphabetical order."""
 
     def status_of(self, name: str | None) -> IndexStatus:
-        """Answer how an index stands; `None` is the default one.
+        """Return the status of an index; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
         """
 
     def refresh(self) -> None:
-        """Look once at every index, and take in what changed."""
+        """Check every index once, and load what changed."""
 
     def start(self) -> None:
-        """Look again and again from now on, in a thread of its own."""
+        """Call `refresh` regularly from now on, in a separate thread."""
 
     def close(self) -> None:
-        """Stop looking; what is loaded goes on answering."""
+        """Stop the thread; loaded indexes can still be searched."""

@@ -1,7 +1,7 @@
-"""How many of the true nearest logos an index finds, measured on a sample while it is built.
+"""Measure, during a build, how many of the true nearest logos an index finds for a sample.
 
-The truth comes from the one walk over all vectors that the build makes anyway. Then the index is asked with more and
-more effort until it finds what is asked of it; effort and recall go into `index.json`.
+The true neighbours come from the one pass over all vectors that the build makes anyway. Then the index is searched with
+increasing effort until its recall is high enough. Effort and recall are stored in `index.json`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ COUNTS = (10, 100)
 TARGETS = {10: 0.99, 100: 0.95}
 QUERIES = 200
 
-_ROUNDING = 2.0**-20  # of squared distances that are computed from products in 32 bits, beside the squared lengths
-_SPARE = 50  # neighbours that are kept beyond the hundred, for those that are deleted before the next build
+_ROUNDING = 2.0**-20  # of squared distances computed from products in 32 bits, relative to the squared lengths
+_SPARE = 50  # neighbours kept beyond the hundred, because some may be deleted before the next build
 _LEAST_EFFORT = 1_000
-_STEP = 1.4  # of the effort, from one try to the next
+_STEP = 1.4  # factor of the effort, from one try to the next
 _MOST_EFFORT = 100_000  # takes Annoy about 12 ms; twice as much finds 0.01 more of the nearest of millions of logos
 
 
 class Truth:
-    """The exact nearest neighbours of a few logos (but for rounding in 32 bits), found block by block.
+    """The exact nearest neighbours of a few logos (except for rounding in 32 bits), found block by block.
 
     Args:
-        logo_ids: (q,) of the logos that are asked for.
+        logo_ids: (q,) of the logos to find neighbours of.
         queries: (q, dim) float32, their vectors.
-        nearest: (q, m) what was found before, nearest first; nothing by default.
+        nearest: (q, m) neighbours found before, nearest first; none by default.
         squares: (q, m) the squared distances to them.
     """
 
@@ -57,7 +57,7 @@ class Truth:
         self._lengths = squared_lengths(self.queries).astype(np.float32)
 
     def take_in(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Look at `(n, dim)` more vectors."""
+        """Compare with `(n, dim)` more vectors."""
         kept = max(COUNTS) + _SPARE
         squares = squared_lengths(vectors).astype(np.float32) - 2 * (self.queries @ vectors.T)
         squares += self._lengths[:, np.newaxis]
@@ -72,7 +72,7 @@ class Truth:
         self.squares, self.nearest = np.take_along_axis(squares, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
     def forget(self, logo_ids: NDArray[np.int64]) -> None:
-        """Leave out logos whose vectors have changed."""
+        """Drop logos whose vectors have changed."""
         self.squares = np.where(np.isin(self.nearest, logo_ids), np.inf, self.squares).astype(np.float32)
         order = np.argsort(self.squares, axis=1, kind="stable")
         left = ~np.isin(self.logo_ids, logo_ids)
@@ -81,7 +81,7 @@ class Truth:
         self.logo_ids, self.queries, self._lengths = self.logo_ids[left], self.queries[left], self._lengths[left]
 
     def of(self, index: SearchIndex) -> dict[int, list[float]]:
-        """Return how far the nearest of each logo are, of those that the index holds: some may have been deleted since.
+        """Return the distances of the nearest neighbours of each logo, without logos that the index no longer holds.
 
         A distance is rounded up by as much as floating point may have rounded it down.
         """
@@ -98,14 +98,14 @@ class Truth:
 
 
 def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]]) -> dict[int, float]:
-    """Search for the neighbours of logos; return the share found of the true ones, for each of `COUNTS`.
+    """Search an index for the neighbours of logos; return the share of the true ones found, for each of `COUNTS`.
 
-    A neighbour that is no farther than the last of the true ones is one of them: several may be as far. A logo whose
-    vector cannot be had is passed over.
+    A neighbour that is no farther than the last true one counts as true, because several may be equally far. A logo
+    without a usable vector is skipped.
 
     Args:
         index: is searched once for each logo and count.
-        truth: how far the true neighbours of each logo are, nearest first; see `Truth.of`.
+        truth: the distances of the true neighbours of each logo, nearest first; see `Truth.of`.
     """
     shares: dict[int, list[float]] = {count: [] for count in COUNTS}
     for logo_id, true in truth.items():
@@ -121,16 +121,16 @@ def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]]) -> dict[
 def tune(
     truth: Truth, with_effort: Callable[[int], SearchIndex], least: int = _LEAST_EFFORT, most: int = _MOST_EFFORT
 ) -> Recall | None:
-    """Find the least effort, `search_k`, with which an index reaches `TARGETS`, and say what it finds with it.
+    """Find the least effort, `search_k`, with which an index reaches `TARGETS`, and return its recall.
 
     Args:
         truth: of logos that are indexed.
-        with_effort: gives the index, searching with a `search_k`.
+        with_effort: returns the index, searching with a `search_k`.
         least: the effort to begin with.
-        most: the largest one to try.
+        most: the largest effort to try.
 
     Returns:
-        What was measured; `None` if no logo could be asked for.
+        The recall; `None` if no logo could be searched for.
     """
     effort = float(least)
     nearest = truth.of(with_effort(least))
@@ -139,7 +139,7 @@ def tune(
         index = with_effort(search_k)
         found = recall_of(index, nearest)
         if not found:
-            logger.warning("recall was not measured: no logo that it was to be measured on can be asked for")
+            logger.warning("recall was not measured: no logo of the sample can be searched for")
             return None
         enough = all(found[count] >= target for count, target in TARGETS.items())
         if enough or effort * _STEP > most:

@@ -1,4 +1,4 @@
-"""How an index stands: what a catalog says of each, and the recall that was measured when it was built."""
+"""The status of an index, as a catalog reports it, and the recall measured when it was built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 ORIGINAL_PAIR = "original pair"
 
 OnLoad = Callable[[str, bool], None]
-"""Is told that an index was loaded: which, and whether it was taken in, for it may be damaged."""
+"""Called after an index was loaded, with its name and whether it was usable: False if it was damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Recall:
     """The share of the true nearest logos that an index finds.
 
     Attributes:
-        search_k: with this effort; see `index.annoy.engine`.
-        at_10: of the ten nearest, the logo itself not counted.
+        search_k: the search effort; see `index.annoy.engine`.
+        at_10: of the ten nearest, not counting the logo itself.
         at_100: of the hundred nearest.
-        queries: how many logos were asked for.
+        queries: number of logos that were searched for.
     """
 
     search_k: int
@@ -32,17 +32,17 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """How an index stands.
+    """The status of an index.
 
     Attributes:
-        name: of the index.
-        source: the generation that answers, by its name, or `ORIGINAL_PAIR`; empty if none does.
-        items: logos that it answers from.
-        trees: Annoy's trees; 0 in Milvus.
-        recall: what was measured when it was built; `None` if that was not.
-        built_at: when, in UTC; `None` if that is not known.
-        directory: where its map lies; `None` if it can have none.
-        error: why what belongs there is not what answers; `None` if it is.
+        name: its name.
+        source: the name of the generation that is served, or `ORIGINAL_PAIR`; empty if none is served.
+        items: number of logos in it.
+        trees: number of Annoy's trees; 0 in Milvus.
+        recall: the recall measured when it was built; `None` if not measured.
+        built_at: build time in UTC; `None` if unknown.
+        directory: the directory of its map; `None` if it can have none.
+        error: why the newest files are not served; `None` if they are.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Which vectors a distance can be computed from.
+"""Check which vectors a distance can be computed from.
 
-Engines compute squared Euclidean distances in float32, whose largest value is just below 2^128. Two vectors
-no longer than 2^62 are at most 2^63 apart, and the square of that, 2^126, still fits.
+Engines compute squared Euclidean distances in float32, whose largest value is just below 2^128. Two vectors no longer
+than 2^62 are at most 2^63 apart, and the square of that, 2^126, still fits.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ MAX_LENGTH = 2.0**62
 
 
 def squared_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Answer the squared Euclidean norms `(n,)` of `(n, dim)` vectors."""
+    """Return the squared Euclidean norms `(n,)` of `(n, dim)` vectors."""
     lengths: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return lengths
 
 
 def usable_rows(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Answer which of `(n, dim)` vectors are finite and no longer than `MAX_LENGTH`, as `(n,)` flags."""
+    """Return which of `(n, dim)` vectors are finite and no longer than `MAX_LENGTH`, as `(n,)` flags."""
     return squared_lengths(vectors) <= MAX_LENGTH**2
 
 
 def as_query(vector: ArrayLike, dim: int) -> NDArray[np.float32]:
-    """Answer a query vector as `(dim,)` float32.
+    """Return a query vector as `(dim,)` float32.
 
     Raises:
-        DimensionError: it has another shape.
+        DimensionError: the vector has another shape.
         UnusableVectorError: it holds a NaN or an infinity, or is longer than `MAX_LENGTH`.
     """
     with np.errstate(over="ignore"):
@@ -47,4 +47,4 @@ def as_query(vector: ArrayLike, dim: int) -> NDArray[np.float32]:
 def check_count(count: int) -> None:
     """Raise `ValueError` unless a number of neighbours is at least 1."""
     if count < 1:
-        raise ValueError(f"{count} neighbours were asked for; at least 1 is needed.")
+        raise ValueError(f"{count} neighbours were requested; at least 1 is needed.")

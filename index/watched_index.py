@@ -1,4 +1,4 @@
-"""One index directory of a running service: what it answers from, and what the last look at its files saw."""
+"""One index directory of a running service: the index loaded from it, and the state of its files when last checked."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _NAMES = (BIN_NAME, TXT_NAME, JSON_NAME, COMPONENTS_NAME, RECORDS_NAME)
 
 
 class WatchedIndex:
-    """An index directory. Looks must not overlap; `index` and `status` can be read at any time.
+    """An index directory. Calls of `look` must not overlap; `index` and `status` can be read at any time.
 
     Args:
         directory: may be missing.
-        load: gives the index in a directory of files, with their digests checked or not; raises `IndexDamagedError`.
-        empty: what answers while the directory holds no index.
+        load: returns the index in a directory of files, with or without checking digests; raises `IndexDamagedError`.
+        empty: the index to use while the directory holds none.
         on_load: see `OnLoad`.
 
     Attributes:
-        index: what answers, swapped as one reference; `None` if nothing can.
-        status: how it stands.
+        index: the index to search, swapped as one reference; `None` if none can be served.
+        status: its status.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class WatchedIndex:
         self._seen: object = None
 
     def look(self, *, digests: bool) -> None:
-        """Take in the files if they are others than those of the last look, and sound.
+        """Load the files if they have changed since the last call and are sound.
 
-        An index that answers is replaced by nothing but the files that now belong there. If none answers, older
-        generations stand in.
+        A loaded index is replaced only by the files that now belong there. If no index is loaded, older generations are
+        tried too.
         """
         sources = _sources(self._directory)
         seen = _fingerprint(sources[0]) if sources else None
@@ -63,14 +63,14 @@ class WatchedIndex:
         if sources:
             self._take_in(sources[:1] if self.status.source else sources, digests)
         elif self.status.source:
-            self._note("its files are gone; what was loaded goes on answering")
+            self._note("its files are gone; the loaded index stays in use")
         else:
             self.index = self._empty
             self.status = IndexStatus(self.status.name)
         self._seen = seen
 
     def is_stray(self) -> bool:
-        """Say whether the directory holds nothing of an index, not even one that is being built."""
+        """Return whether the directory holds no index, not even one that is being built."""
         return self._seen is None and not self.status.source and not (self._directory / GENERATIONS).exists()
 
     def _take_in(self, sources: list[Path], digests: bool) -> None:
@@ -113,7 +113,7 @@ class WatchedIndex:
 
 
 def _sources(directory: Path) -> list[Path]:
-    """Answer the directories of files that could be served, best first."""
+    """Return the directories of files that could be served, best first."""
     try:
         current = current_generation(directory)
         if current is not None:
@@ -122,7 +122,7 @@ def _sources(directory: Path) -> list[Path]:
         if any((directory / name).exists() for name in (BIN_NAME, TXT_NAME)):
             return [directory]
     except OSError:
-        return [directory]  # loading it will say what is wrong
+        return [directory]  # loading it reports the error
     return []
 
 

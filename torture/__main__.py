@@ -1,4 +1,4 @@
-"""`python -m torture TEST`: each test has a command, which fails if anything was lost."""
+"""`python -m torture TEST`: each test is a command that fails if anything was lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torture.soak import soak
 
 @click.group(commands=[kills, processes, power_loss, ext4, fuzz_store, fuzz_images, fuzz_index, soak])
 def cli() -> None:
-    """Try what is claimed of the store and the service."""
+    """Test what is claimed of the store and the service."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A disk that keeps nothing it was not made to keep: what it may hold after the power is cut.
+"""A model of the worst possible disk: what it may hold after a power cut.
 
-A file's content is durable once that file is synced, a name once its directory is; each only as it was then. Of
-everything since, any part may have reached the disk, in any order, with three exceptions: a sector of 512 bytes is
-written whole or not at all, a rename is one step, and a truncate is one step. No file system is as bad as that, each is
-as bad in some respect: see Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014, table 1.
+A file's content is durable once the file is synced, and a name once its directory is, each as it was at that moment. Of
+everything later, any part may have reached the disk, in any order, with three exceptions: a sector of 512 bytes is
+written whole or not at all, a rename is one step, and a truncate is one step. No file system is as bad as that, but
+each is as bad in some respect: see Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014, table 1.
 
-`Disk` follows a record of operations. The functions below it choose what survives of those that are pending.
+`Disk` replays a record of operations. The functions below it choose which pending operations survive.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Write:
     content: bytes
 
     def sectors(self) -> list[Write]:
-        """Return it in the pieces that a disk writes whole."""
+        """Return the write in the pieces that a disk writes whole."""
         end = self.offset + len(self.content)
         bounds = [self.offset, *range(self.offset - self.offset % SECTOR + SECTOR, end, SECTOR), end]
         return [
@@ -48,7 +48,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """A file given a size, by cutting it or with zeros."""
+    """A file given a size, by truncating it or appending zeros."""
 
     inode: int
     size: int
@@ -59,7 +59,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Names that change in one step: path to inode, or to None where it is taken away. A link is one, too."""
+    """Names that change in one step: path to inode, or to None if it is removed. A link counts as one, too."""
 
     names: dict[str, int | None]
 
@@ -69,7 +69,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """What was done to a file is durable."""
+    """A sync of a file: its changes are durable."""
 
     inode: int
 
@@ -79,7 +79,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class SyncDirectory:
-    """The names in a directory are durable."""
+    """A sync of a directory: its names are durable."""
 
     path: str
 
@@ -97,8 +97,8 @@ class Disk:
 
     Attributes:
         contents: inode to the durable content of a file.
-        names: path to inode, of durable names. The root is "/" and always there.
-        pending: changes since, in order.
+        names: path to inode, of durable names. The root is "/" and always exists.
+        pending: later changes, in order.
     """
 
     contents: dict[int, bytes] = field(default_factory=dict)
@@ -106,11 +106,11 @@ class Disk:
     pending: list[Change] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Return a disk of its own."""
+        """Return an independent copy."""
         return type(self)({**self.contents}, {**self.names}, [*self.pending])
 
     def do(self, operation: Operation) -> None:
-        """Take in the next operation of the record."""
+        """Apply the next operation of the record."""
         if isinstance(operation, Sync | SyncDirectory):
             done, self.pending = _made_durable(self.pending, operation)
             self.contents, self.names = self._with(done)
@@ -123,10 +123,10 @@ class Disk:
         self.pending = []
 
     def after(self, kept: Iterable[Change]) -> Tree:
-        """Return what is on the disk if these changes, and no other pending ones, reached it, in their order."""
+        """Return the files on the disk if only these pending changes reached it, in this order."""
         contents, names = self._with(kept)
         tree: Tree = {}
-        for path in sorted(names):  # a directory before what is in it; what is in none is lost
+        for path in sorted(names):  # a directory before its files; a file without a directory is lost
             parent, inode = posixpath.dirname(path), names[path]
             if parent == "/" or parent in tree:
                 tree[path] = None if inode == DIRECTORY else contents.get(inode, b"")
@@ -152,7 +152,7 @@ class Disk:
 
 
 def _made_durable(pending: Sequence[Change], sync: Sync | SyncDirectory) -> tuple[list[Change], list[Change]]:
-    """Return what a sync makes durable, and what stays pending."""
+    """Return the changes that a sync makes durable, and those that stay pending."""
     done: list[Change] = []
     left: list[Change] = []
     names: set[str] = set()
@@ -169,7 +169,7 @@ def _made_durable(pending: Sequence[Change], sync: Sync | SyncDirectory) -> tupl
 
 
 def digest(tree: Tree) -> bytes:
-    """Return what tells two disks apart."""
+    """Return a hash that differs for different disks."""
     state = blake2b(digest_size=16)
     for path, content in sorted(tree.items()):
         state.update(f"{path}\0{-1 if content is None else len(content)}\0".encode())
@@ -178,7 +178,7 @@ def digest(tree: Tree) -> bytes:
 
 
 def file_losses(pending: Sequence[Change]) -> Iterator[list[Change]]:
-    """Yield what may survive whole: nothing, everything, each change of a file alone, all but it, all in reverse."""
+    """Yield changes that may survive whole: none, all, each change of a file alone, all but it, all in reverse."""
     files, names = _split(pending)
     yield []
     yield [*pending]
@@ -190,7 +190,7 @@ def file_losses(pending: Sequence[Change]) -> Iterator[list[Change]]:
 
 
 def name_losses(pending: Sequence[Change]) -> Iterator[list[Change]]:
-    """Yield what may survive whole: each name alone, all but it, all up to it; with all changes of files, or none."""
+    """Yield names that may survive whole: each alone, all but it, all up to it; with all changes of files, or none."""
     files, names = _split(pending)
     for place, name in enumerate(names):
         for some in ([name], [*names[:place], *names[place + 1 :]], names[: place + 1]):
@@ -199,7 +199,7 @@ def name_losses(pending: Sequence[Change]) -> Iterator[list[Change]]:
 
 
 def torn_losses(pending: Sequence[Change], chance: Random) -> Iterator[list[Change]]:
-    """Yield each cut through each pending write, with its first or its last sectors, and others kept or lost; mixed."""
+    """Yield pending writes torn at each sector, with the first or last part, and others kept or lost; shuffled."""
     cuts = [
         (place, cut, first, others)
         for place, change in enumerate(pending)
@@ -218,7 +218,7 @@ def torn_losses(pending: Sequence[Change], chance: Random) -> Iterator[list[Chan
 
 
 def random_losses(pending: Sequence[Change], chance: Random) -> Iterator[list[Change]]:
-    """Yield random parts of the pending changes for ever; writes are torn anywhere, and sometimes mixed up."""
+    """Yield random parts of the pending changes for ever; writes are torn anywhere, and sometimes reordered."""
     files, names = _split(pending)
     while pending:
         often = chance.choice([0.1, 0.5, 0.9])
@@ -238,7 +238,7 @@ def random_losses(pending: Sequence[Change], chance: Random) -> Iterator[list[Ch
 
 
 def _split(pending: Sequence[Change]) -> tuple[list[Change], list[Change]]:
-    """Return the changes of files and those of names."""
+    """Return the changes of files, and those of names."""
     return (
         [change for change in pending if not isinstance(change, Rename)],
         [change for change in pending if isinstance(change, Rename)],

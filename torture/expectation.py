@@ -1,7 +1,7 @@
-"""What a store must hold after whatever was done to it: the judge of every test here.
+"""What a store must hold after everything that was done to it; every test here uses this to judge.
 
-Embedding and provenance are functions of a logo's id, and of a version where logos are replaced, so that any row can be
-judged without knowing who wrote it.
+Embedding and provenance are functions of a logo's id, and of a version if logos are replaced, so any row can be checked
+without knowing who wrote it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ STAMP = ModelStamp("tortured", "digest")
 
 
 def vectors_of(ids: ArrayLike, dim: int, version: int = 0) -> NDArray[np.float32]:
-    """Return the embeddings, (n, dim), that everybody stores for these ids, (n,)."""
+    """Return the embeddings, (n, dim), that every writer stores for these ids, (n,)."""
     embeddings: NDArray[np.float32] = np.sin(np.asarray(ids, np.int64)[:, None] * np.arange(1, dim + 1) + version)
     return embeddings.astype(np.float32)
 
 
 def provenance_of(ids: Iterable[int], version: int = 0) -> list[Provenance]:
-    """Return the provenance that everybody stores for these ids."""
+    """Return the provenance that every writer stores for these ids."""
     of = f"-{version}" if version else ""
     origins = ((f"https://images.test/{logo_id // 3}{of}.jpg", 1 / (2 + logo_id % 97)) for logo_id in ids)
     return [Provenance(url, (0.0, y_max / 3, y_max, 1.0)) for url, y_max in origins]
@@ -37,13 +37,13 @@ def provenance_of(ids: Iterable[int], version: int = 0) -> list[Provenance]:
 
 @dataclass
 class Expectation:
-    """What was acknowledged. What was only asked for may have happened or not.
+    """What was acknowledged. Requests without an acknowledgement may have been executed or not.
 
     Attributes:
-        stored: ids acknowledged as stored, and not asked to be deleted since.
-        deleted: ids acknowledged as deleted, and not added since.
-        bare: ids of logos that may have no provenance: those of a file of the original.
-        versions: of logos that were replaced, which versions may be there; of all others it is version 0.
+        stored: ids acknowledged as stored, and without a later request to delete them.
+        deleted: ids acknowledged as deleted, and without a later request to add them.
+        bare: ids of logos that may lack provenance: those of a file of the original.
+        versions: the possible versions of logos that were replaced; all others have version 0.
     """
 
     stored: set[int] = field(default_factory=set)
@@ -56,9 +56,9 @@ class Expectation:
 
         Args:
             path: the store file.
-            unfinished: whether logos were being replaced, or it is a backup whose last run may have been stopped: an id
-                may be in two rows of the file then. The store must answer from the later one, and as if the other were
-                not there.
+            unfinished: whether logos were being replaced, or it is a backup whose last run may have been interrupted,
+                so that an id may be in two rows of the file. The store must then return the later one, as if the other
+                did not exist.
         """
         with EmbeddingStore(path) as store:
             blocks = [*store.snapshot().blocks_with_provenance()]
@@ -93,7 +93,7 @@ class Expectation:
 
 
 def _differences(path: Path, blocks: list[Block], unfinished: bool) -> list[str]:
-    """Read the store as any HDF5 tool would, and tell where that is not what the store answers."""
+    """Read the store as any HDF5 tool would, and return the differences from the store's results."""
     ids = np.concatenate([np.zeros(0, np.int64), *(block.ids for block in blocks)])
     with h5py.File(path, "r") as file:
         slots = file["external_id"][:]

@@ -1,9 +1,9 @@
-"""Power cuts of a real ext4 under the writers of `torture kills`: what they were told is there after the next mount.
+"""Power cuts of a real ext4 under the writers of `torture kills`: what was acknowledged is there after the next mount.
 
-`python -m torture ext4 --cuts 1000`, as root. `ext4_image.py` says what a cut is. An acknowledgement counts if it was
-heard before the cut began: during it, the kernel itself may report a sync that it then drops (seen in 2 of 170 cuts).
-The processes live on for a moment, in which every sync fails: what is asked for now may not be acknowledged.
-What this cannot show is a disk that writes in another order than it was told (see `power_loss.py`).
+Run `python -m torture ext4 --cuts 1000` as root. `ext4_image.py` defines a cut. An acknowledgement counts if it arrived
+before the cut began: during the cut, the kernel itself may report a sync that it then drops (seen in 2 of 170 cuts).
+The processes live on for a moment in which every sync fails, so later requests must not be acknowledged. This cannot
+show a disk that writes in another order than it was told (see `power_loss.py`).
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from torture.kills import clean_processes
 from torture.report import HEADER, Finding
 
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Stage, Creating, Growing, Rewriting, BackingUp)}
-"""Those whose own files need no sync: the others damage a store, or write one of the original, without."""
+"""The stages whose own files need no sync: the others damage a store, or write one of the original, without syncs."""
 
 
 def cut(
     name: str, cuts: int, seed: int, directory: Path, options: str = "", sabotage: Callable[[], None] = lambda: None
 ) -> Finding:
-    """Cut a new file system off, again and again, while a stage writes to it. Call it in `clean_processes`.
+    """Cut off a new file system repeatedly while a stage writes to it. Call this in `clean_processes`.
 
     Args:
         name: of the stage.
-        cuts: how often.
-        seed: everything random but the moments follows from it.
+        cuts: number of cuts.
+        seed: determines all random choices except the moments.
         directory: an existing one, for the image.
         options: for `mount -o`.
-        sabotage: as for `kill_children`, which ends with the first loss.
+        sabotage: as for `kill_children`, which stops at the first loss.
 
     Raises:
-        MountError: this cannot be done here.
+        MountError: this is impossible here.
     """
     begun = time.perf_counter()
     with (
@@ -63,7 +63,7 @@ def cut(
 
 
 def _on(image: Ext4Image, stage: type[Stage]) -> type[Stage]:
-    """Return a stage on a file system that is cut off with the first kill of each round."""
+    """Return a stage on a file system that is cut off at the first kill of each round."""
 
     class Cut(stage):  # type: ignore[misc, valid-type]
         def begin(self) -> None:
@@ -95,7 +95,7 @@ def _on(image: Ext4Image, stage: type[Stage]) -> type[Stage]:
             return told
 
         def judge(self) -> list[str]:
-            # The first may have been asked for before the cut.
+            # The first may answer a request from before the cut.
             wrong = [f"acknowledged after the cut: {count - 1}" for count in self.late.values() if count > 1]
             gc.collect()  # a store that the last round left open would keep the file system busy
             image.unmount()
@@ -106,13 +106,13 @@ def _on(image: Ext4Image, stage: type[Stage]) -> type[Stage]:
             return wrong + losses
 
         def strangers(self, *_: str) -> list[str]:
-            return []  # nobody syncs that a draft was removed
+            return []  # the removal of a draft is not synced
 
     return Cut
 
 
 def _until_refused(work: Work, tell: Tell) -> None:
-    """Work until the store refuses; any other end than its own error is a loss."""
+    """Work until the store refuses; any end other than the store's own error is a loss."""
     try:
         work(tell)
     except StoreError:
@@ -120,7 +120,7 @@ def _until_refused(work: Work, tell: Tell) -> None:
 
 
 @click.command()
-@click.option("--cuts", default=1000, show_default=True, help="Of all together.")
+@click.option("--cuts", default=1000, show_default=True, help="In all stages together.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--options", default="", help="For mount -o. [default: the kernel's own]")
 @click.option(

@@ -1,8 +1,8 @@
-"""A real ext4 in a file, mounted through a loop device, that can be cut off at any moment. Needs root.
+"""A real ext4 in a file, mounted through a loop device, that can be cut off at any moment. This needs root.
 
-`cut` is the ioctl that the file system's own crash tests use (`EXT4_IOC_SHUTDOWN`, as `src/godown.c` of xfstests): from
-then on nothing reaches the device, not even the journal. The next mount finds what a power cut would have left on a
-disk that keeps what it was told to sync.
+`cut` is the ioctl that the file system's own crash tests use (`EXT4_IOC_SHUTDOWN`, as in `src/godown.c` of xfstests):
+from then on nothing reaches the device, not even the journal. The next mount finds what a power cut would leave on a
+disk that obeys syncs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import Self
 
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
 _NO_LOG_FLUSH = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
-_BYTES = 512 * 2**20  # from here on mkfs.ext4 takes the blocks and the journal of an ordinary disk; the file is sparse
+_BYTES = 512 * 2**20  # from this size on, mkfs.ext4 uses the blocks and journal of an ordinary disk; the file is sparse
 _PATIENCE_SECONDS = 60.0
 
 
 class MountError(Exception):
-    """This machine or this user cannot make, mount or check the file system; the message says why."""
+    """This machine or user cannot create, mount or check the file system; the message says why."""
 
 
 class Ext4Image:
-    """A mounted file system; leaving its `with` block lets go of the mount and of the loop device.
+    """A mounted file system; leaving its `with` block removes the mount and the loop device.
 
     Args:
         file: the image.
-        place: an empty directory to mount it on; made if missing.
-        options: for `mount -o`; none are the kernel's own.
+        place: an empty directory to mount it on; created if missing.
+        options: for `mount -o`; empty for the kernel's defaults.
     """
 
     def __init__(self, file: Path, place: Path, options: str = "") -> None:
@@ -44,10 +44,10 @@ class Ext4Image:
 
     @classmethod
     def new(cls, file: Path, place: Path, options: str = "") -> Ext4Image:
-        """Make the file system, as `mkfs.ext4` makes it if it is told nothing.
+        """Create the file system with the defaults of `mkfs.ext4`.
 
         Raises:
-            MountError: it cannot be made.
+            MountError: it cannot be created.
         """
         file.unlink(missing_ok=True)
         with file.open("xb") as image:
@@ -68,12 +68,12 @@ class Ext4Image:
     def __exit__(self, *_: object) -> None:
         try:
             if self._mounted:
-                _run("umount", "--lazy", str(self.place))  # whoever still has a file open must not keep the rest
+                _run("umount", "--lazy", str(self.place))  # open files must not prevent the rest
         finally:
             _run("losetup", "--detach", self._device)
 
     def mount(self) -> None:
-        """Mount it; the kernel replays the journal of one that was cut.
+        """Mount it; after a cut, the kernel replays the journal.
 
         Raises:
             MountError: the kernel refuses.
@@ -89,7 +89,7 @@ class Ext4Image:
         """
         _run("umount", str(self.place))
         self._mounted = False
-        # A process with a copy of our mounts keeps the file system alive. To mount it would then give the one that was
+        # A process with a copy of our mounts keeps the file system alive. A mount would then return the one that was
         # cut off, not what is on the device.
         end = time.monotonic() + _PATIENCE_SECONDS
         while not self._is_free():
@@ -98,7 +98,7 @@ class Ext4Image:
             time.sleep(0.01)
 
     def cut(self) -> None:
-        """Cut the file system off: all that is not on the device now is lost, and every later write and sync fails."""
+        """Cut the file system off: what is not on the device now is lost, and every later write and sync fails."""
         fd = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(fd, _SHUTDOWN, _NO_LOG_FLUSH)
@@ -119,7 +119,7 @@ def _run(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise MountError(f"there is no {command[0]} here") from None
+        raise MountError(f"{command[0]} is not installed here") from None
     if done.returncode:
         why, _, _ = done.stderr.partition("\n")
         raise MountError(f"{' '.join(command)}: {why or done.returncode}")

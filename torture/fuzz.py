@@ -1,6 +1,6 @@
-"""Hostile files by the hundred thousand: good ones, spoilt at random, given to the code that reads such files.
+"""Hostile files by the hundred thousand: good files with random damage, given to the code that reads them.
 
-Each is tried in a child process with limits (`fuzz_child.py`). A seed and a number give the same file again.
+Each is tried in a child process with limits (`fuzz_child.py`). The same seed and number give the same file.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def fuzz(
     limits: Limits | None = None,
     keep: Path | None = None,
 ) -> list[Finding]:
-    """Try so many hostile files of a kind. Call it in a process without threads, for it forks.
+    """Try hostile files of a kind. Call this in a process without threads, because it forks.
 
     Args:
         kind: one of `KINDS`.
-        files: how many.
-        seed: of all choices.
+        files: number of files.
+        seed: determines all choices.
         first: the number of the first file.
-        limits: of each file; those of the kind if None.
-        keep: where the files go that something went wrong with.
+        limits: for each file; None for those of the kind.
+        keep: a directory for files that something went wrong with.
 
     Returns:
         A row for each kind of good files.
@@ -79,7 +79,7 @@ def fuzz(
 
 
 def run(kind: str, files: int, seed: int, *, jobs: int, limits: Limits | None, keep: Path | None) -> list[Finding]:
-    """Do it in several processes, part by part; progress goes to standard error."""
+    """Run `fuzz` in several processes, part by part, with progress on standard error."""
     found: dict[str, list[Finding]] = {}
     with clean_processes(jobs) as processes:
         parts = [
@@ -105,7 +105,7 @@ def run(kind: str, files: int, seed: int, *, jobs: int, limits: Limits | None, k
 
 
 def clean_processes(jobs: int = 1) -> ProcessPoolExecutor:
-    """Return an executor whose processes have one thread each, and so may fork."""
+    """Return an executor whose processes have one thread each, so that they may fork."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return ProcessPoolExecutor(jobs, mp_context=context)
@@ -135,11 +135,13 @@ def _command(kind: str, what: str) -> click.Command:
     @click.command(f"fuzz-{kind}", help=f"Try hostile {what}.")
     @click.option("--files", type=click.IntRange(1), default=100_000, show_default=True)
     @click.option("--seed", type=int, default=0, show_default=True)
-    @click.option("--number", type=int, help="Try this file of the seed alone.")
+    @click.option("--number", type=int, help="Try only this file of the seed.")
     @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that try files.")
-    @click.option("--seconds", type=click.IntRange(1), help="Of the processor that one file may take.")
-    @click.option("--memory", type=click.IntRange(1), help="Mebibytes that one file may take.")
-    @click.option("--keep", type=click.Path(path_type=Path), help="Where to put the files that are not taken well.")
+    @click.option("--seconds", type=click.IntRange(1), help="Processor seconds allowed for one file.")
+    @click.option("--memory", type=click.IntRange(1), help="Mebibytes allowed for one file.")
+    @click.option(
+        "--keep", type=click.Path(path_type=Path), help="A directory for files that something went wrong with."
+    )
     def command(
         files: int, seed: int, number: int | None, jobs: int, seconds: int | None, memory: int | None, keep: Path | None
     ) -> None:

@@ -1,4 +1,4 @@
-"""What a fuzzer needs to know of a kind of files."""
+"""What a fuzzer needs to know about a kind of files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Case:
     """Hostile files.
 
     Attributes:
-        number: which one it is; with the seed it gives the same again.
-        sample: the name of the good files that it was made of.
+        number: its number; the same seed and number give the same files.
+        sample: the name of the good files that it was made from.
         changes: what was done to them.
-        files: what is in the files, by their paths within a directory.
-        links: where symbolic links there point to, by their paths.
+        files: the content of the files, by their paths within a directory.
+        links: the targets of symbolic links, by their paths.
     """
 
     number: int
@@ -34,14 +34,14 @@ class Kind(Protocol):
 
     Attributes:
         samples: the names of the good files.
-        limits: what one hostile case may cost.
+        limits: for one hostile case.
     """
 
     samples: list[str]
     limits: Limits
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
-        """Make a hostile case of a good sample."""
+        """Return a hostile case made from a good sample."""
 
     def attempt(self, case: Case, directory: Path) -> list[str]:
-        """Do to the files in an empty directory what the product does, and return what it may not do."""
+        """Use the files in an empty directory as the product does, and return what went wrong."""

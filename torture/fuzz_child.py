@@ -1,4 +1,4 @@
-"""Trying hostile files in child processes with limits, so that a crash, a hang and a greedy allocation are seen."""
+"""Try hostile files in child processes with limits, so that crashes, hangs and large allocations are noticed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import TypeVar
 
 Case = TypeVar("Case")
 
-_SILENT_SECONDS = 120.0  # of a child that waits for something, which uses no processor; generous, for busy machines
+_SILENT_SECONDS = 120.0  # for a child that waits without using the processor; generous, for busy machines
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one file may cost.
+    """Limits for one file.
 
     Attributes:
-        seconds: of the processor.
-        memory: bytes of memory beyond what the child had when it began.
+        seconds: processor time.
+        memory: bytes of memory in addition to what the child had at its start.
     """
 
     seconds: int = 5
@@ -36,13 +36,13 @@ def try_in_children(
 ) -> Iterator[tuple[Case, list[str]]]:
     """Try each case, and yield it with what went wrong.
 
-    One child tries them all, but for those after a case that ended it or took too much. The calling process may have
-    no other threads.
+    One child tries them all; a new one continues after a case that ended the child or exceeded a limit. The calling
+    process must have no other threads.
 
     Args:
-        cases: what to try.
-        trial: tries one and returns what went wrong; whatever it raises went wrong, too.
-        limits: of each case.
+        cases: the cases to try.
+        trial: tries one and returns what went wrong; an exception counts as something wrong.
+        limits: for each case.
     """
     first = 0
     while first < len(cases):
@@ -52,7 +52,7 @@ def try_in_children(
 
 
 def _try(cases: Sequence[Case], trial: Callable[[Case], list[str]], limits: Limits) -> Iterator[list[str]]:
-    """Yield what went wrong with the cases up to the first that ends the child."""
+    """Yield what went wrong with the cases, up to the first that ends the child."""
     answer, of_child = os.pipe()
     child = os.fork()
     if child == 0:
@@ -81,7 +81,7 @@ def _try(cases: Sequence[Case], trial: Callable[[Case], list[str]], limits: Limi
 
 
 def _lines(pipe: int) -> Iterator[bytes]:
-    """Yield each line as it comes; TimeoutError if none does."""
+    """Yield each line as it arrives; TimeoutError if none does."""
     unread = b""
     while select.select([pipe], [], [], _SILENT_SECONDS)[0]:
         part = os.read(pipe, 1 << 16)
@@ -96,8 +96,8 @@ def _be_the_child(cases: Sequence[Case], trial: Callable[[Case], list[str]], lim
     """Write a line of what went wrong for each case. Never returns."""
     ended = 99
     try:
-        _let_go_of_output()
-        # Far beyond what is allowed, and no danger to the machine: what is taken but never touched is not counted.
+        _silence_output()
+        # Far more than is allowed, but no danger to the machine: memory that is reserved but never used does not count.
         space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 2**32
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
         for case in cases:
@@ -118,7 +118,7 @@ def _be_the_child(cases: Sequence[Case], trial: Callable[[Case], list[str]], lim
         os._exit(ended)
 
 
-def _let_go_of_output() -> None:
+def _silence_output() -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -132,7 +132,7 @@ def _allow_seconds(seconds: int) -> None:
 
 
 def _forget_peak() -> None:
-    with suppress(OSError):  # a container may forbid it: then the peak of all cases before counts
+    with suppress(OSError):  # a container may forbid this: then the peak of all earlier cases counts
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
 
 

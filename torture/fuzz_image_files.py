@@ -24,7 +24,7 @@ from torture.fuzz_child import Limits
 from torture.fuzz_mutation import mutate, near_content
 
 _MAX_PIXELS = 1_000_000
-_SEEN_AS = replace(LITE0_PREPROCESSING, size=4)  # so small that logos of these images are cut from smaller decodings
+_SEEN_AS = replace(LITE0_PREPROCESSING, size=4)  # small, so that logos of these images are cut from reduced decodings
 _PNG_SIGNATURE = 8  # bytes
 _FRAMES = {"save_all": True, "duration": 50}
 _ENCODINGS: dict[str, list[dict[str, Any]]] = {
@@ -44,7 +44,7 @@ _ENCODINGS: dict[str, list[dict[str, Any]]] = {
 
 
 class ImageFiles:
-    """Images of all formats that are read, in all modes that Pillow writes them in."""
+    """Images of all supported formats, in all modes that Pillow can write."""
 
     limits = Limits(seconds=10, memory=128 * 2**20)
 
@@ -53,7 +53,7 @@ class ImageFiles:
         self._encoded = {name: _encode(name) for name in FORMATS}
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
-        """Change an image of the format; the checksums of a PNG are often made right again."""
+        """Change an image of the format; the checksums of a PNG are often corrected afterwards."""
         content = chance.choice(self._encoded[sample])
         spots = [*near_content(content[:200]), *range(max(0, len(content) - 200), len(content))]
         if chance.random() < 0.5:
@@ -98,7 +98,7 @@ def _encode(image_format: str) -> list[bytes]:
             if options.pop("frames", False):
                 options["append_images"] = [image.transpose(Image.Transpose.ROTATE_180)]
             file = io.BytesIO()
-            # What Pillow cannot write so is left out.
+            # Combinations that Pillow cannot write are skipped.
             with suppress(OSError, ValueError, KeyError, RuntimeError, SystemError, struct.error):
                 if options.pop("mode") == mode:
                     image.save(file, image_format, **options)
@@ -116,7 +116,7 @@ def _picture(mode: str) -> Image.Image:
 
 
 def _with_right_checksums(png: bytes) -> bytes:
-    """Make the CRC-32 of each chunk right, as far as the lengths of the chunks lead."""
+    """Correct the CRC-32 of each chunk, as far as the lengths of the chunks can be followed."""
     mended = bytearray(png)
     begin = _PNG_SIGNATURE
     while begin + 12 <= len(mended):

@@ -1,9 +1,9 @@
-"""Hostile index files: refused, or answered from rightly; the process lives, and what was loaded goes on answering.
+"""Hostile index files: refused, or searched correctly; the process survives, and the loaded index stays in use.
 
-Of a generation whose digests are checked, every changed byte is seen. At a start, that of `index.bin` is not checked: a
-changed coordinate cannot be told from a right one, but no logo may be named that the index does not hold, and what a
-reduced index answers is measured. The original's pair has no digests: there, only crashes, hangs, memory and other
-exceptions count. A map is refused, or shows what was drawn.
+In a generation whose digests are checked, every changed byte is noticed. At start, the digest of `index.bin` is not
+checked: a changed coordinate looks like a right one, but results must contain no logo that the index does not hold, and
+the distances of a reduced index are measured. The original's pair has no digests: there, only crashes, hangs, memory
+and other exceptions count. A map is refused, or shows what was drawn.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class IndexFiles:
     """Directories with an index.
 
     Args:
-        directory: where the good files are made.
+        directory: a directory to create the good files in.
     """
 
     limits = Limits()
@@ -89,7 +89,7 @@ class IndexFiles:
         return Case(number, sample, f"{Path(victim).name} {changes}", files, links)
 
     def attempt(self, case: Case, directory: Path) -> list[str]:
-        """Start on the files, or take them in at a look; then search."""
+        """Start with the files, or load them in a running service; then search."""
         logging.disable()
         if case.sample == _MAP:
             return _wrong_map(directory / _NAME / "generations" / _GENERATION)
@@ -103,12 +103,12 @@ class IndexFiles:
         catalog.refresh()
         wrong = _wrong_answers(catalog, _is_right)
         if _NAME not in catalog.names():
-            wrong.append("what was loaded no longer answers")
+            wrong.append("the loaded index is no longer used")
         return wrong
 
 
 class _Logos:
-    """What an index is made of."""
+    """The logos of an index."""
 
     ids, dim = _IDS, _DIM
 
@@ -151,7 +151,9 @@ def _wrong_answers(catalog: IndexCatalog, is_allowed: Callable[[Neighbours, int]
     for name in catalog.names():
         for place in range(0, _LOGOS, 7):
             answers = _answers(catalog.get(name), place)
-            wrong += [f"logo {_IDS[place]} was answered with {each}" for each in answers if not is_allowed(each, place)]
+            wrong += [
+                f"a search for logo {_IDS[place]} returned {each}" for each in answers if not is_allowed(each, place)
+            ]
     return wrong
 
 
@@ -176,7 +178,7 @@ def _is_measured(answer: Neighbours, place: int) -> bool:
 
 
 def _is_right(answer: Neighbours, place: int) -> bool:
-    """Tell whether the logo itself is first, and the others are at their distance; Annoy may miss some."""
+    """Return whether the logo itself is first, and the others have the right distances; Annoy may miss some."""
     return _is_measured(answer, place) and answer.logo_ids[0] == _IDS[place]
 
 

@@ -1,7 +1,7 @@
-"""Spoiling a good file: what bad disks, bad copies and bad people make of it.
+"""Damage a good file as bad disks, bad copies and bad people do.
 
-Nothing here knows a format. `spots` says where the bytes lie that steer a reader, so that most changes hit those and
-not the pixels or vectors, of which every file has far more.
+No format is known here. `spots` are the offsets of bytes that control a reader, so that most changes hit those and not
+the pixels or vectors, which are most of every file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Change = Callable[[bytearray, int, random.Random], None]
 
 
 def mutate(content: bytes, spots: Sequence[int], chance: random.Random) -> tuple[bytes, str]:
-    """Change a file in one to four ways, mostly one, and return it with the names of what was done.
+    """Change a file in one to four ways, mostly one, and return it with the names of the changes.
 
     Args:
         content: the file.
-        spots: offsets that most changes begin at; not empty.
-        chance: where all choices come from.
+        spots: offsets at which most changes begin; not empty.
+        chance: the source of all choices.
     """
     spoilt = bytearray(content)
     done: list[str] = []
@@ -37,7 +37,7 @@ def mutate(content: bytes, spots: Sequence[int], chance: random.Random) -> tuple
 
 
 def near_content(content: bytes, margin: int = 16) -> list[int]:
-    """Return the offsets of the bytes that are not zero, and of the `margin` bytes after each of them."""
+    """Return the offsets of bytes that are not zero, and of the `margin` bytes after each."""
     spots, last = [], -margin - 1
     for place, byte in enumerate(content):
         if byte:
@@ -62,7 +62,7 @@ def _write_a_run(content: bytearray, place: int, chance: random.Random) -> None:
 
 
 def _write_an_edge(content: bytearray, place: int, chance: random.Random) -> None:
-    """Write a number that programs compute wrongly with, of any width and either byte order."""
+    """Write a number that programs often handle wrongly, of any width and either byte order."""
     width = min(chance.choice(_WIDTHS), len(content) - place)
     edge = chance.choice((*_EDGES, len(content), len(content) - place, place)) + chance.choice((-1, 0, 0, 0, 1))
     order = _byte_order(chance)
@@ -82,7 +82,7 @@ def _byte_order(chance: random.Random) -> Literal["little", "big"]:
 
 
 def _copy_bytes(content: bytearray, place: int, chance: random.Random) -> None:
-    """Overwrite with bytes of another place: an address, say, that leads to something of another kind."""
+    """Overwrite with bytes from another place, for example an address of something of another kind."""
     size = min(chance.choice((1, 2, 4, 8, 8, 24, 64)), len(content) - place)
     begin = chance.randrange(max(1, len(content) - size))
     content[place : place + size] = content[begin : begin + size]

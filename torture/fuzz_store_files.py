@@ -1,11 +1,11 @@
-"""Hostile store files: what the service and `manage.py` may answer to them, and what not.
+"""Hostile store files: what the service and `manage.py` may do with them.
 
 An error of the embeddings room is always allowed; so is a store that serves no wrong embedding and loses nothing that
-it served. A file of the original has no checksums: there, what a changed byte did to a vector or an id cannot be seen,
-and only crashes, hangs, memory and other exceptions count.
+it served. A file of the original has no checksums: a changed byte in a vector or an id cannot be noticed, so only
+crashes, hangs, memory and other exceptions count.
 
-A file of the original, a store of an early build, and one of ours without its header that `manage.py migrate-store` is
-to take over, are read with libhdf5, once, before they are migrated.
+Three kinds are read with libhdf5, once, before they are migrated: a file of the original, a store of an early build,
+and one of ours without its header, which `manage.py migrate-store` is to convert.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class StoreFiles:
     """Stores of ours, and files of the original.
 
     Args:
-        directory: where the good files are made.
+        directory: a directory to create the good files in.
     """
 
     limits = Limits()
@@ -63,12 +63,12 @@ class StoreFiles:
         self.samples = list(self._samples)
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
-        """Change the metadata, mostly."""
+        """Change the file, mostly its metadata."""
         content, changes = mutate(self._samples[sample].content, self._samples[sample].spots, chance)
         return Case(number, sample, changes, {"s.hdf5": content})
 
     def attempt(self, case: Case, directory: Path) -> list[str]:
-        """Take a store over if its header is gone, start with it, read all of it, append to it and compact it."""
+        """Migrate a store without a header, start with it, read all of it, append to it and compact it."""
         path = directory / "s.hdf5"
         trial = _Trial(path, has_checksums=case.sample in (_OURS, _HEADERLESS, _EARLY))
         with suppress(EmbeddingsError):
@@ -111,7 +111,7 @@ class _Trial:
             self._served -= lost
 
     def _read(self, store: EmbeddingStore) -> set[int]:
-        """Return the ids whose embeddings the store answers; note those that are wrong."""
+        """Return the ids whose embeddings the store returns; note those that are wrong."""
         served = set()
         for logo_id in [*_IDS, *_NEW, 77]:
             try:
@@ -120,7 +120,7 @@ class _Trial:
                 continue
             served.add(logo_id)
             if self._has_checksums and not np.array_equal(embedding, vectors_of([logo_id], store.dim)[0]):
-                self.wrong.append(f"a wrong embedding was served of logo {logo_id}")
+                self.wrong.append(f"a wrong embedding of logo {logo_id} was served")
         for ids, embeddings, origins in store.snapshot().blocks_with_provenance():
             if self._has_checksums and not np.array_equal(embeddings, vectors_of(ids, store.dim)):
                 self.wrong.append(f"a snapshot holds a wrong embedding of one of the logos {ids.tolist()}")
@@ -155,7 +155,7 @@ def _without_header(ours: _Sample) -> _Sample:
 
 
 def _of_an_early_build(ours: _Sample) -> _Sample:
-    """Leave out the user block, which early builds did not have."""
+    """Remove the user block, which early builds did not have."""
     return _Sample(ours.content[HEADER_BYTES:], [place - HEADER_BYTES for place in ours.spots if place >= HEADER_BYTES])
 
 

@@ -1,10 +1,10 @@
-"""Child processes to kill: forked in a millisecond each, they tell what they do, and at what the kill met them.
+"""Child processes to kill: each is forked in a millisecond, and reports what it does and what the kill interrupted.
 
-A child tells its judge through one pipe, which all of a herd share, in records far below the size that a pipe takes as
-one (`PIPE_BUF`): a record is there whole, or the kill came before it. What it is doing, it notes in three bytes of
-shared memory, which outlive it, at each call that takes the writer's lock or changes the disk.
+A child reports to its judge through one pipe, which all children of a herd share, in records far below the size that a
+pipe writes atomically (`PIPE_BUF`): a record is there whole, or the kill came before it. A child also notes what it is
+doing in three bytes of shared memory, which outlive it, at each call that takes the writer's lock or changes the disk.
 
-Fork from a process that has one thread and holds no store open: `torture.kills` sees to that.
+Fork from a process that has one thread and has no store open, as `torture.kills` does.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _CALLS = {
     _SYNCING: ("fdatasync", "fsync"),
     _NAMING: ("link", "replace", "unlink", "mkdir"),
 }
-ASKS, ASKS_APPEND, ASKS_DELETE, ASKS_REPLACE = range(4)  # told before it is done
-ANSWERS = DONE, APPENDED, DELETED, REPLACED = range(4, 8)  # told once it is acknowledged
+ASKS, ASKS_APPEND, ASKS_DELETE, ASKS_REPLACE = range(4)  # reported before the operation
+ANSWERS = DONE, APPENDED, DELETED, REPLACED = range(4, 8)  # reported after its acknowledgement
 _RECORD = struct.Struct("<BBqi")
 _write = os.write
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a child asks for or was answered, its number, and the ids `first` to `first + count - 1`."""
+    """A request or an acknowledgement of a child, its number, and the ids `first` to `first + count - 1`."""
 
     what: int
     writer: int
@@ -46,7 +46,7 @@ class Record:
 
     @property
     def ids(self) -> range:
-        """The logos it is about."""
+        """The logos of the operation."""
         return range(self.first, self.first + self.count)
 
 
@@ -55,11 +55,11 @@ Work = Callable[[Tell], None]
 
 
 class Moment(NamedTuple):
-    """At what a kill met a child.
+    """What a kill interrupted.
 
     Attributes:
-        doing: one of `MOMENTS`: `starting` is before it is let through the gate, `elsewhere` in no call of the others.
-        asked: whether it had asked for something and was not answered yet.
+        doing: one of `MOMENTS`: `starting` is before the gate opens, `elsewhere` is outside all other calls.
+        asked: whether the child had requested something that was not acknowledged yet.
         held: whether it held the writer's lock of the store.
     """
 
@@ -73,7 +73,7 @@ class Child:
     """A process that runs until it is killed."""
 
     pid: int
-    state: memoryview  # the three of its moment
+    state: memoryview  # the three bytes of its moment
 
     @property
     def moment(self) -> Moment:
@@ -82,15 +82,15 @@ class Child:
 
 
 class ChildError(Exception):
-    """A child has failed, or ended by itself."""
+    """A child failed, or ended by itself."""
 
 
 class Herd:
-    """The children of one round. Each stops at a gate as it tells something for the first time.
+    """The children of one round. Each waits at a gate at its first report.
 
     Args:
         store: the store file, whose writer's lock is watched.
-        sabotage: called first in each child; a test makes the product worse with it.
+        sabotage: called first in each child; a test breaks the product with it.
     """
 
     def __init__(self, store: Path, sabotage: Callable[[], None] = lambda: None) -> None:
@@ -115,7 +115,7 @@ class Herd:
         return child
 
     def open_gate(self) -> None:
-        """Let all children begin."""
+        """Let all children start."""
         os.close(self._gatepost)
 
     def kill(self, child: Child) -> None:
@@ -125,10 +125,10 @@ class Herd:
         self._killed.append(child)
 
     def bury(self) -> list[Moment]:
-        """Wait until all whom `kill` has met are dead, and return what they were doing.
+        """Wait until all killed children are dead, and return what they were doing.
 
         Raises:
-            ChildError: one of them had ended before.
+            ChildError: one of them had ended before it was killed.
         """
         moments = []
         while self._killed:
@@ -141,7 +141,7 @@ class Herd:
         return moments
 
     def anybody_ended(self) -> bool:
-        """Whether a child has ended by itself, which none may."""
+        """Return whether a child has ended by itself, which none may."""
         how = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return any(os.waitid(os.P_PID, child.pid, how) for child in self.children)
 
@@ -151,12 +151,12 @@ class Herd:
         os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         return child.moment
 
-    def go_on(self, child: Child) -> None:
-        """Let a stopped child go on."""
+    def resume(self, child: Child) -> None:
+        """Let a stopped child continue."""
         os.kill(child.pid, signal.SIGCONT)
 
     def told(self, seconds: float = 0) -> Iterator[Record]:
-        """Yield what was told since the last time; wait for it so long if there is nothing yet."""
+        """Yield what was reported since the last call; wait up to `seconds` if there is nothing yet."""
         select.select([self._records], [], [], seconds)
         try:
             while told := os.read(self._records, _RECORD.size * 2048):
@@ -184,12 +184,12 @@ class Herd:
                 state[0] = _ELSEWHERE
 
         try:
-            os.close(self._records)  # a pipe without a reader ends those whose judge was killed,
-            os.close(self._gatepost)  # and one without a writer is an open gate
+            os.close(self._records)  # without a reader of the pipe, children whose judge was killed end,
+            os.close(self._gatepost)  # and without a writer, the gate is open
             _watch(state, self._lock)
             self._sabotage()
             work(tell)
-        except BaseException:  # noqa: BLE001 - whatever it is, it must not unwind into the judge's code
+        except BaseException:  # noqa: BLE001 - no exception may unwind into the judge's code
             _write(self._tracebacks, traceback.format_exc().encode())
         finally:
             os._exit(1)

@@ -1,7 +1,7 @@
-"""Many processes use one store at once: no logo is stored twice or lost, and each sees at once what others were told.
+"""Many processes use one store at once: no logo is stored twice or lost, and each sees what others had acknowledged.
 
-What a process was told, it notes in memory that all of them share. Whoever reads it there, and then looks, must find
-it. Nobody is killed before all that was asked for is answered.
+A process notes each acknowledgement in memory that all of them share. Another process that reads it there, and then
+looks in the store, must find the logo. Nobody is killed before all requests are answered.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DIM = 8
 _CONTENDERS = 4
 _READERS = 2
 _IDS = 40_000  # which all contenders try to store
-_BLOCK = 400  # of them are tried in an order of its own by each, before it goes on
+_BLOCK = 400  # of them are tried by each in its own order, before the next block
 _BIG = 10**6  # ids from here on are stored in large batches
 _BATCHES = 25
 _GONE = 10**9  # ids from here on are stored and deleted
@@ -50,11 +50,11 @@ _TAKEN = "snapshots, read meanwhile"
 
 
 class Crowd:
-    """The processes of one round, and what they tell each other in shared memory.
+    """The processes of one round, and their shared memory.
 
     Args:
         path: the store.
-        seed: what everything random is drawn from.
+        seed: the source of all random choices.
     """
 
     def __init__(self, path: Path, seed: str) -> None:
@@ -62,18 +62,18 @@ class Crowd:
         self.losses: dict[str, list[str]] = {test: [] for test in (_STORED, _FOUND, _LOOKED, _TAKEN)}
         self._seed = seed
         self._new = _shared(_CONTENDERS, _IDS + 1)  # 1: this contender was told that it stored this logo
-        self._there = _shared(_CONTENDERS, _IDS + 1)  # 1: it was told that it is stored
-        self._latest = _shared(_CONTENDERS + 1)  # the logo of the last answer; at the end that deleted last
+        self._there = _shared(_CONTENDERS, _IDS + 1)  # 1: it was told that the logo is stored
+        self._latest = _shared(_CONTENDERS + 1)  # the logo of each contender's last answer, then of the last deletion
         self._ended = _shared(_CONTENDERS)
         self._ending = _shared(1)
-        self._big = _shared(1)  # how many logos of large batches are stored
+        self._big = _shared(1)  # number of logos stored in large batches
         self._counts = _shared(3, _CONTENDERS + _READERS)
 
     def run(self, seconds: float, sabotage: Callable[[], None]) -> dict[str, int]:
-        """Let all of them work, and judge the store.
+        """Let all processes work, and judge the store.
 
         Args:
-            seconds: how long, though not before everything was tried, nor when a process has failed.
+            seconds: how long, but at least until every test was tried, unless a process fails.
             sabotage: called first in each process.
 
         Returns:
@@ -107,7 +107,7 @@ class Crowd:
         return dict(zip((_STORED, _FOUND, _LOOKED, _TAKEN), (int(there.sum()), *counts), strict=True))
 
     def contend(self, number: int, tell: Tell) -> None:
-        """Store logos that others are storing, too, and look for what others were told last."""
+        """Store logos that others store too, and look for the logos that others stored last."""
         del tell
         chance = random.Random(f"{self._seed} {number}")
         seen = np.zeros(_CONTENDERS + 1, np.int64)
@@ -124,7 +124,7 @@ class Crowd:
         signal.pause()
 
     def seek(self, number: int, tell: Tell) -> None:
-        """Look for what others were told last, without ever writing."""
+        """Look for the logos that others stored last, without ever writing."""
         del tell
         seen = np.zeros(_CONTENDERS + 1, np.int64)
         with EmbeddingStore(self.path, writable=False) as store:
@@ -141,7 +141,7 @@ class Crowd:
                 self._latest[-1] = logo_id
 
     def store_large_batches(self, tell: Tell) -> None:
-        """Store batches as large as they may be; after each wait until readers have looked."""
+        """Store batches of the largest size, and wait after each until readers have looked."""
         del tell
         with EmbeddingStore(self.path) as store:
             for batch in range(_BATCHES):
@@ -154,7 +154,7 @@ class Crowd:
         signal.pause()
 
     def spin(self, number: int, tell: Tell) -> None:
-        """Look without a pause; every other reader opens the store anew each time."""
+        """Look without a pause; every other reader opens the store again each time."""
         del tell
         store = EmbeddingStore(self.path, writable=False)
         while True:
@@ -184,14 +184,14 @@ class Crowd:
                 self._counts[2, 0] += 1
 
     def rewrite(self, tell: Tell) -> None:
-        """Compact the store, again and again."""
+        """Compact the store repeatedly."""
         del tell
         while True:
             rewrite_store(self.path)
             time.sleep(0.05)
 
     def _look_for_the_latest(self, store: EmbeddingStore, seen: NDArray[np.int64]) -> int:
-        """Look for logos that somebody was told of since the last time; return how many they are."""
+        """Look for logos that others stored or deleted since the last call; return their number."""
         latest = self._latest.copy()
         new = np.flatnonzero(latest != seen)
         seen[:] = latest
@@ -212,7 +212,7 @@ class Crowd:
         twice = np.flatnonzero(self._new.sum(axis=0) > 1)
         wrong = [f"stored by two processes: {twice.tolist()}"] if len(twice) else []
         by_nobody = stored.difference(np.flatnonzero(self._new.any(axis=0)).tolist())
-        wrong += [f"stored by nobody, all were told: {sorted(by_nobody)}"] if by_nobody else []
+        wrong += [f"reported as stored, but by nobody: {sorted(by_nobody)}"] if by_nobody else []
         if not self._ended.all():
             wrong.append("a writer was not answered")
         stored.update(range(_BIG, _BIG + int(self._big[0])))
@@ -226,9 +226,9 @@ class Crowd:
 def contend(
     seconds: float, seed: int, directory: Path | None = None, sabotage: Callable[[], None] = lambda: None
 ) -> list[Finding]:
-    """Let processes contend for so long, or to the first loss, in stores that are made below a directory.
+    """Let processes contend for some seconds, or until the first loss, in stores below a directory.
 
-    Call it in `clean_processes`.
+    Call this in `clean_processes`.
     """
     logging.disable()
     tried: dict[str, int] = {}
@@ -253,7 +253,10 @@ def contend(
 @click.option("--seconds", type=click.FloatRange(0.1), default=300.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--dir", "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where stores are made."
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A directory for the stores.",
 )
 def processes(seconds: float, seed: int, directory: Path | None) -> None:
     """Let many processes store, delete, read and rewrite at once."""

@@ -21,10 +21,10 @@ _SAVED_IDS = range(SHARED_IDS + 1, SHARED_IDS + 301)
 
 
 class BackingUp(Stage):
-    """Backups of a store in use, one on top of the other: what was there as one was asked for is in it.
+    """Backups of a store in use, one on top of the other: each holds what was there when it was requested.
 
-    What was in it stays, also if a later run is killed, unless that run may have seen the store without it. Between the
-    rounds, when nobody backs up, logos are deleted and added again: no run has seen the store without those.
+    What a backup holds must stay, even if a later run is killed, unless that run may have seen the store without it.
+    Between the rounds, when no backup runs, logos are deleted and added again: no run has seen the store without those.
     """
 
     name = "back up"
@@ -33,20 +33,20 @@ class BackingUp(Stage):
     rows = 1500
 
     def begin(self) -> None:
-        """Make an empty store."""
+        """Create an empty store."""
         super().begin()
         self.target = self.home / "backups" / "b.hdf5"
         self.target.parent.mkdir()
         self._backed = Expectation()
-        self._under_way: dict[int, Expectation] = {}  # what each run that was asked for must hold when it is done
+        self._under_way: dict[int, Expectation] = {}  # what each running backup must hold when it is done
 
     def works(self) -> list[Work]:
-        """Return the work of writers, and of those who back up."""
+        """Return the work of writers, and of children that back up."""
         backing = partial(backup_store, self.path, self.target)
         return self.writing(self.children - 3) + repeating(3, backing)
 
     def note(self, record: Record) -> None:
-        """Take in what a child told, and what it says of the backups."""
+        """Note what a child reported, and what follows for the backups."""
         super().note(record)
         if record.what == ASKS:
             self._under_way[record.writer] = self._all_of_store()
@@ -63,7 +63,7 @@ class BackingUp(Stage):
                 backup.deleted.difference_update(record.ids)
 
     def judge(self) -> list[str]:
-        """Judge what lies at the backup's names, and what is restored from it; the next backup holds all."""
+        """Judge the backup's files, and what is restored from it; the next backup must hold everything."""
         self._under_way.clear()
         partly = self.target.with_name(f"{self.target.name}.partial")
         wrong = Expectation().losses(partly, unfinished=True) if partly.exists() else []
@@ -79,7 +79,7 @@ class BackingUp(Stage):
         backup_store(self.path, self.target)
         self._backed = self._all_of_store()
         if partly.exists():
-            wrong.append("a backup leaves a partial one behind")
+            wrong.append("a backup left a partial one behind")
         return wrong + self.expectation.losses(self.target) + super().judge()
 
     def _all_of_store(self) -> Expectation:
@@ -91,14 +91,14 @@ class BackingUp(Stage):
 
 
 class _Saved(Stage):
-    """One round on a store of which there is a backup."""
+    """One round on a store that has a backup."""
 
     rows = -1  # one round
     answering = 1 / 3
     span = 0.1
 
     def begin(self) -> None:
-        """Make a store and a backup of it."""
+        """Create a store and a backup of it."""
         super().begin()
         self.backup = self.home / "backups" / "b.hdf5"
         self.backup.parent.mkdir()
@@ -115,13 +115,13 @@ class _Saved(Stage):
 
 
 class Restoring(_Saved):
-    """Restores over a store in use: at every moment the path holds a whole one; the replaced ones are kept."""
+    """Restores over a store in use: at every moment the path holds a whole store; the replaced ones are kept."""
 
     name = "restore"
     children = 6
 
     def begin(self) -> None:
-        """Make a store, a backup of it, and then change the store."""
+        """Create a store and a backup of it, and then change the store."""
         super().begin()
         self._saved, self._restored = self.expectation, False
         more = range(REGION - 100, REGION - 50)
@@ -132,17 +132,17 @@ class Restoring(_Saved):
         self._current = Expectation(set(self.expectation.stored), set(self.expectation.deleted))
 
     def works(self) -> list[Work]:
-        """Return the work of writers, and of those who restore."""
+        """Return the work of writers, and of children that restore."""
         restoring = partial(restore_store, self.backup, self.path, replace=True)
         return self.writing(self.children - 3) + repeating(3, restoring)
 
     def write_once(self, store: EmbeddingStore, number: int, chance: random.Random, tell: Tell) -> None:
-        """Append only what is new: who knows which of two stores the rest is in."""
+        """Append only new ids: it is unknown which of two stores holds the others."""
         first = self.top(number)
         self.append(store, range(first, first + chance.choice((1, 2, 10, 300))), number, tell)
 
     def note(self, record: Record) -> None:
-        """Take in what a child told."""
+        """Note what a child reported."""
         super().note(record)
         self._restored = self._restored or record.what == DONE
 
@@ -169,7 +169,7 @@ class Repairing(_Saved):
     name = "repair"
 
     def begin(self) -> None:
-        """Make a store and a backup of it, and damage the store."""
+        """Create a store and a backup of it, and damage the store."""
         super().begin()
         self._repaired = False
         self._damaged = self.chance.sample(range(len(_SAVED_IDS)), 12)
@@ -189,16 +189,16 @@ class Repairing(_Saved):
                 os.pwrite(file.fileno(), bytes([byte ^ 64]), offset)
 
     def works(self) -> list[Work]:
-        """Return the work of writers, and of those who repair."""
+        """Return the work of writers, and of children that repair."""
         return self.writing(self.children - 4) + repeating(4, partial(repair_store, self.path, self.backup))
 
     def note(self, record: Record) -> None:
-        """Take in what a child told."""
+        """Note what a child reported."""
         super().note(record)
         self._repaired = self._repaired or record.what == DONE
 
     def judge(self) -> list[str]:
-        """Judge what was repaired; the next repair brings all back, and has put the damaged rows aside."""
+        """Judge what was repaired; the next repair must restore all logos, and all damaged rows must be quarantined."""
         wrong = self.expectation.losses(self.path) if self._repaired else []
         repair_store(self.path, self.backup)
         aside: set[int] = set()
@@ -206,5 +206,5 @@ class Repairing(_Saved):
             with h5py.File(path) as file:
                 aside.update(file["row"][:].tolist())
         if not aside.issuperset(self._damaged):
-            wrong.append(f"overwritten, but not put aside: rows {sorted(set(self._damaged) - aside)}")
+            wrong.append(f"overwritten, but not quarantined: rows {sorted(set(self._damaged) - aside)}")
         return wrong or super().judge()

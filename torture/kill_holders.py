@@ -1,4 +1,4 @@
-"""Writers that are killed while they hold the writer's lock: it ends with them, and the others go on."""
+"""Writers that are killed while they hold the writer's lock: the lock is released, and the others continue."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SECONDS = 30.0
 
 
 class Holding(Stage):
-    """Each writer is stopped, seen to hold the lock, and killed; then another asks for something and is answered."""
+    """Each writer is stopped while it holds the lock, and killed; then another request must be answered."""
 
     name = "append and delete, the lock held"
     children = 5
     share = 2
-    seconds = _SECONDS  # until the others count as stopped
+    seconds = _SECONDS  # after which the others count as blocked
 
     def kill(self, herd: Herd, child: Child, at: float) -> None:
         """Kill a child that holds the lock."""
@@ -25,15 +25,15 @@ class Holding(Stage):
         while not herd.stop(child).held and not herd.anybody_ended():
             if time.monotonic() > end:
                 raise ChildError("a writer never gets the lock")
-            herd.go_on(child)
+            herd.resume(child)
             self.listen(herd)
             time.sleep(self.chance.uniform(0, 0.002))
-        self.listen(herd)  # whoever asks and is answered after this has had the lock after the dead
+        self.listen(herd)  # a request made and answered after this took the lock after the dead child
         herd.kill(child)
         if herd.children:
-            self._see_others_go_on(herd)
+            self._check_that_others_continue(herd)
 
-    def _see_others_go_on(self, herd: Herd) -> None:
+    def _check_that_others_continue(self, herd: Herd) -> None:
         end = time.monotonic() + self.seconds
         asked: set[int] = set()
         answered: set[int] = set()

@@ -1,7 +1,7 @@
 """Rounds of kills: children work on one store, all are killed, and then the store is judged and written to again.
 
-Mostly they begin at one moment, when all have started. How long they live then adapts itself, so that a given part of
-them lives to its first answer: short and long operations are met in their midst, on slow and on fast disks.
+Mostly they begin at the same moment, when all have started. Their lifetime then adapts itself, so that a given share of
+them lives to its first answer: kills interrupt short and long operations, on slow and on fast disks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torture.kill_writers import Stage
 
 _SHORTEST, _LONGEST = 0.0005, 2.0  # of a span, in seconds
 _STARTING = 1 / 5  # of the rounds do not wait until all children have started
-_TOLD = 10  # losses of one round
-_ROUND_SECONDS = 120  # until a round counts as hanging
+_TOLD = 10  # losses reported of one round
+_ROUND_SECONDS = 120  # after which a round counts as hanging
 
 
 def kill_children(
@@ -35,20 +35,20 @@ def kill_children(
     *,
     to_the_first_loss: bool = False,
 ) -> tuple[Counter[Moment], list[str]]:
-    """Kill so many children or a few more, on stores that are made below a directory.
+    """Kill `kills` children or a few more, on stores below a directory.
 
     Args:
         stage_of: what the children do, and to what.
-        kills: how many.
-        seed: what everything random is drawn from.
-        directory: where; that for temporary files if None.
-        sabotage: called first in each child; a test makes the product worse with it.
-        to_the_first_loss: end there.
+        kills: number of kills.
+        seed: the source of all random choices.
+        directory: for the stores; None for that of temporary files.
+        sabotage: called first in each child; a test breaks the product with it.
+        to_the_first_loss: whether to stop there.
 
     Returns:
-        At what the kills met them, and what was lost.
+        What the kills interrupted, and what was lost.
     """
-    logging.disable()  # what was damaged on purpose
+    logging.disable()  # the damage is intended
     chance = random.Random(f"{seed} {stage_of.name}")
     moments: Counter[Moment] = Counter()
     losses: list[str] = []
@@ -68,7 +68,7 @@ def kill_children(
 
 
 def _round(stage: Stage, span: float, moments: Counter[Moment], sabotage: Callable[[], None]) -> list[str]:
-    """Start all children, kill them, and return what is wrong then."""
+    """Start all children, kill them, and return what is wrong afterwards."""
     stage.answered.clear()
     try:
         with _deadline(), Herd(stage.path, sabotage) as herd:
@@ -90,7 +90,7 @@ def _round(stage: Stage, span: float, moments: Counter[Moment], sabotage: Callab
 
 
 def _gather(stage: Stage, herd: Herd) -> None:
-    """Wait until all children are at the gate; of one that never comes there, its burial tells why."""
+    """Wait until all children are at the gate. If one fails before, `bury` reports why."""
     told: set[int] = set()
     while len(told) < len(herd.children) and not herd.anybody_ended():
         told.update(record.writer for record in stage.listen(herd, seconds=1))
@@ -98,7 +98,7 @@ def _gather(stage: Stage, herd: Herd) -> None:
 
 @contextmanager
 def _deadline() -> Iterator[None]:
-    """Raise TimeoutError in what takes too long."""
+    """Raise TimeoutError if the block takes too long."""
 
     def hanging(*_: object) -> None:
         raise TimeoutError(f"a round hangs, or takes more than {_ROUND_SECONDS} seconds")

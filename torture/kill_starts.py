@@ -1,4 +1,4 @@
-"""Services that start at once and are killed on the way: they make the store, or take over that of the original."""
+"""Services that start at once and are killed while they create the store, or migrate the original's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORIGINAL_IDS = range(1, 301)
 
 
 class Creating(Stage):
-    """Nothing is there; whoever starts makes the store, and then writes."""
+    """Nothing is there; each child that starts makes sure of the store, and then writes."""
 
     name = "create"
     children = 6
@@ -27,7 +27,7 @@ class Creating(Stage):
     span = 0.1
 
     def begin(self) -> None:
-        """Leave the store, and its directory, to the children."""
+        """Leave creating the store, and its directory, to the children."""
         self.path = self.home / "data" / self.path.name
 
     def works(self) -> list[Work]:
@@ -42,21 +42,21 @@ class Creating(Stage):
         work(tell)
 
     def prepare(self) -> None:
-        """Make sure of the store, as a service does at its start."""
+        """Prepare the store, as a service does at its start."""
         prepare_store(self.path, capacity=self.capacity, dim=DIM, stamp=STAMP)
 
     def judge(self) -> list[str]:
-        """Judge what the dead have left, and start once more."""
+        """Judge what the dead children left, and start once more."""
         if wrong := self.judge_left():
             return wrong
         self.prepare()
         return super().judge()
 
     def judge_left(self) -> list[str]:
-        """Return what is wrong before anybody starts again."""
+        """Return what is wrong before the next start."""
         if self.path.exists():
             return self.expectation.losses(self.path)
-        return ["somebody has started, and there is no store"] if self.answered else []
+        return ["a service has started, and there is no store"] if self.answered else []
 
     def strangers(self, *also: str) -> list[str]:
         """Return the files that nobody should have made; a second name of the store is harmless."""
@@ -64,7 +64,7 @@ class Creating(Stage):
 
 
 class Migrating(Creating):
-    """A file of the original is there; whoever starts moves its rows into a store, and then writes."""
+    """A file of the original is there; each child that starts makes sure that it is migrated, and then writes."""
 
     name = "migrate"
 
@@ -75,29 +75,29 @@ class Migrating(Creating):
         self.expectation.bare.update(_ORIGINAL_IDS)
 
     def judge_left(self) -> list[str]:
-        """Return what is wrong before anybody starts again."""
+        """Return what is wrong before the next start."""
         layout = inspect(self.path)
         if layout is None:
             return ["the original is gone"]
         if layout.offsets is not None:
             return self.expectation.losses(self.path)
         if self.answered:
-            return ["somebody has started, and the original is where the store should be"]
+            return ["a service has started, and the original is where the store should be"]
         return [] if self.path.read_bytes() == _original() else ["the original was changed"]
 
     def strangers(self, *also: str) -> list[str]:
-        """Return what is wrong beside the store: the original must be there once, as it was."""
+        """Return what is wrong beside the store: the original must be there once, unchanged."""
         kept = self.path.with_name("s.original.hdf5")
         if not kept.exists() or kept.read_bytes() != _original():
             return ["the original was not kept"]
         if draft_path(self.path).exists():
-            return ["a start leaves a draft behind"]
+            return ["a start left a draft behind"]
         return super().strangers(kept.name, *also)
 
 
 @cache
 def _original() -> bytes:
-    """Return a store file as the original made them: chunked, without checksums."""
+    """Return a store file like the original's: chunked, without checksums."""
     content = io.BytesIO()
     with h5py.File(content, "w") as hdf5:
         rows, capacity = len(_ORIGINAL_IDS), len(_ORIGINAL_IDS) + 50

@@ -1,7 +1,7 @@
 """Writers of every kind on one store, to be killed: they append, delete, grow and compact.
 
-Every writer has a region of ids of its own, where it appends, repeats and deletes, so that the order of what it tells
-says what must be there. In the region that all share, everybody appends, and nobody deletes.
+Every writer has its own region of ids, where it appends, repeats and deletes, so that the order of its reports
+determines what must be there. In the region that all share, every writer appends, and none deletes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from torture.kill_children import (
 
 DIM = 8
 REGION = 10**9  # ids of each writer
-_REPEATING = 100  # the first number of those who do not write
-_JUDGE = 255  # the number of whoever judges, and writes once after each round
+_REPEATING = 100  # the first number of children that do not write
+_JUDGE = 255  # the number of the judge, which writes once after each round
 SHARED_IDS = 1000  # from 1 on
 _SIZES, _WEIGHTS = (1, 2, 3, 10, 50, 300, 4096), (60, 15, 10, 8, 4, 2, 0.2)
 
@@ -46,17 +46,17 @@ class Stage:
     """One store, with what must be in it; used for some rounds of kills.
 
     Args:
-        home: an empty directory of its own.
-        chance: what everything random is drawn from.
+        home: an empty directory for this stage alone.
+        chance: the source of all random choices.
     """
 
     name = "append and delete"
     share = 4  # of all kills
     children = 6  # in a round
     answering = 2 / 3  # of the children live to their first answer
-    span = 0.02  # seconds that the last of them lives, until that is known
+    span = 0.02  # seconds that the last of them lives, at first
     capacity = 30_000
-    rows = 1500  # asked for, until a new store is begun
+    rows = 1500  # requested before a new store is begun
     grows = False
 
     def __init__(self, home: Path, chance: random.Random) -> None:
@@ -64,11 +64,11 @@ class Stage:
         self.path = home / "s.hdf5"
         self.chance = chance
         self.expectation = Expectation()
-        self.answered: set[int] = set()  # the numbers of those who had an answer in this round
+        self.answered: set[int] = set()  # the numbers of children with an answer in this round
         self._tops: dict[int, int] = {}  # the next new id of each writer
         self._asked = 0
-        self._doomed: dict[int, set[int]] = {}  # what is there and was asked to be deleted, by each writer
-        self._deleted: set[int] = set()  # what was there, was deleted, and not added since
+        self._doomed: dict[int, set[int]] = {}  # stored ids that each writer has requested to delete
+        self._deleted: set[int] = set()  # ids that were stored, then deleted, and not added since
         self.begin()
 
     @property
@@ -77,7 +77,7 @@ class Stage:
         return self._asked > self.rows
 
     def begin(self) -> None:
-        """Make what the children find."""
+        """Create what the children find."""
         create_store(self.path, capacity=self.capacity, dim=DIM, stamp=STAMP)
 
     def works(self) -> list[Work]:
@@ -94,7 +94,7 @@ class Stage:
         herd.kill(child)
 
     def listen(self, herd: Herd, seconds: float = 0) -> list[Record]:
-        """Take in what the children told, and return it; wait for it so long if it is nothing."""
+        """Note what the children reported, and return it; wait up to `seconds` if there is nothing."""
         told = [*herd.told(seconds)]
         for record in told:
             self.note(record)
@@ -108,7 +108,7 @@ class Stage:
                 self.write_once(store, number, chance, tell)
 
     def write_once(self, store: EmbeddingStore, number: int, chance: random.Random, tell: Tell) -> None:
-        """Append or delete some logos, and hold the answer against what this writer knows."""
+        """Append or delete some logos, and compare the answer with what this writer knows."""
         first, top = REGION * (number + 1), self.top(number)
         size = chance.choices(_SIZES, _WEIGHTS)[0] if self._asked < self.rows else 1
         what = chance.random()
@@ -150,12 +150,12 @@ class Stage:
         self.tell(Record(DELETED, number, ids.start, len(ids)), tell)
 
     def tell(self, record: Record, tell: Tell) -> None:
-        """Tell the judge, and remember it, as the judge does."""
+        """Report to the judge, and note it as the judge does."""
         tell(record)
         self.note(record)
 
     def note(self, record: Record) -> None:
-        """Take in what a child told."""
+        """Note what a child reported."""
         expectation, ids = self.expectation, record.ids
         if record.what == ASKS_APPEND:
             self._asked += record.count
@@ -177,7 +177,7 @@ class Stage:
         return self.expectation.losses(self.path) or self.write_again()
 
     def write_again(self) -> list[str]:
-        """Append, delete and append again what nobody else does; return what is wrong."""
+        """Append, delete and append again ids that nobody else uses; return what is wrong."""
         ids = range(REGION - 2, REGION)
         with EmbeddingStore(self.path) as store:
             forgotten = self._deleted - store.deleted_among(self._deleted)
@@ -200,14 +200,14 @@ class Stage:
 
 
 class Rewriting(Stage):
-    """Compaction while others write, and delete."""
+    """Compaction while others write and delete."""
 
     name = "compact"
     answering = 1 / 2
     span = 0.1
 
     def works(self) -> list[Work]:
-        """Return the work of writers and of rewriters."""
+        """Return the work of writers, and of children that rewrite."""
         return self.writing(self.children - 3) + repeating(3, self.rewrite)
 
     def rewrite(self) -> None:
@@ -215,21 +215,21 @@ class Rewriting(Stage):
         rewrite_store(self.path, capacity=self.next_capacity())
 
     def next_capacity(self) -> int | None:
-        """Return what to rewrite with."""
+        """Return the capacity to rewrite with."""
         return None
 
     def judge(self) -> list[str]:
-        """Let the next rewrite work, too, and clear up."""
+        """Check that the next rewrite works too, and cleans up."""
         if wrong := self.expectation.losses(self.path):
             return wrong
         draft = f"{self.path.name}.rewriting"
         self.rewrite()
         if self.path.with_name(draft).exists():
-            return [f"a rewrite leaves {draft} behind"]
+            return [f"a rewrite left {draft} behind"]
         return super().judge()
 
     def strangers(self, *also: str) -> list[str]:
-        """Return the files beside the store that nobody should have made; a copy of damaged rows is one."""
+        """Return the files beside the store that nobody should have made, such as a copy of damaged rows."""
         draft = f"{self.path.name}.rewriting"
         return super().strangers(draft, f"{draft}.lock", *also)
 
@@ -250,13 +250,13 @@ class Growing(Rewriting):
                 raise
 
     def next_capacity(self) -> int | None:
-        """Return a little more than there is now."""
+        """Return a little more than the current capacity."""
         with EmbeddingStore(self.path, writable=False) as store:
             return store.capacity + 300
 
 
 def repeating(children: int, operation: Callable[[], object]) -> list[Work]:
-    """Return the work of some children that do the same again and again."""
+    """Return the work of children that repeat one operation."""
 
     def repeat(number: int, tell: Tell) -> None:
         while True:
@@ -268,6 +268,6 @@ def repeating(children: int, operation: Callable[[], object]) -> list[Work]:
 
 
 def _some(ids: range, most: int, chance: random.Random) -> range:
-    """Choose at most so many neighbouring ids."""
+    """Choose up to `most` adjacent ids."""
     first = chance.choice(ids)
     return ids[first - ids.start : first - ids.start + most]

@@ -1,7 +1,7 @@
-"""Real processes killed with SIGKILL at moments of chance, by the ten thousand: what they were told must be there.
+"""Real processes killed with SIGKILL at random moments, by the ten thousand: what was acknowledged must be there.
 
-A SIGKILL loses nothing that is in the kernel's cache: missing syncs are found by the power cuts, not here. A seed gives
-the same operations and the same order of kills again, though not to the microsecond.
+A SIGKILL loses nothing in the kernel's cache, so missing syncs are found by the power cuts, not here. The same seed
+gives the same operations and the same order of kills, though not to the microsecond.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PART = 1000  # kills under one seed
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """What some kills found, and at what they met the children."""
+    """The finding of some kills, and what they interrupted."""
 
     finding: Finding
     moments: Counter[Moment]
 
     def row(self) -> str:
-        """Return how many kills met what, in Markdown."""
+        """Return how many kills interrupted what, in Markdown."""
         met = dict.fromkeys((*MOMENTS, "asked", "held"), 0)
         for (doing, asked, held), count in self.moments.items():
             met[doing] += count
@@ -51,7 +51,7 @@ class Killed:
 
 
 HEADER_OF_MOMENTS = (
-    f"| met by the kill | {' | '.join(MOMENTS)} | in an operation | holding the lock |\n|{'---|' * (len(MOMENTS) + 3)}"
+    f"| interrupted | {' | '.join(MOMENTS)} | in an operation | holding the lock |\n|{'---|' * (len(MOMENTS) + 3)}"
 )
 
 
@@ -64,7 +64,7 @@ def kill(
     *,
     to_the_first_loss: bool = False,
 ) -> Killed:
-    """Kill so many children of a stage; the arguments are those of `kill_children`. Call it in `clean_processes`."""
+    """Kill children of a stage; the arguments are those of `kill_children`. Call this in `clean_processes`."""
     begun = time.perf_counter()
     moments, losses = kill_children(STAGES[name], kills, seed, directory, sabotage, to_the_first_loss=to_the_first_loss)
     seconds = time.perf_counter() - begun
@@ -72,19 +72,22 @@ def kill(
 
 
 def clean_processes(jobs: int = 1) -> ProcessPoolExecutor:
-    """Return an executor whose processes have one thread each, and so may fork."""
+    """Return an executor whose processes have one thread each, so that they may fork."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return ProcessPoolExecutor(jobs, mp_context=context)
 
 
 @click.command()
-@click.option("--kills", "wanted", type=click.IntRange(1), default=80_000, show_default=True, help="Of all together.")
+@click.option("--kills", "wanted", type=click.IntRange(1), default=80_000, show_default=True, help="In all stages.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--dir", "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where stores are made."
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A directory for the stores.",
 )
-@click.option("--only", multiple=True, type=click.Choice(list(STAGES)), help="What is killed; may be repeated.")
+@click.option("--only", multiple=True, type=click.Choice(list(STAGES)), help="A stage to run; may be repeated.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Stores at a time.")
 def kills(wanted: int, seed: int, directory: Path | None, only: tuple[str, ...], jobs: int) -> None:
     """Kill processes that write, with SIGKILL."""

@@ -1,7 +1,7 @@
 """Stores that break a rule on purpose: a test that finds nothing wrong with them proves nothing.
 
-Each is the real store with one step left out or out of its turn, while its context is entered. They change what all
-files go through, not one line of code, so that they stay what they are when that code moves.
+Each is the real store with one step omitted or out of order, while its context is entered. They change functions that
+all files go through, not single lines of code, so that they survive when that code moves.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Mutant:
     """A broken store.
 
     Attributes:
-        writer: which of `power_writers.py` shows it.
+        writer: the function of `power_writers.py` that shows it.
         applied: breaks the store while the context is entered.
-        why_harmless: why nothing is lost, where that is so.
+        why_harmless: why nothing is lost, if that is so.
     """
 
     writer: str
@@ -39,7 +39,7 @@ class Mutant:
 
 
 def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextManager[None]]:
-    """Leave out the sync after the writing of `content`, `ids` or a `deletion`, in files whose names begin so."""
+    """Omit the sync after writing `content`, `ids` or a `deletion`, in files whose names begin with `of`."""
 
     @contextmanager
     def applied() -> Iterator[None]:
@@ -66,7 +66,7 @@ def _no_sync_after(written: str, of: str = "") -> Callable[[], AbstractContextMa
 
 @contextmanager
 def _ids_first(of: str) -> Iterator[None]:
-    """Write the ids of new rows before their content, in files whose names begin so."""
+    """Write the ids of new rows before their content, in files whose names begin with `of`."""
     content = StoreFile.write_content
 
     def write_content(file: StoreFile, first: int, slots: NDArray[np.int64], *rows: Any) -> None:
@@ -98,7 +98,7 @@ def _provenance_last() -> Iterator[None]:
 
 @contextmanager
 def _no_sync_of_files(*endings: str) -> Iterator[None]:
-    """Leave out the syncs of store files whose names end so."""
+    """Omit the syncs of store files whose names end with one of `endings`."""
     sync = StoreFile.sync
 
     def sync_others(file: StoreFile) -> None:
@@ -110,7 +110,7 @@ def _no_sync_of_files(*endings: str) -> Iterator[None]:
 
 
 def _no_fsync_of(is_kind: Callable[[int], bool]) -> AbstractContextManager[Any]:
-    """Leave out each `fsync` of a file, or of a directory; the rows of a store are synced by `fdatasync`."""
+    """Omit each `fsync` of a file, or of a directory; the rows of a store are synced by `fdatasync`."""
     fsync = os.fsync
     return mock.patch("os.fsync", lambda fd: None if is_kind(os.fstat(fd).st_mode) else fsync(fd))
 
@@ -134,7 +134,7 @@ def _no_sync_of_directory_in(*modules: str) -> Iterator[None]:
 
 @contextmanager
 def believing_everything() -> Iterator[None]:
-    """Ignore all checksums; for the one who reads."""
+    """Ignore all checksums when reading."""
     real = StoreFile.checked
 
     def checked(file: StoreFile, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,7 +1,7 @@
-"""The power is cut at every moment of what a writer does, and the disk keeps what it likes: see `disk_model.py`.
+"""Cut the power at every moment of what a writer does, on the disk of `disk_model.py`.
 
-A writer really runs, once, and is recorded. Each state of the disk after each prefix of its record is then made in a
-directory, and judged with the real store: it opens, it holds what was acknowledged, whole, and it goes on.
+A writer really runs, once, and is recorded. Each state of the disk after each prefix of its record is then created in a
+directory, and judged with the real store: it must open, hold whole everything that was acknowledged, and accept writes.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ def record_writer(
 def cut_power(
     recorder: Path, scenario: Scenario, *, states: int, seed: int, batches: int, processes: int = 1, mutant: str = ""
 ) -> Finding:
-    """Record a writer and judge its disks; a store that is whole loses nothing.
+    """Record a writer and judge its disks.
 
     Args:
         recorder: the compiled recorder.
         scenario: what to cut.
-        states: how many different states of the disk to judge, if there are so many.
-        seed: for the batches of the writer, and what survives.
-        batches: how long the writer goes on.
-        processes: how many share the work.
-        mutant: the name of a store that is broken where it writes; exploring ends with its first loss.
+        states: number of different states of the disk to judge, if there are that many.
+        seed: determines the batches of the writer, and what survives.
+        batches: how much the writer writes.
+        processes: number of processes that share the work.
+        mutant: the name of a store that is broken where it writes; exploring stops at its first loss.
     """
     start = time.monotonic()
     written = record_writer(recorder, scenario, seed=seed, batches=batches, mutant=mutant)
@@ -88,11 +88,11 @@ def cut_power(
 
 @click.command("power-loss")
 @click.option(
-    "--states", default=30_000, show_default=True, help="How many states of the disk to judge, of all writers."
+    "--states", default=30_000, show_default=True, help="Number of states of the disk to judge, for all writers."
 )
-@click.option("--seed", default=1, show_default=True, help="Draws the batches, and what survives.")
-@click.option("--batches", default=30, show_default=True, help="How long each writer goes on.")
-@click.option("--processes", default=os.cpu_count() or 1, show_default=True, help="How many share the work.")
+@click.option("--seed", default=1, show_default=True, help="Determines the batches, and what survives.")
+@click.option("--batches", default=30, show_default=True, help="How much each writer writes.")
+@click.option("--processes", default=os.cpu_count() or 1, show_default=True, help="Processes that share the work.")
 @click.option("--only", help="One writer, by its name in `power_writers.py`.")
 def power_loss(states: int, seed: int, batches: int, processes: int, only: str | None) -> None:
     """Cut the power at each moment of what writers do to a store."""

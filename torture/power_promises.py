@@ -1,4 +1,4 @@
-"""What a writer had been told by the moment of a power cut, and what must therefore be on the disk after it."""
+"""What was acknowledged to a writer before a power cut, and what must therefore be on the disk after it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _NEW = [10**6, 10**6 + 1, 10**6 + 2]  # ids that no writer uses
 
 @dataclass(slots=True)
 class Promises:
-    """What the acknowledgements of a writer add up to.
+    """The sum of a writer's acknowledgements.
 
     Attributes:
-        made: the store is there.
+        made: whether the store exists.
         of_store: what it must hold.
         of_backup: what the backup must hold.
-        backed_up: the backup is there.
-        backing_up: what the backup under way must hold when it is acknowledged; None if none is, or was stopped.
-        appending: ids of the batch under way.
-        deleting: ids of the deletion under way.
-        replacing: whether logos are being replaced, or a process was killed at that and nobody has written since.
-        attributes: what each logo's attribute may be, `None` for no attribute.
-        damaged: ids of rows that the writer has spoilt, until they are repaired.
-        replaced: ids of the store whose place the backup is to take.
+        backed_up: whether the backup exists.
+        backing_up: what the running backup must hold when it is acknowledged; None if none runs, or it was stopped.
+        appending: ids of the current batch.
+        deleting: ids of the current deletion.
+        replacing: whether logos are being replaced, or a process was killed doing so and nobody has written since.
+        attributes: the possible values of each logo's attribute, `None` for no attribute.
+        damaged: ids of rows that the writer has damaged, until they are repaired.
+        replaced: ids of the store that the backup replaces.
     """
 
     made: bool = False
@@ -54,7 +54,7 @@ class Promises:
     replaced: set[int] = field(default_factory=set)
 
     def hear(self, acknowledgement: bytes) -> None:
-        """Take in what `Writer.say` wrote."""
+        """Note what `Writer.say` wrote."""
         what, *ids = json.loads(acknowledgement)
         match what:
             case "made":
@@ -115,7 +115,7 @@ class Promises:
 
 
 def hear_all(acknowledgements: Sequence[bytes]) -> Promises:
-    """Return what a writer had been told when it had written these."""
+    """Return the promises after these acknowledgements."""
     promises = Promises()
     for acknowledgement in acknowledgements:
         promises.hear(acknowledgement)
@@ -123,7 +123,7 @@ def hear_all(acknowledgements: Sequence[bytes]) -> Promises:
 
 
 def store_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge the store, finish what was under way, add other logos, and judge it again."""
+    """Judge the store, finish interrupted operations, add other logos, and judge it again."""
     path = store_path(root)
     if not promises.made:
         prepare_store(path, capacity=100, dim=DIM, stamp=STAMP)
@@ -141,14 +141,14 @@ def store_losses(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_rewritten(root: Path, promises: Promises) -> list[str]:
-    """Judge a store that was compacted; it can be again."""
+    """Judge a store that was compacted; compacting it again must work."""
     losses = store_losses(root, promises)
     rewrite_store(store_path(root))
     return losses + [f"{loss}, after the next compaction" for loss in promises.of_store.losses(store_path(root))]
 
 
 def losses_of_migration(root: Path, promises: Promises) -> list[str]:
-    """Judge a migrated store: the original is in its place, or beside it."""
+    """Judge a migrated store: the original must be in its place, or beside it."""
     layout = inspect(store_path(root))
     kept = store_path(root) if layout and layout.offsets is None else store_path(root).with_stem("logos.original")
     whole = kept.exists() and kept.read_bytes() == original_path(root).read_bytes()
@@ -167,7 +167,7 @@ def losses_of_backup(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_restored(root: Path, promises: Promises) -> list[str]:
-    """Judge a restored store; its backup is as it was, and the one that it replaced is beside it."""
+    """Judge a restored store; its backup must be unchanged, and the store that it replaced must be beside it."""
     losses = _backup_losses(root, promises)
     found: set[int] = set()
     for path in [*store_path(root).parent.glob("logos.replaced*.hdf5"), store_path(root)]:
@@ -182,7 +182,7 @@ def losses_of_restored(root: Path, promises: Promises) -> list[str]:
 
 
 def losses_of_repaired(root: Path, promises: Promises) -> list[str]:
-    """Judge a store with rows that are damaged or put aside; the next repair brings them back."""
+    """Judge a store with rows that are damaged or quarantined; the next repair must restore them."""
     path = store_path(root)
     losses = _backup_losses(root, promises)
     files = [file.read_bytes() for file in path.parent.glob("logos*.hdf5")]
@@ -213,7 +213,7 @@ def losses_of_attributes(root: Path, promises: Promises) -> list[str]:
 
 
 def served_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge a store some rows of which are damaged: they are errors, the others are served, and it goes on."""
+    """Judge a store with damaged rows: they must be errors, the others must be served, and appends must work."""
     path = store_path(root)
     losses: list[str] = []
     with EmbeddingStore(path) as store:
@@ -237,12 +237,12 @@ def served_losses(root: Path, promises: Promises) -> list[str]:
 
 
 def spoil_sector(content: bytes, ids: Sequence[int], chance: Random) -> tuple[bytes, set[int]]:
-    """Make one sector of a store's embeddings garbage.
+    """Turn one sector of a store's embeddings into garbage.
 
     Args:
         content: the file.
-        ids: logos that may be stored in it, at least one of which is.
-        chance: draws the sector, of one of these.
+        ids: logos that may be stored in it; at least one is.
+        chance: chooses the sector, in the embedding of one of these.
 
     Returns:
         The new file, and the logos that have lost a part of their embedding.
@@ -264,9 +264,9 @@ class Scenario:
 
     Attributes:
         test: what is cut, for the table.
-        writer: the name of what is recorded, in `power_writers.py`.
-        losses: told the root of a disk after the power cut, and the promises, returns what was lost.
-        rots: whether to try also that one sector of a stored embedding is garbage after the power cut.
+        writer: the name of the recorded function in `power_writers.py`.
+        losses: returns what was lost, given the root of a disk after the power cut, and the promises.
+        rots: whether also to damage one sector of a stored embedding after the power cut.
     """
 
     test: str
@@ -293,7 +293,7 @@ SCENARIOS = (
 
 
 def _backup_losses(root: Path, promises: Promises) -> list[str]:
-    """Judge the backup: it is there if one was acknowledged, and whole if it is there."""
+    """Judge the backup: it must exist if one was acknowledged, and be whole if it exists."""
     if not promises.backed_up and not backup_path(root).exists():
         return []
     losses = promises.of_backup.losses(backup_path(root), unfinished=promises.backing_up is not None)

@@ -1,7 +1,7 @@
-"""The states in which a power cut may leave a disk, made in a directory one after the other, and judged.
+"""Create the possible states of a disk after a power cut in a directory, one after the other, and judge them.
 
-Each prefix of a writer's record is a moment of the power cut; what survives of the changes that are pending then is
-chosen by `disk_model.py`; `power_promises.py` judges with the real store.
+Each prefix of a writer's record is a moment of the power cut. `disk_model.py` chooses which pending changes survive,
+and `power_promises.py` judges with the real store.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from torture.disk_model import (
 from torture.power_promises import Scenario, hear_all, served_losses, spoil_sector
 from torture.power_writer import store_path
 
-_FRUITLESS = 1000  # states in a row that were all known: there are hardly any others
-_ROTS = 10  # of so many power cuts, one is followed by a bad sector, where that is wanted
+_FRUITLESS = 1000  # known states in a row, after which there are hardly any new ones
+_ROTS = 10  # one power cut in this many is followed by a bad sector, where the scenario asks for it
 
 _Item = TypeVar("_Item")
 
 
 @dataclass(slots=True)
 class Explored:
-    """What was seen.
+    """The result of exploring.
 
     Attributes:
         disks: digests of the states of the disk, each counted once, whatever was promised.
@@ -53,7 +53,7 @@ class Explored:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """A prefix of a record: a name for it, the disk, and the acknowledgements."""
+    """A prefix of a record: its name, the disk, and the acknowledgements so far."""
 
     number: int
     name: str
@@ -75,9 +75,9 @@ def explore(
     Args:
         scenario: the judge.
         written: the record.
-        states: how many different states to judge, if there are so many.
-        seed: what torn and random states are drawn from.
-        share: of all moments, those whose number is the first, modulo the second.
+        states: number of different states to judge, if there are that many.
+        seed: determines torn and random states.
+        share: `(a, b)` selects the moments whose number is `a` modulo `b`.
         until_lost: whether to stop at the first loss.
     """
     explored = Explored()
@@ -91,7 +91,7 @@ def explore(
                 path = "/" + str(store_path(Path()))
                 content = tree.get(path)
                 if not content or not promises.of_store.stored:
-                    continue  # a store that is made, or its first rows are being written
+                    continue  # the store, or its first rows, are still being written
                 known = sorted(promises.of_store.stored | promises.of_store.deleted | {*promises.appending})
                 tree[path], promises.damaged = spoil_sector(content, known, spoils)
                 promises.of_store.stored -= promises.damaged
@@ -113,7 +113,7 @@ def explore(
 
 
 def _moments(written: Sequence[Operation | bytes]) -> list[_Moment]:
-    """Return the prefixes of a record from the acknowledgement "begin" on; before it the power stays on."""
+    """Return the prefixes of a record from the acknowledgement "begin" on; the power stays on before it."""
     disk, begun = Disk(), False
     heard: tuple[bytes, ...] = ()
     moments: list[_Moment] = []
@@ -134,7 +134,7 @@ def _moments(written: Sequence[Operation | bytes]) -> list[_Moment]:
 def _power_cuts(
     scenario: Scenario, moments: Sequence[_Moment], seed: int
 ) -> Iterator[tuple[_Moment, list[Change], Random | None]]:
-    """Yield what survives of the pending changes of some moment, of all kinds in turn, and what draws a bad sector."""
+    """Yield a moment, the pending changes that survive, of all kinds in turn, and a generator if a sector goes bad."""
     chance = Random(seed)
     names = [(moment, kept) for moment in moments for kept in name_losses(moment.disk.pending)]
     files = [(moment, kept) for moment in moments for kept in file_losses(moment.disk.pending)]
@@ -156,7 +156,7 @@ def _power_cuts(
 
 
 def _in_turn(streams: Sequence[Iterator[_Item]]) -> Iterator[_Item]:
-    """Yield the first of each, the second of each, and so on, of those that have one."""
+    """Yield the first item of each stream, then the second of each, and so on, until all are exhausted."""
     while streams:
         left = []
         for stream in streams:
@@ -167,8 +167,8 @@ def _in_turn(streams: Sequence[Iterator[_Item]]) -> Iterator[_Item]:
 
 
 def _make(tree: Tree, root: Path) -> None:
-    """Put the files of a disk into a directory, and nothing else."""
-    for old in sorted(root.rglob("*"), reverse=True):  # what is in a directory comes before it
+    """Make a directory hold exactly the files of a disk."""
+    for old in sorted(root.rglob("*"), reverse=True):  # files before their directory
         if not old.is_dir():
             old.unlink()
         elif f"/{old.relative_to(root)}" not in tree:
@@ -182,7 +182,7 @@ def _make(tree: Tree, root: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out the syncs of the judge, which loses no power, and the log of what it is shown a thousand times."""
+    """Omit the syncs of the judge, which needs none, and the log of errors that it sees a thousand times."""
     logging.disable()
     try:
         with mock.patch("os.fsync"), mock.patch("os.fdatasync"):

@@ -1,6 +1,6 @@
-"""One who writes to a store while it is recorded, and says what it asks for and what it is told.
+"""A recorded writer of a store, which also records its requests and their acknowledgements.
 
-These acknowledgements lie in the record between its calls, and `power_promises.py` adds them up.
+These lie in the record between its calls, and `power_promises.py` adds them up.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
 from torture.expectation import STAMP, provenance_of, vectors_of
 
-ACKNOWLEDGEMENTS = "/acks"  # the file, from the root; what is written to it is not on the disk
+ACKNOWLEDGEMENTS = "/acks"  # the file, from the root; its content is not part of the disk
 ATTRIBUTES = ("type", "value")  # which a writer sets together
 DIM = 160  # a row is 640 bytes: a sector may hold parts of two rows, and a row lies in two or three sectors
 
 
 class KilledError(BaseException):
-    """Stands for the end of a process: no code of the product catches it, but its locks are given back."""
+    """The end of a process: no code of the product catches it, but its locks are released."""
 
 
 def store_path(root: Path) -> Path:
-    """Return where a writer has its store."""
+    """Return the path of a writer's store."""
     return root / "data" / "logos.hdf5"
 
 
 def backup_path(root: Path) -> Path:
-    """Return where a writer has its backup."""
+    """Return the path of a writer's backup."""
     return root / "copies" / "backup.hdf5"
 
 
 def original_path(root: Path) -> Path:
-    """Return where a writer has a second copy of the file that it migrates."""
+    """Return the path of a second copy of the file that a writer migrates."""
     return root / "copies" / "original.hdf5"
 
 
@@ -50,17 +50,17 @@ def attribute_of(version: int) -> str | None:
 
 
 def garbage(logo_id: int) -> bytes:
-    """Return what a writer puts in the place of an embedding that it damages."""
+    """Return the bytes by which a writer replaces an embedding to damage it."""
     return Random(logo_id).randbytes(4 * DIM)
 
 
 class Writer:
-    """One that does something to a store, and says what it was told.
+    """A writer that uses a store, and records what was acknowledged.
 
     Args:
         root: the recorded directory.
-        chance: what its batches are drawn from.
-        batches: how long it goes on.
+        chance: the source of its batches.
+        batches: how much it writes.
     """
 
     def __init__(self, root: Path, chance: Random, batches: int) -> None:
@@ -73,23 +73,23 @@ class Writer:
         self._acks = os.open(f"{root}{ACKNOWLEDGEMENTS}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def say(self, what: str, ids: Sequence[int] = ()) -> None:
-        """Write one acknowledgement, or what is asked for; "begin" is the first moment of a power cut."""
+        """Record a request or an acknowledgement; "begin" is the first moment of a power cut."""
         os.write(self._acks, json.dumps([what, *ids]).encode())
 
     def make(self) -> EmbeddingStore:
-        """Make a store that is large enough, and open it."""
+        """Create a store that is large enough, and open it."""
         prepare_store(self.path, capacity=100 + 24 * self.batches, dim=DIM, stamp=STAMP)
         self.say("made")
         return EmbeddingStore(self.path)
 
     def new(self, most: int = 40, least: int = 1) -> list[int]:
-        """Return the ids of the next batch, of which there are from `least` to `most`."""
+        """Return the ids of the next batch, between `least` and `most` of them."""
         first = self._last + 1
         self._last += self.chance.randint(least, most)
         return [*range(first, self._last + 1)]
 
     def append(self, store: EmbeddingStore, ids: Sequence[int]) -> None:
-        """Append, and say so."""
+        """Append, and record it."""
         self.say("appending", ids)
         store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
         self.say("appended", ids)
@@ -101,25 +101,25 @@ class Writer:
         self.say("replaced", [version, *ids])
 
     def delete(self, store: EmbeddingStore, ids: Sequence[int]) -> None:
-        """Delete, and say so."""
+        """Delete, and record it."""
         self.say("deleting", ids)
         store.delete(ids)
         self.say("deleted", ids)
 
     def back_up(self, progress: Callable[[int], None] = lambda rows: None) -> None:
-        """Make or continue the backup, and say so."""
+        """Make or resume the backup, and record it."""
         self.say("backing up")
         backup_store(self.path, self.backup, progress)
         self.say("backed up")
 
     def once_meanwhile(self, store: EmbeddingStore) -> Callable[[int], None]:
-        """Return a `progress` which, when it is called first, appends and deletes as a service does."""
+        """Return a `progress` that appends and deletes at its first call, as a service does."""
         first = [True]
 
         def progress(_: int) -> None:
             if first:
                 first.clear()
-                with Path(f"{self.path}.lock").open("rb") as lock:  # else appending would wait for ever
+                with Path(f"{self.path}.lock").open("rb") as lock:  # else the append would wait for ever
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.append(store, self.new(12))
                 self.delete(store, store.ids().tolist()[:3])
@@ -129,7 +129,7 @@ class Writer:
 
 @contextmanager
 def killed_before_sync(number: int) -> Iterator[None]:
-    """End a writer as its n-th sync of a store file begins, counted from 1."""
+    """End a writer when its n-th sync of a store file begins, counted from 1."""
     syncs = [StoreFile.sync] * (number - 1)
 
     def sync(file: StoreFile) -> None:

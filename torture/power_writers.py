@@ -1,4 +1,4 @@
-"""What is written while it is recorded, for the power to be cut at each moment of it.
+"""The writers that are recorded, for a power cut at each moment.
 
 `python -m torture.power_writers NAME ROOT SEED BATCHES [MUTANT]` runs one of these.
 """
@@ -24,18 +24,18 @@ from torture.expectation import provenance_of, vectors_of
 from torture.mutants import RECORDED
 from torture.power_writer import ATTRIBUTES, DIM, Writer, attribute_of, garbage, killed_before_sync, original_path
 
-_BLOCK = 16  # rows: a backup and a rewrite copy so many at a time here, not thousands
+_BLOCK = 16  # rows that a backup and a rewrite copy at a time here, instead of thousands
 
 
 def create(writer: Writer) -> None:
-    """A service starts for the first time."""
+    """Start a service for the first time."""
     writer.say("begin")
     with writer.make() as store:
         writer.append(store, writer.new(3))
 
 
 def append(writer: Writer) -> None:
-    """A service stores what it is sent."""
+    """Run a service that stores what it is sent."""
     with writer.make() as store:
         writer.say("begin")
         for _ in range(writer.batches):
@@ -43,7 +43,7 @@ def append(writer: Writer) -> None:
 
 
 def take_turns(writer: Writer) -> None:
-    """Two services, each also asked for what the other stored, or a third was killed storing."""
+    """Run two services; each is also sent logos that the other stored, or that a third stored before it was killed."""
     with writer.make() as one, EmbeddingStore(writer.path) as other:
         writer.say("begin")
         for turn in range(writer.batches):
@@ -57,7 +57,7 @@ def take_turns(writer: Writer) -> None:
 
 
 def delete(writer: Writer) -> None:
-    """A service forgets logos, and some are sent again; another is killed forgetting; the store is compacted."""
+    """Delete logos and add some again; kill a service while it deletes; compact the store."""
     with writer.make() as store:
         writer.append(store, writer.new())
         writer.say("begin")
@@ -92,7 +92,7 @@ def revise(writer: Writer) -> None:
 
 
 def rewrite(writer: Writer) -> None:
-    """A store is compacted and grown while a service goes on."""
+    """Compact and grow a store while a service writes."""
     with writer.make() as store:
         writer.append(store, writer.new())
         writer.say("begin")
@@ -105,14 +105,14 @@ def rewrite(writer: Writer) -> None:
 
 
 def start_with_original(writer: Writer) -> None:
-    """A service starts with a file of the original."""
+    """Start a service with a file of the original."""
     _lay_out_original(writer)
     with writer.make() as store:
         writer.append(store, writer.new())
 
 
 def migrate_original(writer: Writer) -> None:
-    """The operator migrates a file of the original before the service starts."""
+    """Migrate a file of the original as the operator, before the service starts."""
     _lay_out_original(writer)
     rewrite_store(writer.path, capacity=120)
     with writer.make() as store:
@@ -131,9 +131,9 @@ def _lay_out_original(writer: Writer) -> None:
 
 
 def back_up(writer: Writer) -> None:
-    """A first backup is stopped and continued, then others on top of it, while a service goes on.
+    """Interrupt and resume a first backup, then make others on top of it, while a service writes.
 
-    Before each, logos are deleted, some of which come again.
+    Before each, logos are deleted, and some are added again.
     """
     writer.backup.parent.mkdir()
     with writer.make() as store:
@@ -153,7 +153,7 @@ def back_up(writer: Writer) -> None:
 
 
 def restore(writer: Writer) -> None:
-    """A store is lost, and comes back from its backup."""
+    """Lose a store, and restore it from its backup."""
     writer.backup.parent.mkdir()
     with writer.make() as store:
         writer.append(store, writer.new())
@@ -172,7 +172,7 @@ def restore(writer: Writer) -> None:
 
 
 def replace(writer: Writer) -> None:
-    """A backup takes the place of a store that is still there."""
+    """Replace an existing store by a backup."""
     writer.backup.parent.mkdir()
     with writer.make() as store:
         writer.append(store, writer.new())
@@ -186,7 +186,7 @@ def replace(writer: Writer) -> None:
 
 
 def repair(writer: Writer) -> None:
-    """Rows are damaged and put aside, and their logos come back from a backup."""
+    """Damage rows, quarantine them, and restore their logos from a backup."""
     writer.backup.parent.mkdir()
     with writer.make() as store:
         writer.append(store, writer.new())
@@ -235,7 +235,7 @@ WRITERS = (
 
 
 def main(name: str, root: str, seed: str, batches: str, mutant: str = "") -> None:
-    """Run a writer, of the whole store or of a mutant."""
+    """Run a writer, on the real store or on a mutant."""
     write = next(write for write in WRITERS if write.__name__ == name)
     writer = Writer(Path(root), Random(int(seed)), int(batches))
     with (

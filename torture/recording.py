@@ -1,8 +1,8 @@
-"""What a program does to the files of a directory, recorded call by call while it really runs.
+"""Record what a program does to the files of a directory, call by call, while it really runs.
 
-HDF5 writes from C, so the record is made below Python: `recorder.c` is preloaded into the process. A record is complete
-or there is none: the recorder ends a process that does what it cannot record, and what the record makes of an empty
-directory is held against the directory.
+HDF5 writes from C, so the record is made below Python: `recorder.c` is preloaded into the process. A record is
+complete, or there is none: the recorder ends a process that does what it cannot record, and the record, replayed on an
+empty directory, must give the real one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Call:
 
     Attributes:
         kind: one of `KINDS`.
-        path: what it was called with, from the root: "/" and so on. (A file's name may have changed since.)
+        path: the path of the call, from the root: "/" and so on. (The file's name may have changed since.)
         inode: the number of the file.
-        offset: where it wrote; the size that a truncate left.
-        content: what it wrote; the new name that a link or a rename made.
+        offset: where it wrote; the size after a truncate.
+        content: what it wrote; the new name of a link or a rename.
     """
 
     kind: str
@@ -45,7 +45,7 @@ def compile_recorder(directory: Path) -> Path:
     """Compile the recorder into a directory, and return the library.
 
     Raises:
-        OSError: there is no C compiler, or it fails; the message holds what it said.
+        OSError: there is no C compiler, or it fails; the message has its output.
     """
     compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), "c++")
     library = directory / "recorder.so"
@@ -57,7 +57,7 @@ def compile_recorder(directory: Path) -> Path:
 
 
 def record(library: Path, root: Path, log: Path, command: Sequence[str | Path]) -> list[Call]:
-    """Run a program, and return what it and its children did to the files below a directory, which is empty before.
+    """Run a program, and return what it and its children did to the files below a directory, empty at first.
 
     Args:
         library: the compiled recorder.
@@ -66,10 +66,10 @@ def record(library: Path, root: Path, log: Path, command: Sequence[str | Path]) 
         command: the program and its arguments.
 
     Raises:
-        RuntimeError: the program failed, or did what cannot be or was not recorded; the message holds what it said.
+        RuntimeError: the program failed, or did what cannot be or was not recorded; the message has its output.
     """
     root = root.resolve()
-    assert not any(root.iterdir()), "what lies there already is not in the record"
+    assert not any(root.iterdir()), "existing files are not in the record"
     log.touch()
     environment = {"LD_PRELOAD": str(library), "RECORDER_ROOT": str(root), "RECORDER_LOG": str(log)}
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
@@ -86,7 +86,7 @@ def record(library: Path, root: Path, log: Path, command: Sequence[str | Path]) 
 
 
 def read_log(log: bytes) -> list[Call]:
-    """Return the calls that a log holds."""
+    """Return the calls in a log."""
     calls: list[Call] = []
     place = 0
     while place < len(log):
@@ -100,8 +100,8 @@ def read_log(log: bytes) -> list[Call]:
 
 
 def operations(calls: Sequence[Call]) -> list[Operation]:
-    """Return what a disk makes of calls that began with an empty directory; there are as many."""
-    numbers: dict[int, int] = {}  # a file system uses the number of a deleted file again, the model does not
+    """Return the operations on a disk for calls that began with an empty directory, one for each."""
+    numbers: dict[int, int] = {}  # a file system reuses the number of a deleted file, but the model does not
     result: list[Operation] = []
     for call in calls:
         if call.kind == "create":

@@ -1,4 +1,4 @@
-"""What a test found: how much it tried, and what was lost."""
+"""The result of a test: how much it tried, and what was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Finding:
 
     Attributes:
         test: what was done, and to what.
-        tried: how many kills, states, cuts, files or requests.
+        tried: number of kills, states, cuts, files or requests.
         unit: what `tried` counts.
         losses: what was lost, doubled, torn or served wrongly; each a sentence that names the seed or the state.
         seconds: how long it took.

@@ -1,9 +1,8 @@
-"""The real service under mixed load for as long as one likes: nothing is lost, and nothing grows.
+"""The real service under mixed load for any length of time: nothing is lost, and nothing grows.
 
-`python -m torture soak --minutes 60`. Clients ask for everything there is (`soak_load.py`), an operator builds indexes,
-compacts and backs up, workers are killed and the master is reloaded (`soak_operator.py`). Every few seconds each
-process is sampled, and every few minutes all clients rest, so that what is still held then can be counted
-(`soak_samples.py`).
+`python -m torture soak --minutes 60`. Clients use all routes (`soak_load.py`), an operator builds indexes, compacts and
+backs up, workers are killed and the master is reloaded (`soak_operator.py`). Every few seconds each process is sampled,
+and every few minutes all clients rest, so that what the processes still hold can be counted (`soak_samples.py`).
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from torture.soak_pictures import pictures
 from torture.soak_record import Record
 from torture.soak_samples import BLOCKS, MB, Growth, Sample, children, growth, sample
 
-JUDGED = 0.5  # of the run: who lived longer is judged
+JUDGED = 0.5  # of the run: a process that lived longer is judged
 MOST_THREADS = Settings().workers.threads + 12  # of a worker: requests, the watcher, the embedder's, NumPy's
 STORE = "efficientnet-b0.hdf5"
 
 
 @dataclass
 class Soak:
-    """What a soak saw.
+    """The result of a soak.
 
     Attributes:
         seconds: how long it took.
@@ -49,7 +48,7 @@ class Soak:
         growths: of the processes that lived long enough.
         record: what the clients saw.
         events: kills and reloads, by kind.
-        commands: of `manage.py`, how often each was run.
+        commands: of `manage.py`: how often each was run.
         findings: the verdict.
     """
 
@@ -62,7 +61,7 @@ class Soak:
     findings: list[Finding] = field(default_factory=list)
 
     def note(self, looks: list[Sample], directory: Path) -> None:
-        """Keep samples, in `samples.jsonl` of a directory, too: for whoever wants to watch or to draw them."""
+        """Keep samples, also in `samples.jsonl` of a directory, for watching or plotting them."""
         with (directory / "samples.jsonl").open("a") as file:
             for one in looks:
                 self.samples[one.pid].append(one)
@@ -106,15 +105,15 @@ def run(
     """Soak a service on a new data directory in `directory`.
 
     Args:
-        directory: for the data, the log and the samples; made if missing.
-        seconds: how long the load goes on.
-        clients: how many ask at once.
-        seed: what the clients do follows from it.
-        pause: seconds between two requests of a client, in the mean.
-        sample_seconds: between two looks at the processes.
+        directory: for the data, the log and the samples; created if missing.
+        seconds: how long the load lasts.
+        clients: number of concurrent clients.
+        seed: determines what the clients do.
+        pause: mean seconds between two requests of a client.
+        sample_seconds: time between two samples of the processes.
         rests: how often all clients rest.
-        most_logos: from so many on, the store does not grow any more.
-        photos_drawn: how many there are to add.
+        most_logos: the size from which the store grows no further.
+        photos_drawn: number of photos to add from.
     """
     data_dir = directory / "data"
     directory.mkdir(parents=True, exist_ok=True)
@@ -181,7 +180,7 @@ def _look(service: Service, began: float, ledger: Ledger, *, resting: bool) -> l
 
 
 def _rest(service: Service, crowd: list[Client], began: float, ledger: Ledger) -> list[Sample]:
-    """Have all clients rest until no process lets go of anything any more; return what each holds then."""
+    """Let all clients rest until no process closes anything any more; return what each holds then."""
     for client in crowd:
         client.rest()
     for client in crowd:
@@ -195,12 +194,12 @@ def _rest(service: Service, crowd: list[Client], began: float, ledger: Ledger) -
                 least[one.pid], falls = one, time.monotonic()
         time.sleep(0.1)
     for client in crowd:
-        client.go_on()
+        client.resume()
     return [*least.values()]
 
 
 def judge_logos(data_dir: Path, ledger: Ledger, operator: Operator, *, verified: bool) -> Finding:
-    """Hold the store and its last backup against what the clients were promised."""
+    """Compare the store and its last backup with what the clients were promised."""
     losses = [] if verified else ["manage.py verify found damage"]
     with EmbeddingStore(data_dir / STORE, writable=False) as store:
         blocks = [*store.snapshot().blocks()]
@@ -217,14 +216,14 @@ def judge_logos(data_dir: Path, ledger: Ledger, operator: Operator, *, verified:
 
 
 def judge_answers(record: Record, done: Sequence[tuple[float, str]]) -> Finding:
-    """Name each wrong answer, and each that is missing although no kill or reload (`done`) explains it."""
+    """List each wrong answer, and each missing answer that no kill or reload in `done` explains."""
     unexplained = [what for began, ended, what in record.unanswered if not explained(done, began, ended)]
     losses = [*record.wrong, *(f"no answer, and no restart to explain it: {what}" for what in unexplained)]
     return Finding("answers to all routes, good and bad requests", record.requests, "answers", losses)
 
 
 def judge_log(path: Path, exit_code: int) -> Finding:
-    """Name each traceback in the log of the service, and how that ended."""
+    """List each traceback in the log of the service, and report a bad exit status."""
     losses = [] if exit_code == 0 else [f"the service ended with {exit_code}"]
     lines = 0
     with path.open(errors="replace") as log:
@@ -248,13 +247,13 @@ def judge_growth(soak: Soak) -> Finding:
 
 
 @click.command()
-@click.option("--minutes", default=60.0, show_default=True, help="How long the load goes on.")
-@click.option("--clients", default=8, show_default=True, help="How many ask at once.")
+@click.option("--minutes", default=60.0, show_default=True, help="How long the load lasts.")
+@click.option("--clients", default=8, show_default=True, help="Number of concurrent clients.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--pause", default=0.05, show_default=True, help="Seconds between two requests of a client.")
 @click.option("--sample-seconds", default=5.0, show_default=True)
 @click.option("--rests", default=20, show_default=True, help="How often all clients rest, to count what is still held.")
-@click.option("--most-logos", default=10_000, show_default=True, help="From so many on, the store grows no more.")
+@click.option("--most-logos", default=10_000, show_default=True, help="Size from which the store grows no further.")
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Kept. [default: a temporary one]")
 def soak(
     minutes: float,
@@ -267,7 +266,7 @@ def soak(
     directory: Path | None,
 ) -> None:
     """Load the real service for minutes or hours: nothing is lost, nothing grows."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the service ends, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the service ends too
     with tempfile.TemporaryDirectory() as temporary:
         found = run(
             directory or Path(temporary),

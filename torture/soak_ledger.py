@@ -1,7 +1,7 @@
-"""What the clients of a soak were promised, kept while they all go on asking for more.
+"""What the clients of a soak were promised, updated while they all continue.
 
-A logo is in one client's hands while its add or delete is under way: it is then neither stored nor deleted here.
-Without an answer it is never judged again.
+A logo belongs to one client while its add or delete is running: it is then neither stored nor deleted here. If there is
+no answer, it is never judged again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Stored:
 
 
 class Ledger:
-    """Which logos are stored and which are deleted, as far as the service said so. Threads may share it."""
+    """The logos that are stored and deleted according to the service's answers. Threads may share it."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -40,7 +40,7 @@ class Ledger:
         return len(self._stored)
 
     def fresh(self, count: int) -> list[int]:
-        """Return ids that were never used."""
+        """Return new ids."""
         with self._mutex:
             self._next += count
             return [*range(self._next - count, self._next)]
@@ -60,14 +60,14 @@ class Ledger:
             self._deletions += len(now)
 
     def some(self, dice: random.Random, count: int, *, latest: bool = False) -> dict[int, Stored]:
-        """Return at most so many stored logos, any or of the latest."""
+        """Return up to `count` stored logos, random ones or recent ones."""
         with self._mutex:
             order = self._order[-2 * count :] if latest else self._order
             chosen = dice.sample(order, min(count, len(order)))
             return {logo_id: self._stored[logo_id] for logo_id in chosen if logo_id in self._stored}
 
     def take_stored(self, dice: random.Random, count: int) -> dict[int, Stored]:
-        """Take at most so many stored logos into one's hands."""
+        """Take up to `count` stored logos, so that no other client uses them."""
         chosen = self.some(dice, count)
         with self._mutex:
             taken = {logo_id: self._stored.pop(logo_id) for logo_id in chosen if logo_id in self._stored}
@@ -75,12 +75,12 @@ class Ledger:
         return taken
 
     def give_back(self, taken: Mapping[int, Stored]) -> None:
-        """Note that what was taken is as it was."""
+        """Note that the logos taken are unchanged."""
         with self._mutex:
             self._stored.update(taken)
 
     def take_deleted(self) -> int | None:
-        """Take the logo that was deleted first into one's hands, to add it again."""
+        """Take the logo that was deleted first, to add it again."""
         with self._mutex:
             logo_id = next(iter(self._deleted), None)
             if logo_id is not None:
@@ -88,11 +88,11 @@ class Ledger:
             return logo_id
 
     def still(self, known: Mapping[int, Stored]) -> list[int]:
-        """Return those of some logos that nobody has touched since they were known."""
+        """Return the logos that nobody has changed since they were known."""
         return [logo_id for logo_id, stored in known.items() if self._stored.get(logo_id) is stored]
 
     def deleted_before(self, logo_ids: Iterable[int], moment: float) -> list[int]:
-        """Return those of the ids that were deleted before a moment, and are still."""
+        """Return the ids that were deleted before a moment, and still are."""
         return [logo_id for logo_id in logo_ids if self._deleted.get(logo_id, moment) < moment]
 
     def remembered(self) -> int:
@@ -100,7 +100,7 @@ class Ledger:
         return len(self._stored) + self._deletions
 
     def tally(self) -> tuple[int, int]:
-        """Return how many logos are stored, and how many were ever taken into somebody's hands."""
+        """Return how many logos are stored, and how many were ever taken."""
         with self._mutex:
             return len(self._stored), self._removals
 
@@ -110,7 +110,7 @@ class Ledger:
             return dict(self._stored)
 
     def losses(self, ids: NDArray[np.int64], embeddings: NDArray[np.float32]) -> list[str]:
-        """Hold what a store holds in the end, ids (n,) and embeddings (n, dim), against what was promised."""
+        """Compare the final content of a store, ids (n,) and embeddings (n, dim), with what was promised."""
         found = {logo_id: row for row, logo_id in enumerate(ids.tolist())}
         wrong = [f"stored twice: {len(ids) - len(found)} logos"] if len(found) < len(ids) else []
         if lost := sorted(self._stored.keys() - found.keys()):

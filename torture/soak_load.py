@@ -1,7 +1,7 @@
-"""What many clients ask of the service at once: all routes, good and bad requests, and hanging up midway.
+"""Concurrent clients of the service: all routes, good and bad requests, and connections closed midway.
 
-Each answer is held against the ledger. Where no answer came, it is told when, so that those which no restart explains
-are found.
+Each answer is compared with the ledger. If there is no answer, its time is recorded, so that missing answers that no
+restart explains are found.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from torture.soak_mischief import API, UNKNOWN, bad_requests, hang_up
 from torture.soak_pictures import Pictures
 from torture.soak_record import Record
 
-FORGOTTEN = 10**12  # ids from here on may be stored, but whoever asked did not wait for the answer
+FORGOTTEN = 10**12  # ids from here on may be stored, but their client did not wait for the answer
 DIM = 1280
 ANSWER_SECONDS = 60  # gunicorn would have replaced a stuck worker by then
 
 
 class NoGoodAnswerError(Exception):
-    """The connection ended before the answer, or that is not what it should be."""
+    """The connection ended before the answer, or the answer is wrong."""
 
 
 class Client:
-    """One client with one connection, which does one thing after the other until it is stopped.
+    """One client with one connection, which makes one request after the other until it is stopped.
 
     Args:
         base: `http://HOST:PORT` of the service.
-        photo_url: makes the address of a photo's path.
+        photo_url: returns the address of a photo's path.
         pictures: what it adds.
         ledger: where it notes what it was promised.
         record: where it notes what it saw.
-        seed: what it does follows from it.
-        pause: seconds between two requests, in the mean.
-        most_logos: from so many on, a logo is deleted for each new one: a store that grows hides a leak.
+        seed: determines what it does.
+        pause: mean seconds between two requests.
+        most_logos: from this size on, a logo is deleted for each new one: a store that grows hides a leak.
 
     Attributes:
-        tasks: what it does, and how often one is to the others.
+        tasks: what it does, with relative frequencies.
     """
 
     def __init__(
@@ -91,26 +91,26 @@ class Client:
         }
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._go.set()
         self._thread.start()
 
     def rest(self) -> None:
-        """Ask it to end its connection and wait; `wait_until_resting` waits for that."""
+        """Tell it to close its connection and wait; `wait_until_resting` waits for that."""
         self._resting.clear()
         self._go.clear()
 
     def wait_until_resting(self) -> None:
-        """Wait until it has had its answer and is not connected."""
+        """Wait until it has received its answer and closed its connection."""
         while self._thread.is_alive() and not self._resting.wait(0.1):
             pass
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """End its rest."""
         self._go.set()
 
     def stop(self) -> None:
-        """Have it end after the answer that it waits for."""
+        """Stop it after the answer that it waits for."""
         self._stopping.set()
         self._go.set()
         self._thread.join(2 * ANSWER_SECONDS)
@@ -119,16 +119,16 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End its connection."""
+        """Close its connection."""
         self._session.close()
 
     def do(self, task: Callable[[], None]) -> None:
-        """Do one thing, and note what was wrong."""
+        """Do one task, and note what was wrong."""
         try:
             task()
         except NoGoodAnswerError:
             self._session.close()
-        except Exception as error:  # noqa: BLE001 - an answer that breaks its reader is a finding, too
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be parsed is a finding, too
             self._record.wrong.append(f"{task.__name__.strip('_').replace('_', ' ')}: {error!r}")
 
     def _run(self) -> None:
@@ -143,7 +143,7 @@ class Client:
             self._stopping.wait(self._dice.expovariate(1 / self._pause) if self._pause else 0)
 
     def _ask(self, kind: str, expected: Iterable[int], method: str, path: str, **more: Any) -> requests.Response:
-        """Send a request; note its time, and whether its status was to be expected."""
+        """Send a request; note how long it took, and whether its status was expected."""
         began = time.monotonic()
         try:
             answer = self._session.request(method, f"{self._base}{path}", timeout=ANSWER_SECONDS, **more)
@@ -163,7 +163,7 @@ class Client:
         }
         answer = self._ask(kind, (200,), "POST", f"{API}/add", json=media)
         if answer.json() != {"added": expected}:
-            self._record.wrong.append(f"{kind}: {sorted(logos)} gave {answer.text}, not {expected}")
+            self._record.wrong.append(f"{kind}: {sorted(logos)} returned {answer.text}, not {expected}")
 
     def _add_new(self) -> None:
         path, boxes = self._photo()
@@ -227,7 +227,7 @@ class Client:
         path = f"{API}/batch?count=4&logo_ids={','.join(map(str, asked))}"
         media = self._ask("batch", (200,), "GET", path).json()
         if missed := [logo_id for logo_id in self._ledger.still(known) if str(logo_id) not in media["results"]]:
-            self._record.wrong.append(f"batch: stored logos {missed} are not answered")
+            self._record.wrong.append(f"batch: no results for the stored logos {missed}")
         for results in media["results"].values():
             self._judge("batch", {"results": results, "count": len(results)}, began)
 
@@ -274,10 +274,10 @@ class Client:
         return path, self._pictures.boxes[path]
 
     def _judge(self, kind: str, media: dict[str, Any], began: float) -> None:
-        """Hold a list of neighbours against what is always true of one."""
+        """Check a list of neighbours for what must always be true."""
         ids = [result["logo_id"] for result in media["results"]]
         distances = [result["distance"] for result in media["results"]]
         if len(set(ids)) < len(ids) or distances != sorted(distances) or media["count"] != len(ids):
-            self._record.wrong.append(f"{kind}: no list of neighbours: {str(media)[:300]}")
+            self._record.wrong.append(f"{kind}: not a list of neighbours: {str(media)[:300]}")
         if gone := self._ledger.deleted_before(ids, began):
-            self._record.wrong.append(f"{kind}: answers the deleted logos {gone}")
+            self._record.wrong.append(f"{kind}: returned the deleted logos {gone}")

@@ -1,4 +1,4 @@
-"""Requests that nobody should send, and clients that are gone before their answer."""
+"""Requests that nobody should send, and clients that disconnect before their answer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _ABORT = struct.pack("ii", 1, 0)  # SO_LINGER: a close that resets the connectio
 
 
 def bad_requests(photo_url: Callable[[str], str], photo: str, box: Box) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """Return what cannot be done, each with its one right answer.
+    """Return requests that must be refused, each with its expected status.
 
     Args:
-        photo_url: makes the address of a photo's path.
+        photo_url: returns the address of a photo's path.
         photo: the path of a good photo.
         box: a good box on it.
 
     Returns:
-        Status, method, path, and what else `requests` sends.
+        Status, method, path, and other arguments for `requests`.
     """
 
     def add(path: str, box: Box = box, logo_id: object = UNKNOWN) -> dict[str, Any]:
@@ -62,16 +62,16 @@ def bad_requests(photo_url: Callable[[str], str], photo: str, box: Box) -> list[
 
 
 def hang_up(dice: random.Random, base: str, image_url: str, logo_id: int) -> None:
-    """Send a request, or a part of it, and be gone before its answer has been read.
+    """Send a request, or a part of it, and disconnect before reading the whole answer.
 
     Args:
-        dice: says how much is sent, and how the connection ends.
+        dice: decides how much is sent, and how the connection ends.
         base: `http://HOST:PORT` of the service.
         image_url: an image to add.
-        logo_id: its logo, which may be stored, or not.
+        logo_id: its logo, which may be stored or not.
 
     Raises:
-        OSError: nobody listens, or the connection was closed there.
+        OSError: nobody listens, or the service closed the connection.
     """
     body = json.dumps({"image_url": image_url, "logos": [{"id": logo_id, "bounding_box": _BOX}]}).encode()
     head = f"POST {API}/add HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"

@@ -1,7 +1,7 @@
-"""What an operator does to a running service, and what befalls it: commands of `manage.py`, kills, reloads.
+"""What an operator does to a running service, and what happens to it: commands of `manage.py`, kills, reloads.
 
-All by one plan, given in fractions of the run: the kills always take the youngest worker, so that between the two
-reloads the other one lives long enough to be judged.
+The plan is given in fractions of the run. Kills always hit the youngest worker, so that between the two reloads the
+other one lives long enough to be judged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torture.soak_samples import children
 
 RELOADS = (0.08, 0.94)  # fractions of the run
 KILL_SECONDS = 240.0  # between two kills
-EXPLAINED_SECONDS = 40.0  # so long after a kill or a reload: gunicorn's graceful_timeout, and some
-MAP_POINTS = "1000"  # of an index, which is built every few seconds
+EXPLAINED_SECONDS = 40.0  # after a kill or a reload: gunicorn's graceful_timeout, and a little more
+MAP_POINTS = "1000"  # few, because an index is built every few seconds
 
 
 def plan(seconds: float) -> list[tuple[float, str]]:
-    """Return what befalls a service in so many seconds: (seconds from the start, `reload` or `kill`), in order."""
+    """Return the events of a run: (seconds from the start, `reload` or `kill`), in order."""
     first, last = (seconds * at for at in RELOADS)
     kills = max(1, round((last - first) / KILL_SECONDS) - 1)
     events = [(first + (last - first) * (k + 1) / (kills + 1), "kill") for k in range(kills)]
@@ -35,13 +35,13 @@ def plan(seconds: float) -> list[tuple[float, str]]:
 
 
 def explained(done: Sequence[tuple[float, str]], began: float, ended: float) -> bool:
-    """Tell whether a request of that time may have gone unanswered because of a kill or a reload."""
+    """Return whether a kill or a reload may explain that a request of that time was not answered."""
     return any(began - EXPLAINED_SECONDS < at < ended for at, _ in done)
 
 
 @dataclass
 class Disruptions:
-    """Kills and reloads that were done, and when (`time.monotonic`)."""
+    """Kills and reloads: those ahead, and those done, with their times (`time.monotonic`)."""
 
     service: Service
     ahead: list[tuple[float, str]]
@@ -63,7 +63,7 @@ class Disruptions:
 
 
 class Operator:
-    """Runs commands of `manage.py` one after the other, each again and again, in a thread of its own.
+    """Runs commands of `manage.py` one after the other, each repeatedly, in a thread.
 
     Args:
         data_dir: of the service; backups lie beside it.
@@ -71,7 +71,7 @@ class Operator:
         every: command line -> seconds between two runs.
 
     Attributes:
-        backup: the last one that a compaction has not made old.
+        backup: the last one, unless a compaction has outdated it.
         backed_up: what was acknowledged before its last run began.
         commands: how often each was run.
         wrong: those that failed.
@@ -89,16 +89,16 @@ class Operator:
         self.wrong: list[str] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for the command under way, and end."""
+        """Wait for the running command, and stop."""
         self._stopping.set()
         self._thread.join()
 
     def run(self, *command: str) -> bool:
-        """Run a command to its end; tell whether it exited with 0."""
+        """Run a command to its end; return whether it exited with 0."""
         self.commands[command[0]] += 1
         try:
             done = manage(self._data_dir, *command, LOG_LEVEL="WARNING", ANN_MAP_POINTS=MAP_POINTS)

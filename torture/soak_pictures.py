@@ -1,4 +1,4 @@
-"""The photos that a soak adds, the boxes of their logos, and files that are no photos."""
+"""The photos that a soak adds, the boxes of their logos, and files that are not photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pictures:
 
 
 def pictures(seed: int, count: int) -> Pictures:
-    """Draw so many photos, one of them as large as a phone's, and some files that are none."""
+    """Draw `count` photos, one of them as large as a phone's, and some files that are not photos."""
     photos, boxes = {}, {}
     for photo in make_photos(count, seed):
         photos[f"/{photo.name}"] = photo.jpeg

@@ -1,4 +1,4 @@
-"""What the clients of a soak saw: answers, how long they took, and what was wrong with them."""
+"""What the clients of a soak saw: answers, their times, and what was wrong with them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Record:
     """What all clients saw. Threads may share it.
 
     Attributes:
-        seconds: how long each answer took, by the kind of request.
+        seconds: the time of each answer, by the kind of request.
         unanswered: requests without an answer: when they began and ended (`time.monotonic`), and what they were.
-        statuses: how many answers had which.
-        hung_up: how many requests were abandoned.
-        wrong: what no answer should be; each a sentence that begins with the kind of request.
-        mutex: for whoever counts.
+        statuses: number of answers with each status.
+        hung_up: number of abandoned requests.
+        wrong: wrong answers; each a sentence that begins with the kind of request.
+        mutex: for counting.
     """
 
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -35,5 +35,5 @@ class Record:
 
     @property
     def requests(self) -> int:
-        """How many requests were answered."""
+        """The number of answered requests."""
         return sum(self.statuses.values())

@@ -1,6 +1,6 @@
-"""What a process of the service holds, sampled over hours, and whether that grows.
+"""What a process of the service holds, sampled over hours, and whether it grows.
 
-Memory that counts is the anonymous part: files that are mapped, such as an index, belong to the page cache.
+Only anonymous memory counts: mapped files, such as an index, belong to the page cache.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 MB = 1e6
 WARM_UP = 0.2  # of a process's time: models are loaded and the allocator's arenas are filled
-BLOCKS = 12  # samples nearby are alike: the median of each of so many blocks is one observation
-BYTES_AN_ID = 100  # the most that a process holds of one more: in a dict or a set
-TOLERATED = 12 * MB  # an hour; a leak of 1 kB for every hundredth request is more
+BLOCKS = 12  # samples nearby are alike: the median of each of this many blocks is one observation
+BYTES_AN_ID = 100  # the most that a process needs for one more id, in a dict or a set
+TOLERATED = 12 * MB  # an hour; a leak of 1 kB in every hundredth request is more
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Sample:
         pid: the process.
         anonymous, resident: bytes.
         descriptors, threads: how many.
-        ids: how many a process may have to remember, of stored logos and deleted ones.
-        resting: no client was connected.
+        ids: number of ids that a process may have to remember, of stored logos and deleted ones.
+        resting: whether no client was connected.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """How fast something grows, and between which bounds 95 of 100 such slopes lie."""
+    """How fast something grows, with a 95 % interval."""
 
     middle: float
     low: float
@@ -59,10 +59,10 @@ class Growth:
         pid: the process.
         hours: the time judged.
         memory: bytes of anonymous memory an hour.
-        ids: how many more of them an hour it may have to remember.
+        ids: increase an hour of the ids that it may have to remember.
         megabytes: of anonymous memory in the first and the last block.
         descriptors, threads: the most at rest, in the first and the second half.
-        wrong: what is more than it may be.
+        wrong: what exceeds its limit.
     """
 
     pid: int
@@ -76,7 +76,7 @@ class Growth:
 
 
 def sample(pid: int, *, seconds: float, ids: int, resting: bool) -> Sample | None:
-    """Look at a process through /proc; None if it has just ended."""
+    """Sample a process through /proc; None if it has just ended."""
     proc = Path("/proc") / str(pid)
     try:
         rollup = dict(line.split(":", 1) for line in (proc / "smaps_rollup").read_text().splitlines()[1:])
@@ -95,7 +95,7 @@ def sample(pid: int, *, seconds: float, ids: int, resting: bool) -> Sample | Non
 
 
 def children(pid: int) -> list[int]:
-    """Return the child processes of a process that are alive, the oldest first."""
+    """Return the living child processes of a process, oldest first."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -108,14 +108,14 @@ def children(pid: int) -> list[int]:
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> Slope:
-    """Fit a line that outliers do not bend: the median of the slopes between all pairs of points.
+    """Fit a line that is robust to outliers: the median of the slopes between all pairs of points.
 
     Theil and Sen's estimator, with the interval of P. K. Sen, "Estimates of the regression coefficient based on
     Kendall's tau", JASA 63 (1968), 1379-1389.
 
     Args:
-        times: (n,) at least three, each another one.
-        values: (n,) what was found then.
+        times: (n,) at least three, all different.
+        values: (n,) the values at these times.
     """
     slopes = sorted(
         (v2 - v1) / (t2 - t1) for (t1, v1), (t2, v2) in itertools.combinations(zip(times, values, strict=True), 2)
@@ -132,7 +132,7 @@ def growth(samples: Sequence[Sample], *, most_threads: int) -> Growth:
 
     Args:
         samples: in order; at least four times as many as blocks.
-        most_threads: how many threads it may ever have.
+        most_threads: the largest number of threads allowed.
     """
     first, last = samples[0].seconds, samples[-1].seconds
     judged = [one for one in samples if one.seconds >= first + WARM_UP * (last - first)]
@@ -150,11 +150,11 @@ def growth(samples: Sequence[Sample], *, most_threads: int) -> Growth:
     if found.low > owed + TOLERATED:
         wrong.append(f"its memory grows by at least {found.low / MB:.1f} MB an hour")
     elif found.high - found.low > 8 * TOLERATED:
-        wrong.append(f"nobody can tell: its memory grows by {found.low / MB:.0f} to {found.high / MB:.0f} MB an hour")
+        wrong.append(f"undecided: its memory grows by {found.low / MB:.0f} to {found.high / MB:.0f} MB an hour")
     if descriptors[1] > descriptors[0]:
         wrong.append(f"it had {descriptors[0]} open descriptors at rest, and later {descriptors[1]}")
     if (most := max(one.threads for one in samples)) > most_threads:
-        wrong.append(f"it had {most} threads, where {most_threads} are the most")
+        wrong.append(f"it had {most} threads, but only {most_threads} are allowed")
     return Growth(
         pid=samples[0].pid,
         hours=(judged[-1].seconds - judged[0].seconds) / 3600,

@@ -27,7 +27,7 @@ ORIGIN = WeightsOrigin(
     "ImageNet's weights (tensorflow/tpu, Apache-2.0), tuned on rendered logos, see docs/model-card.md",
     "AGPL-3.0-or-later",
 )
-# Logos and crops of each, by which the meaning of distances is measured.
+# Number of logos, and of crops of each, to measure the meaning of distances on.
 MEASURED, MEASURED_QUICKLY = (300, 4), (6, 2)
 
 logger = logging.getLogger(__name__)
@@ -35,19 +35,19 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("training-data"), show_default=True)
-@click.option("--run", "run_name", help="The run to begin, or to resume.  [default: bundled, or quick]")
+@click.option("--run", "run_name", help="The run to start or resume.  [default: bundled, or quick]")
 @click.option("--registry", default=REGISTRY, show_default=True, help="The npm registry, or a mirror of it.")
 @click.option(
     "--table",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=TABLE,
-    help="Other packages than packages.json.",
+    help="A table of packages to use instead of packages.json.",
 )
 @click.option(
     "--grounds",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIRECTORY",
-    help="Photographs to print half of the logos on.  [default: draw all grounds]",
+    help="Photographs to print half of the logos on.  [default: draw all backgrounds]",
 )
 @click.option(
     "--workers",
@@ -56,9 +56,9 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="Processes that draw crops.",
 )
-@click.option("--minutes", type=float, help="Stop after that time, with a checkpoint to resume from.")
+@click.option("--minutes", type=float, help="Stop after this time, with a checkpoint to resume from.")
 @click.option("--checkpoint-minutes", default=5.0, show_default=True)
-@click.option("--quick", is_flag=True, help="A few steps, to show that all the parts work; do not use their weights.")
+@click.option("--quick", is_flag=True, help="Run a few steps to check that all parts work; do not use the weights.")
 def main(
     folder: Path,
     run_name: str | None,
@@ -70,9 +70,9 @@ def main(
     checkpoint_minutes: float,
     quick: bool,
 ) -> None:
-    """Train the weights of efficientnet-lite0 on rendered logos, from ImageNet's on.
+    """Train the weights of efficientnet-lite0 on rendered logos, starting from ImageNet's.
 
-    Run it again to go on where it stopped.
+    Run it again to resume where it stopped.
     """
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -82,16 +82,14 @@ def main(
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise click.ClickException(
-                f"another run is at work in {folder}: wait for it, or name another --folder"
-            ) from error
+            raise click.ClickException(f"another run uses {folder}: wait for it, or name another --folder") from error
         try:
             _prepare(folders, registry)
             run_folder = folder / "runs" / (run_name or ("quick" if quick else "bundled"))
             seconds = math.inf if minutes is None else minutes * 60.0
             weights = _train(folders, run_folder, workers, checkpoint_minutes * 60.0, seconds, quick)
             if weights is None:
-                click.echo("Stopped; the same command goes on.")
+                click.echo("Stopped; run the same command again to resume.")
                 return
             converted = _convert(weights, folders, run_folder / "weights", quick)
         except (PackageError, GroundsError, WeightsError, ModelError) as error:
@@ -103,11 +101,11 @@ def main(
 
 
 def _prepare(folders: Folders, registry: str) -> None:
-    """Refuse what would fail later, then download the packages and render the icons."""
+    """Report early what would fail later, then download the packages and render the icons."""
     if folders.grounds is None:
         logger.info(
-            "no --grounds: all grounds are drawn. Half of the grounds of the shipped weights were photographs; to leave"
-            " them out costs about 0.01 to 0.06 of macro-recall@4, see docs/model-card.md"
+            "no --grounds: all backgrounds are drawn. Half of the backgrounds of the shipped weights were photographs;"
+            " without them macro-recall@4 is about 0.01 to 0.06 lower, see docs/model-card.md"
         )
     else:
         Grounds(folders.grounds)
@@ -121,8 +119,8 @@ def _prepare(folders: Folders, registry: str) -> None:
 def _train(
     folders: Folders, run_folder: Path, workers: int, checkpoint_seconds: float, seconds: float, quick: bool
 ) -> Path | None:
-    """Train until the end, or until the time is over. Return the Keras weights if the run is complete."""
-    from training.outcome import save_outcome  # TensorFlow: not before it is needed
+    """Train until the end, or until the time is up. Return the Keras weights if the run is complete."""
+    from training.outcome import save_outcome  # imports TensorFlow, so only here
     from training.run import BUNDLED, QUICK, SEEDS, CheckpointError, Run
 
     recipe, weights = QUICK if quick else BUNDLED, []
@@ -139,7 +137,7 @@ def _train(
 
 
 def _convert(weights: Path, folders: Folders, output_dir: Path, quick: bool) -> ConvertedModel:
-    """Convert Keras weights to what the service loads, and describe what its distances mean."""
+    """Convert Keras weights to the served format, and describe what its distances mean."""
     converted = export_model(LITE0, str(weights), output_dir, label="bundled", origin=ORIGIN)
     labels, views = MEASURED_QUICKLY if quick else MEASURED
     distances = measure_distances(Studio(folders), Embedder(converted), labels, views)

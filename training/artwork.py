@@ -1,7 +1,7 @@
-"""Vector icons to pixels: every icon is rendered once, trimmed, and kept in one flat file that workers map.
+"""Vector icons to pixels: every icon is rendered once, trimmed, and stored in one flat file that workers map.
 
-Icons of one brand from several packages, or in several versions (`-wordmark`, `-original`, ...), share a class: they
-are what one brand looks like on different packagings.
+Icons of one brand from several packages, or in several versions (`-wordmark`, `-original`, ...), share a class: a brand
+may look like each of them on some packaging.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tqdm import tqdm
 from durable import atomic_write
 from training.packages import Package, members
 
-# An artwork holds about this many pixels whatever its shape, and no side is longer than `LONGEST_SIDE`.
+# Every artwork has about this many pixels, whatever its shape, and no side is longer than `LONGEST_SIDE`.
 AREA = 160 * 160
 LONGEST_SIDE = 320
 SMALLEST_SIDE = 12
 VISIBLE_ALPHA = 16
 
-# Words that say how an icon is drawn, not whose it is.
+# Words that say how an icon is drawn, not which brand it shows.
 VARIANT_WORDS = frozenset(
     "alt badge bold classic color colored dark filled flat full horizontal icon letter light line logo logomark"
     " logotype mark mono new original plain round rounded solid square text vertical wordmark".split()
 )
 SKIN_TONE_WORDS = frozenset("dark light medium skin tone 1 2 3 4 5".split())
-# Hundreds of near copies of one drawing: no class of their own.
+# Hundreds of near copies of one drawing: not used as classes.
 FOLDERS = frozenset({"default", "folder"})
-# In these packages a name is the name of a brand or a country, the same from package to package.
+# In these packages a name is that of a brand or a country, the same in all packages.
 NAMED_AFTER_OWNERS = re.compile(
     r"simple-icons|bxl|cib|devicon|fa6-brands|logos|skill-icons|vscode-icons|file-icons|material-icon-theme|catppuccin"
     r"|cryptocurrency-color|token-branded|unjs"
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Artwork:
-    """One rendered icon. `tintable`: drawn in one ink, so any colour may stand for it."""
+    """One rendered icon. `tintable` means that it is drawn in one ink, which may have any colour."""
 
     class_name: str
     package: str
@@ -72,12 +72,12 @@ class Gallery:
         self._pixels: npt.NDArray[np.uint8] = np.memmap(folder / "artwork.bin", dtype=np.uint8, mode="r")
 
     def pixels(self, artwork: Artwork) -> RgbaImage:
-        """(height, width, 4) uint8, colours not multiplied by alpha."""
+        """Return the pixels, (height, width, 4) uint8, with colours not multiplied by alpha."""
         size = artwork.height * artwork.width * 4
         return self._pixels[artwork.offset : artwork.offset + size].reshape(artwork.height, artwork.width, 4)
 
     def classes(self) -> dict[str, tuple[Artwork, ...]]:
-        """Every class with its artworks, in the order of their names."""
+        """Return the artworks of each class, sorted by its name."""
         found: dict[str, list[Artwork]] = {}
         for artwork in self.artworks:
             found.setdefault(artwork.class_name, []).append(artwork)
@@ -85,9 +85,9 @@ class Gallery:
 
 
 def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path) -> None:
-    """Render every icon of `packages` into `folder` (`artwork.bin`, `artwork.json`), unless that was done already.
+    """Render every icon of `packages` into `folder` (`artwork.bin`, `artwork.json`), unless it was already done.
 
-    `packages.txt` beside them says of which packages: with others, all are rendered anew.
+    `packages.txt` beside them records the packages: if they change, all icons are rendered again.
     """
     drawn_from = "".join(f"{package.name} {package.version} {package.integrity}\n" for package in packages)
     record, index = folder / "packages.txt", folder / "artwork.json"
@@ -125,11 +125,11 @@ def render_gallery(packages: tuple[Package, ...], downloads: Path, folder: Path)
     record.write_text(drawn_from, encoding="utf-8")
     with atomic_write(index, alone=True) as index_file:
         index_file.write(json.dumps(rows).encode())
-    logger.info("%d icons rendered; %d were blank, broken, or there already", len(rows), unusable)
+    logger.info("%d icons rendered; %d were blank, broken, or duplicates", len(rows), unusable)
 
 
 def render(svg: str) -> RgbaImage | None:
-    """Render and trim an SVG to `(height, width, 4)` uint8; None if it cannot be drawn or shows (nearly) nothing."""
+    """Render and trim an SVG to `(height, width, 4)` uint8; None if it cannot be drawn or is (nearly) invisible."""
     try:
         drawn = resvg_py.svg_to_bytes(svg_string=svg, width=LONGEST_SIDE, skip_system_fonts=True)
     except ValueError:
@@ -148,7 +148,7 @@ def render(svg: str) -> RgbaImage | None:
 
 
 def class_name(package: str, icon: str) -> str:
-    """The class of an icon: its owner's name where the package names owners, else the package's own icon."""
+    """Return the class of an icon: its owner's name if the package names owners, else the package's own icon."""
     words = _words(icon)
     named_after_owners = NAMED_AFTER_OWNERS.search(package) is not None
     endings = VARIANT_WORDS if named_after_owners else SKIN_TONE_WORDS
@@ -162,7 +162,7 @@ def _words(icon: str) -> list[str]:
 
 
 def _drawings(package: Package, downloads: Path) -> Iterator[tuple[str, str, bool]]:
-    """(name, SVG, drawn in one ink) of each icon."""
+    """Yield (name, SVG, whether drawn in one ink) of each icon."""
     if package.name.startswith("@iconify-json/"):
         for _, content in members(package, downloads, "icons.json"):
             collection = json.loads(content)

@@ -1,7 +1,7 @@
-"""Batches of crops, drawn by worker processes beside the network.
+"""Batches of crops, drawn by worker processes while the network trains.
 
-Batch number `i` is drawn from `(seed, i)` alone: it is the same whoever draws it, so a run that was interrupted goes on
-with the crops that it would have seen.
+Batch number `i` depends on `(seed, i)` alone, not on the worker that draws it. So an interrupted run resumes with the
+crops that it would have seen.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from training.labels import Fonts, LabelPainter, open_fonts
 from training.packages import TABLE, read_table
 from training.photographs import photograph
 
-# The brands on the photos that docs/model-card.md reports figures for. They are kept out, so that the figures tell how
-# the weights do on logos which they have never seen.
+# The brands on the photos that docs/model-card.md reports figures for. Training excludes them, so that the figures show
+# how the weights do on logos that they have never seen.
 REPORTED_BRANDS = frozenset(
     "apple bmw coca cocacola ferrari heineken hewlettpackard hp intel mini nike pepsi puma redbull unicef"
     " vodafone".split()
 )
 # Names that begin like this show such a brand too. An apple or a puma may be a picture of one, so these two count only
-# in packages that name icons after owners. "coca", "hp", "intel" and "mini" begin the names of other owners.
+# in packages that name icons after owners. "coca", "hp", "intel" and "mini" begin the names of other owners too.
 BEGINNINGS = tuple("bmw cocacola ferrari heineken hewlettpackard nike pepsi redbull unicef vodafone".split())
 OWNERS_BEGINNINGS = ("apple", "puma")
 ALSO_REPORTED = frozenset({"assemblyintel", "ccapplepay", "hpinc"})
-VALIDATION_SHARE = 25  # one class in so many is kept for validation
+VALIDATION_SHARE = 25  # one class in this many is kept for validation
 WORDMARK_SHARE = 0.35  # of the labels of a batch: most brands on packaging are names
 VALIDATION_SEED = 1_000_003
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the downloads and the rendered icons lie, the table of their packages, and photographs to print on."""
+    """The folders of downloads and rendered icons, the table of their packages, and a folder of photographs."""
 
     downloads: Path
     artwork: Path
@@ -51,7 +51,7 @@ class Folders:
 
     @classmethod
     def under(cls, root: Path, table: Path = TABLE, grounds: Path | None = None) -> Folders:
-        """Return the folders that `python -m training` makes in `root`."""
+        """Return the folders that `python -m training` creates in `root`."""
         return cls(root / "packages", root / "artwork", table, grounds)
 
 
@@ -65,7 +65,7 @@ class BatchShape:
 
 
 class Studio:
-    """Draws batches. One per process: it maps the rendered icons and keeps the fonts open."""
+    """Draws batches. Use one per process: it maps the rendered icons and keeps the fonts open."""
 
     def __init__(self, folders: Folders) -> None:
         cv2.setNumThreads(1)
@@ -82,9 +82,9 @@ class Studio:
         return self._draw(self.training, np.random.default_rng((seed, number)), shape)
 
     def validation_batch(self, number: int, shape: BatchShape) -> npt.NDArray[np.uint8]:
-        """Return a batch as `batch` does, of classes that training never shows and of names that it has not shown.
+        """Return a batch as `batch` does, of classes and names that training does not show.
 
-        A drawing may still have a like one in training, under another name.
+        Training may still show a similar drawing under another name.
         """
         return self._draw(self.validation, np.random.default_rng((VALIDATION_SEED, number)), shape)
 
@@ -103,7 +103,7 @@ class Studio:
 
 
 def is_reported(class_name: str) -> bool:
-    """Return whether an icon shows a brand that figures are reported for, by the name of its class."""
+    """Return whether an icon shows a brand that figures are reported for, judging by the name of its class."""
     package, _, icon = class_name.rpartition(":")
     words = icon.split("-")
     while len(words) > 1 and words[-1] in VARIANT_WORDS:
@@ -114,9 +114,9 @@ def is_reported(class_name: str) -> bool:
 
 
 def is_validation(class_name: str) -> bool:
-    """Return whether a class is kept out of training, to choose between approaches by.
+    """Return whether a class is excluded from training, for choosing between approaches.
 
-    Its name alone decides, not its package: one thing is drawn in several packages.
+    Only its name counts, not its package, because the same thing is drawn in several packages.
     """
     return zlib.crc32(class_name.rpartition(":")[2].encode()) % VALIDATION_SHARE == 0
 
@@ -129,7 +129,7 @@ def draw_batches(
     readers: list[Connection] = []
     processes = []
     for worker in range(workers):
-        # A pipe, not a queue: a worker whose reader is gone ends, and a reader hears of a worker that is gone.
+        # A pipe, not a queue: a worker ends when its reader is gone, and a reader notices when a worker is gone.
         reader, writer = context.Pipe(duplex=False)
         work = (folders, seed, numbers[worker::workers], shape, writer)
         processes.append(context.Process(target=_work, args=work, daemon=True))
@@ -142,7 +142,7 @@ def draw_batches(
                 drawn = readers[turn % workers].recv()
             except EOFError as error:
                 raise ChildProcessError(
-                    "a worker that draws crops is gone; short of memory? Try fewer (--workers)"
+                    "a worker that draws crops is gone, perhaps for lack of memory: try fewer (--workers)"
                 ) from error
             if isinstance(drawn, Exception):
                 raise drawn
@@ -160,6 +160,6 @@ def _work(folders: Folders, seed: int, numbers: range, shape: BatchShape, writer
             writer.send(studio.batch(seed, number, shape))
     except BrokenPipeError:
         return
-    except Exception as error:  # the reader waits for a batch: it must hear of this
+    except Exception as error:  # the reader waits for a batch, so it must get the error
         writer.send(error)
         raise

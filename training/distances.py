@@ -1,4 +1,4 @@
-"""What the distances of a converted model mean: measured on rendered logos that the training did not show."""
+"""What the distances of a converted model mean, measured on rendered logos that training did not show."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DIGITS = 4
 def measure_distances(studio: Studio, embedder: Embedder, labels: int, views: int) -> DistanceScale:
     """Measure the Euclidean distances between crops of one logo, and between crops of different logos.
 
-    The crops are validation batches of `studio`, embedded as the service embeds them. A distance is `|a - b|` of two
-    vectors. The quantiles are of all pairs within a batch, by linear interpolation (type 7 of Hyndman and Fan 1996,
-    "Sample quantiles in statistical packages"). Crops of different batches are not compared: an icon may be in
+    The crops are validation batches of `studio`, embedded as the service does. The distance of two vectors is
+    `|a - b|`. The quantiles are over all pairs within a batch, by linear interpolation (type 7 of Hyndman and Fan 1996,
+    "Sample quantiles in statistical packages"). Crops of different batches are not compared, because an icon may be in
     several.
 
     Args:
-        studio: that draws the crops.
+        studio: draws the crops.
         embedder: of the converted model.
-        labels: how many logos, in all batches together; at least 2.
+        labels: number of logos in all batches together; at least 2.
         views: crops of each of them; at least 2.
     """
     size = embedder.description.preprocessing.size

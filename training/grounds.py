@@ -1,4 +1,4 @@
-"""Photographs to print imitation logos on, as an operator's folder holds them."""
+"""Photographs from a folder of the operator, to print rendered logos on."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-SHARE = 0.5  # of all grounds; the others are drawn
-SMALLEST_PART = 0.3  # of the photograph's side that the part fills first
-TINTED = 0.5  # of the grounds: towards the colour that lies under the label
+SHARE = 0.5  # of all backgrounds; the others are drawn
+SMALLEST_PART = 0.3  # of the side of the photograph that limits the part
+TINTED = 0.5  # share of photographs tinted towards the colour under the label
 
 
 class GroundsError(Exception):
-    """The folder of grounds holds no photographs, or one that cannot be read."""
+    """The folder of photographs is empty, or a file in it cannot be read."""
 
 
 class Grounds:
-    """A folder of photographs, below it too, of which random parts become grounds.
+    """A folder tree of photographs, of which random parts become backgrounds.
 
     Args:
-        folder: that holds files ending in one of `SUFFIXES`.
+        folder: holds files ending in one of `SUFFIXES`.
 
     Raises:
         GroundsError: the folder holds no such file.
@@ -36,17 +36,17 @@ class Grounds:
 
     @property
     def fingerprint(self) -> str:
-        """A short digest of the names and sizes of the photographs: another folder of the same ones has the same."""
+        """A short digest of the names and sizes of the photographs, independent of the folder's path."""
         listed = sorted(f"{path.name} {path.stat().st_size}" for path in self._paths)
         return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
 
     def draw(
         self, height: int, width: int, colour: tuple[int, int, int], rng: np.random.Generator
     ) -> npt.NDArray[np.float32] | None:
-        """Return a part of a photograph, `(height, width, 3)` float32 RGB from 0 to 255; None where none is drawn.
+        """Return a part of a photograph, `(height, width, 3)` float32 RGB from 0 to 255; None if it is to be drawn.
 
         Raises:
-            GroundsError: a file is no photograph.
+            GroundsError: a file is not a photograph.
         """
         if rng.random() >= SHARE:
             return None

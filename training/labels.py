@@ -1,7 +1,7 @@
-"""What is printed on a packaging: an icon, a wordmark, or both, in a palette, perhaps on a plate.
+"""Draw what is printed on packaging: an icon, a wordmark, or both, in a palette, perhaps on a plate.
 
-A label is drawn once and photographed several times (`photographs`). The words are made up, the fonts are open, so
-there are as many wordmarks as training has time for.
+A label is drawn once and photographed several times (`photographs`). The words are invented and the fonts are open, so
+there are as many wordmarks as training needs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CODAS = ["", "", "", "", *"b ck d l ll m n nd ng nt p r rd rk rt s ss st t tt x 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colours that a brand prints in: its ink and what lies under it."""
+    """The colours that a brand prints in: its ink, the ground under it, and an accent."""
 
     ink: Colour
     ground: Colour
@@ -42,7 +42,7 @@ class Palette:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A drawn logo. `versions` are `(h, w, 4)` uint8 images of the same logo: the first is the usual one.
+    """A drawn logo. `versions` are `(h, w, 4)` uint8 images of the same logo; the first is the usual one.
 
     Their colours are multiplied by alpha, so that edges interpolate without a dark rim.
     """
@@ -55,18 +55,18 @@ Fonts = tuple[ImageFont.FreeTypeFont, ...]
 
 
 def open_fonts(packages: tuple[Package, ...], downloads: Path) -> Fonts:
-    """The Latin letters of every font package, one weight of each."""
+    """Return the upright Latin letters of every font package, one weight of each."""
     chosen = []
     for package in packages:
         files = [content for name, content in members(package, downloads, ".woff") if UPRIGHT_LATIN.search(name)]
         if not files:
-            raise PackageError(f"{package.name} {package.version} holds no upright Latin font: take it out")
+            raise PackageError(f"{package.name} {package.version} has no upright Latin font: remove it from the table")
         chosen.append(ImageFont.truetype(io.BytesIO(files[-1]), TEXT_PIXELS))
     return tuple(chosen)
 
 
 class LabelPainter:
-    """Draws labels from a class of icons or from nothing, by the numbers of one generator."""
+    """Draws labels, with or without an icon, using one random generator."""
 
     def __init__(self, gallery: Gallery, fonts: Fonts, rng: np.random.Generator) -> None:
         self._gallery = gallery
@@ -76,7 +76,7 @@ class LabelPainter:
         self._palette = self._new_palette()
 
     def icon_label(self, artworks: tuple[Artwork, ...]) -> Label:
-        """A label that shows one class of icons, sometimes with a name beside it."""
+        """Return a label that shows one class of icons, sometimes with a name beside it."""
         rng, palette = self._rng, self._next_palette()
         order = rng.permutation(len(artworks))[:2]
         drawn = [self._tinted(artworks[int(row)], palette) for row in order]
@@ -86,7 +86,7 @@ class LabelPainter:
         return self._label(drawn, palette)
 
     def word_label(self) -> Label:
-        """A label that shows a made-up name."""
+        """Return a label that shows an invented name."""
         rng, palette = self._rng, self._next_palette()
         drawn = self._wordmark(palette.ink)
         if rng.random() < 0.25:
@@ -103,7 +103,7 @@ class LabelPainter:
 
     def _wordmark(self, ink: Colour) -> RgbaImage:
         rng = self._rng
-        if rng.random() < 0.75:  # else the font of the label before: two names must not be told apart by font alone
+        if rng.random() < 0.75:  # else the font of the previous label: the font alone must not separate two names
             self._font = self._fonts[rng.integers(len(self._fonts))]
         words = " ".join(self._word() for _ in range(1 if rng.random() < 0.75 else 2))
         case = rng.random()
@@ -138,7 +138,7 @@ class LabelPainter:
         return Label(tuple(_multiplied_by_alpha(version) for version in versions), palette)
 
     def _on_plate(self, drawn: list[RgbaImage], palette: Palette) -> tuple[RgbaImage, ...]:
-        """Most brands print the logo as it is, some on a shape of one colour that belongs to it."""
+        """Put some logos on a shape of one colour that belongs to them; most are printed without one."""
         if self._rng.random() < 0.7:
             return tuple(drawn)
         shape = ("box", "round", "oval")[self._rng.integers(3)]
@@ -146,7 +146,7 @@ class LabelPainter:
         return tuple(_plate(pixels, palette.ground, rim, shape) for pixels in drawn)
 
     def _next_palette(self) -> Palette:
-        # Else the palette of the label before: colours alone must not tell two brands apart.
+        # Else the palette of the previous label: colours alone must not separate two brands.
         if self._rng.random() < 0.6:
             self._palette = self._new_palette()
         return self._palette
@@ -158,7 +158,7 @@ class LabelPainter:
                 return palette
 
     def _colour(self) -> Colour:
-        """Prints are often white, black, or strong red, blue, green, yellow."""
+        """Return a random colour: often white, black, or a strong red, blue, green or yellow, as on packaging."""
         kind = self._rng.random()
         if kind < 0.25:
             return (255, 255, 255)
@@ -192,7 +192,7 @@ def _shrunk(pixels: RgbaImage, longest: int) -> RgbaImage:
 
 
 def _side_by_side(first: RgbaImage, second: RgbaImage, beside: bool) -> RgbaImage:
-    """Two drawings in one: the second to the right, as high as the first, or below, as wide."""
+    """Join two drawings: the second to the right, as high as the first, or below, as wide."""
     axis = 1 if beside else 0
     along, across = (first.shape[0], second.shape[0]) if beside else (first.shape[1], second.shape[1])
     scale = along / across * (0.6 if beside else 1.0)
@@ -244,7 +244,7 @@ def _filled(plate: npt.NDArray[np.uint8], shape: str, inset: int, colour: tuple[
 
 
 def _bent(pixels: RgbaImage, arc: float, slant: float) -> RgbaImage:
-    """Set the text on an arc (in heights) and slant it (in heights per height)."""
+    """Bend text into an arc (in heights) and slant it (in heights per height)."""
     height, width = pixels.shape[:2]
     rise, lean = round(abs(arc) * height), round(abs(slant) * height)
     rows, columns = np.mgrid[0 : height + rise, 0 : width + lean].astype(np.float32)

@@ -17,10 +17,10 @@ FIRST_SCALE = 10.0  # of the cosines: a temperature of 0.1
 
 
 class FixedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Batch normalisation by the remembered statistics, also in training: batches of crops are too small for better."""
+    """Batch normalisation by the stored statistics, also in training, because batches of crops are small."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise by the remembered mean and variance."""
+        """Normalise by the stored mean and variance."""
         factor = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
         return inputs * factor + (self.beta - self.moving_mean * factor)
 
@@ -43,7 +43,7 @@ def build_trained(frozen_blocks: int) -> Any:
 
 
 def preprocessed(crops: Any) -> Any:
-    """Return pixels as serving feeds them to the network, from uint8 crops of its size."""
+    """Return uint8 crops of the network's size as the pixels that serving feeds to it."""
     mean, std = LITE0_PREPROCESSING.mean, LITE0_PREPROCESSING.std
     return (tf.cast(crops, tf.float32) / 255.0 - tf.constant(mean)) / tf.constant(std)
 
@@ -51,8 +51,8 @@ def preprocessed(crops: Any) -> Any:
 class Contrast(keras.Model):  # type: ignore[misc]
     """InfoNCE over a batch (van den Oord et al. 2018, arXiv:1807.03748): which of all other crops show the same logo?
 
-    The similarity of two vectors is their cosine after batch normalisation (Luo et al. 2019, arXiv:1906.08332), which
-    serving leaves away, times a scale that is learned.
+    The similarity of two vectors is the cosine after batch normalisation (Luo et al. 2019, arXiv:1906.08332), which
+    serving omits, times a learned scale.
     """
 
     def __init__(self, network: Any, views: int) -> None:
@@ -61,10 +61,10 @@ class Contrast(keras.Model):  # type: ignore[misc]
         self.log_scale = self.add_weight(name="log_scale", shape=(), initializer=keras.initializers.Constant(0.0))
 
     def call(self, crops: Any) -> tuple[Any, Any]:
-        """Return the mean loss of uint8 crops, and the share of them whose nearest crop shows their logo.
+        """Return the mean loss of uint8 crops, and the share of crops whose nearest crop shows the same logo.
 
         Args:
-            crops: `(labels * views, size, size, 3)`; those of one label follow each other.
+            crops: `(labels * views, size, size, 3)`; crops of one label are adjacent.
         """
         vectors = self.network(preprocessed(crops), training=True)
         centred = vectors - tf.reduce_mean(vectors, axis=0)

@@ -17,7 +17,7 @@ from training.network import embed
 from training.run import Recipe
 from training.whitening import half_whitening
 
-WHITENING_SEED = 1001  # no run has it: the crops are new ones
+WHITENING_SEED = 1001  # used by no run, so its crops are new
 VALIDATION_SHAPE = (80, 4)  # labels, views
 VALIDATION_DRAWS = 3
 
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 def save_outcome(runs: Sequence[Weights], recipe: Recipe, folders: Folders, folder: Path, workers: int) -> Path:
-    """Average the weights of runs, whiten their features, and save all for `build_keras_model` to read.
+    """Average the weights of runs, whiten their features, and save the result for `build_keras_model`.
 
-    Runs that begin with the same weights and differ in their seed end near enough to each other for the mean of their
-    weights to be better than each (Wortsman et al. 2022, "Model soups", arXiv:2203.05482).
+    Runs that start from the same weights and differ only in their seed end close to each other, and the mean of their
+    weights is better than each (Wortsman et al. 2022, "Model soups", arXiv:2203.05482).
 
     Args:
         runs: the weights of each run, in the order of `lite0_features`.
-        recipe: of all of them but for the seed.
-        folders: that crops are drawn from.
-        folder: where the file goes.
+        recipe: of all runs, except for the seed.
+        folders: the folders to draw crops from.
+        folder: the folder of the output file.
         workers: processes that draw.
     """
     features = lite0_features(None)
@@ -52,7 +52,7 @@ def save_outcome(runs: Sequence[Weights], recipe: Recipe, folders: Folders, fold
 
 
 def _validate(served: Any, recipe: Recipe, studio: Studio) -> float:
-    """Return macro-recall@4 by cosine, each crop a photo of its own."""
+    """Return macro-recall@4 by cosine; each crop counts as its own photo."""
     labels, views = VALIDATION_SHAPE
     vectors = embed(served, studio.validation_batch(0, BatchShape(labels, views, recipe.size)))
     names = np.repeat(np.arange(labels), views).astype(str)

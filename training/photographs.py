@@ -1,8 +1,8 @@
-"""Labels to crops that look as if a detector had cut them from photos of packaging.
+"""Turn labels into crops that look as if a detector had cut them from photos of packaging.
 
-The order is that of light: print on a ground, bend and tilt the packaging, light it, cover some of it, then lose what
-the lens, the sensor, JPEG and a small crop lose. The last step is the one of serving: bicubic, with its
-aspect kept, to a square.
+The order is that of light: print on a ground, bend and tilt the packaging, light it, cover part of it, then lose what
+the lens, the sensor, JPEG and a small crop lose. The last step is the same as in serving: bicubic resizing to a square,
+keeping the aspect ratio.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUARTER_TURNS = 0.06
 def photograph(
     label: Label, preprocessing: Preprocessing, rng: np.random.Generator, grounds: Grounds | None = None
 ) -> Crop:
-    """Draw one crop of `label` as the network sees it, `(size, size, 3)` uint8 RGB; another one at each call."""
+    """Return one crop of `label` as the network sees it, `(size, size, 3)` uint8 RGB; each call draws another one."""
     size = preprocessing.size
     version = label.versions[0 if rng.random() < 0.7 else int(rng.integers(len(label.versions)))]
     quad, height_over_width = _view(version.shape[1], version.shape[0], rng)
@@ -52,7 +52,7 @@ def photograph(
 
 
 def _view(width: int, height: int, rng: np.random.Generator) -> tuple[FloatImage, float]:
-    """Corners of the tilted label in fractions of the crop, (4, 2), and the height of the crop over its width."""
+    """Return the corners of the tilted label in fractions of the crop, (4, 2), and the crop's height over its width."""
     corners: FloatImage = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     spread = 0.16 if rng.random() < 0.35 else 0.05
     corners += rng.uniform(-spread, spread, (4, 2)).astype(np.float32) * min(width, height)
@@ -73,10 +73,10 @@ def _view(width: int, height: int, rng: np.random.Generator) -> tuple[FloatImage
 
 
 def _crop_shape(height_over_width: float, size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Pixels that the crop has in its photo, (height, width), no more of them than are kept."""
+    """Return the size of the crop in its photo, (height, width) in pixels, at most what preprocessing keeps."""
     side = float(np.exp(rng.uniform(np.log(SMALLEST_CROP), np.log(LARGEST_CROP))))
     stretch = height_over_width**0.5
-    kept = min(1.0, size / (side * max(stretch, 1.0 / stretch)))  # one factor for both: serving keeps the aspect
+    kept = min(1.0, size / (side * max(stretch, 1.0 / stretch)))  # one factor for both: serving keeps the aspect ratio
     return max(12, int(side * stretch * kept)), max(12, int(side / stretch * kept))
 
 
@@ -84,7 +84,7 @@ def _projected(source: RgbaImage, quad: FloatImage, height: int, width: int) -> 
     corners = quad * np.array([width, height], dtype=np.float32)
     covered = np.maximum(np.ptp(corners, axis=0), 4.0)
     shrink = min(1.0, float(covered[0]) / source.shape[1] * 1.2), min(1.0, float(covered[1]) / source.shape[0] * 1.2)
-    if min(shrink) < 0.8:  # an area average first: the projection samples, and would drop thin strokes
+    if min(shrink) < 0.8:  # average areas first: the projection only samples, and would drop thin strokes
         sides = (max(4, round(source.shape[1] * shrink[0])), max(4, round(source.shape[0] * shrink[1])))
         source = np.asarray(cv2.resize(source, sides, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     bottom, right = source.shape[:2]
@@ -96,7 +96,7 @@ def _projected(source: RgbaImage, quad: FloatImage, height: int, width: int) -> 
 
 
 def _curved(print_: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Wrap the print round a can, upright or lying, seen from a little above or below."""
+    """Wrap the print round a can, upright or lying, seen from slightly above or below."""
     height, width = print_.shape[:2]
     y, x = np.mgrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j].astype(np.float32)
     half_angle = float(rng.uniform(0.4, 1.2))
@@ -111,7 +111,7 @@ def _curved(print_: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _recoloured(print_: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """The same logo in another edition: channels swapped, or all in one ink."""
+    """Return the same logo in other colours: channels swapped, or all in one ink."""
     inked = float(print_[..., 3].mean()) / 255.0
     if inked > 0.5 or rng.random() < 0.5:  # a plate in one ink would show nothing
         return print_[..., [*rng.permutation(3), 3]]
@@ -120,7 +120,7 @@ def _recoloured(print_: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _ground_for(label: Label, rng: np.random.Generator) -> Colour:
-    """A colour on which the ink of the label can be seen."""
+    """Return a colour on which the ink of the label is visible."""
     while True:
         ground = _any_colour(rng)
         if sum(abs(a - b) for a, b in zip(ground, label.palette.ink, strict=True)) > 120:
@@ -137,7 +137,7 @@ def _any_colour(rng: np.random.Generator) -> Colour:
 
 
 def _ground(height: int, width: int, colour: Colour, rng: np.random.Generator) -> FloatImage:
-    """What lies under and around the logo: plain, shaded, textured, or with other print on it."""
+    """Draw the ground under and around the logo: plain, shaded, textured, or with other print on it."""
     canvas: FloatImage = np.empty((height, width, 3), dtype=np.float32)
     canvas[:] = colour
     kind = rng.random()
@@ -171,7 +171,7 @@ def _ground(height: int, width: int, colour: Colour, rng: np.random.Generator) -
 
 
 def _ramp(height: int, width: int, rng: np.random.Generator) -> FloatImage:
-    """A linear ramp from 0 to 1 in a random direction, (height, width)."""
+    """Return a linear ramp from 0 to 1 in a random direction, (height, width)."""
     angle = float(rng.uniform(0.0, 2.0 * np.pi))
     across = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :] * np.float32(np.cos(angle))
     ramp = across + np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
@@ -179,7 +179,7 @@ def _ramp(height: int, width: int, rng: np.random.Generator) -> FloatImage:
 
 
 def _clouds(height: int, width: int, channels: int, rng: np.random.Generator) -> FloatImage:
-    """Smooth noise about 0 of one or two scales, (height, width, channels)."""
+    """Return smooth noise around 0 at two scales, (height, width, channels)."""
     total: FloatImage = np.zeros((height, width, channels), dtype=np.float32)
     for cells in (int(rng.integers(2, 6)), int(rng.integers(6, 24))):
         noise = rng.standard_normal((cells, cells, channels), dtype=np.float32)
@@ -206,7 +206,7 @@ def _lit(photo: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _cover(photo: FloatImage, rng: np.random.Generator) -> None:
-    """A thumb, a fold or a price tag hides a part."""
+    """Hide a part, as a thumb, a fold or a price tag does."""
     height, width = photo.shape[:2]
     tall, wide = rng.uniform(0.1, 0.35, 2)
     top, left = rng.uniform(-0.1, 1.0, 2)
@@ -216,7 +216,7 @@ def _cover(photo: FloatImage, rng: np.random.Generator) -> None:
 
 
 def _developed(photo: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """White balance, exposure, contrast and saturation of a telephone, then its blur and noise."""
+    """Apply a telephone's white balance, exposure, contrast and saturation, then its blur and noise."""
     gains = rng.normal(1.0, 0.09, 3) * float(rng.uniform(0.55, 1.2))
     photo = photo * gains.astype(np.float32)
     contrast = 1.0 + float(rng.uniform(-0.45, 0.15))

@@ -31,18 +31,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What one run does otherwise than another.
+    """Parameters in which runs may differ.
 
     Attributes:
         size: height and width of the crops, in pixels.
         labels: logos in a batch.
         views: crops of each of them.
-        steps: batches.
-        frozen_blocks: how many of the 16 blocks keep ImageNet's weights, with the stem.
+        steps: number of batches.
+        frozen_blocks: how many of the 16 blocks keep ImageNet's weights, like the stem.
         highest_rate: the learning rate after the warm-up; it falls linearly to 0.
         warm_up: steps in which the rate rises to it.
-        averaged: momentum of the moving average of the weights that is the outcome.
-        whitening_batches: batches of which the whitening is computed.
+        averaged: momentum of the moving average of the weights, which is the result.
+        whitening_batches: batches to compute the whitening from.
         seed: of the crops.
     """
 
@@ -67,22 +67,22 @@ class Recipe:
         return self.highest_rate * min(1.0, (step + 1) / self.warm_up) * (1.0 - step / self.steps)
 
     def momentum_at(self, step: int) -> float:
-        """Return the momentum of the average after a step: early steps count less than a plain average has it."""
+        """Return the momentum of the average after a step: early steps count less than in a plain average."""
         return min(self.averaged, (step + 1) / (step + 10))
 
 
 BUNDLED = Recipe()
-"""What the bundled weights were made by, with each of `SEEDS`."""
+"""The recipe of the bundled weights, used with each of `SEEDS`."""
 
 SEEDS = (1, 2)
-"""Of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
+"""Seeds of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
 
 QUICK = Recipe(size=64, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
-"""All the parts, in a minute."""
+"""Runs all parts in a minute."""
 
 
 class CheckpointError(Exception):
-    """A run cannot go on from its checkpoint."""
+    """A run cannot resume from its checkpoint."""
 
 
 class Run:
@@ -109,7 +109,7 @@ class Run:
         self._resume()
 
     def train(self, checkpoint_seconds: float, stop_after_seconds: float = math.inf) -> bool:
-        """Go on to the end, or until the time is over. Return True if the run is complete."""
+        """Train to the end, or until the time is up. Return True if the run is complete."""
         began = saved = time.monotonic()
         first = self._step
         numbers = range(self._step, self._recipe.steps)
@@ -140,7 +140,7 @@ class Run:
         return self._step == self._recipe.steps
 
     def averaged_weights(self) -> list[npt.NDArray[np.float32]]:
-        """Return the weights in the order of `lite0_features`: moving averages of the trained ones, and the frozen."""
+        """Return the weights in the order of `lite0_features`: moving averages of trained ones, and the frozen ones."""
         averages = {id(w): a for w, a in zip(self._network.trainable_variables, self._average, strict=True)}
         return [np.asarray(averages.get(id(weight), weight)) for weight in self._network.weights]
 
@@ -158,7 +158,7 @@ class Run:
             file.write(json.dumps({"seconds": round(time.time(), 1), **row}) + "\n")
 
     def _state(self) -> Iterator[tuple[str, Any]]:
-        """Every variable of the run under a name of its own."""
+        """Yield every variable of the run with a unique name."""
         for kind, variables in (
             ("weight", self._network.trainable_variables),
             ("scale", [self._contrast.log_scale]),
@@ -182,14 +182,14 @@ class Run:
         try:
             with np.load(path) as state:
                 if str(state["recipe"]) != json.dumps(asdict(self._recipe)):
-                    raise CheckpointError(f"{path} is of another recipe: name another --run, or remove it")
+                    raise CheckpointError(f"{path} has another recipe: name another --run, or remove it")
                 if str(state["grounds"]) != self._grounds:
                     raise CheckpointError(
-                        f"{path} is of other grounds: give the same --grounds, name another --run, or remove it"
+                        f"{path} has other grounds: give the same --grounds, name another --run, or remove it"
                     )
                 for name, variable in self._state():
                     variable.assign(state[name])
                 self._step = int(state["step"])
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}): remove it to begin anew") from error
-        logger.info("going on from step %d of %d", self._step, self._recipe.steps)
+            raise CheckpointError(f"{path} cannot be read ({error}): remove it to start again") from error
+        logger.info("resuming at step %d of %d", self._step, self._recipe.steps)

@@ -1,8 +1,8 @@
-"""The last layer of the network: a rotation of its features to principal components, each scaled.
+"""The last layer of the network: rotate its features to principal components, and scale each.
 
-The components of rendered logos differ in variance by orders of magnitude, so a few of them decide all distances. Each
-is divided by the fourth root of its variance, half way to whitening (Jégou and Chum 2012, "Negative evidences and
-co-occurrences in image retrieval"): whole whitening makes too much of the smallest.
+The components of rendered logos differ in variance by orders of magnitude, so a few of them dominate all distances.
+Each is divided by the fourth root of its variance, half way to whitening (Jégou and Chum 2012, "Negative evidences and
+co-occurrences in image retrieval"): full whitening gives too much weight to the smallest.
 """
 
 from __future__ import annotations

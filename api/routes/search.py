@@ -65,8 +65,8 @@ class BatchNeighboursResource:
         """Return the neighbours of the logos that the body names: more than an address has room for."""
         try:
             body = req.get_media()
-        except falcon.HTTPUnsupportedMediaType:
-            description = "A POST takes a JSON object here."  # the original took none, which old clients rely on
+        except (falcon.HTTPUnsupportedMediaType, falcon.MediaNotFoundError):
+            description = "The body must be a JSON object."  # no POST, as with the original
             raise falcon.HTTPMethodNotAllowed(["GET", "OPTIONS", "POST"], description=description) from None
         schemas.check("BatchQuery", body)
         schemas.check_logos(body["logo_ids"], self.max_logos)

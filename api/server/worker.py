@@ -7,7 +7,7 @@ that has been idle longest is closed to make room.
 
 The loop only searches for the end of a request, and gunicorn's parser interprets the bytes; if the loop finds a wrong
 end, the request is refused. Methods without an underscore override gunicorn's, which calls them. Its version is pinned,
-and tests check the behaviour that this module relies on.
+and `gunicorn_internals.py` lists what this module relies on; tests check it.
 """
 
 from __future__ import annotations

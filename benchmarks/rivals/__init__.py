@@ -1,1 +1,1 @@
-"""Engines that find nearest neighbours, one module each, measured alike on the same vectors: as ann-benchmarks does."""
+"""Nearest-neighbour engines, one module each, measured alike on the same vectors, as in ann-benchmarks."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks.rivals`: measure the service's index and its rivals on the same vectors.
 
-Each is measured at several efforts. Every figure is added to a file of results, which `python -m benchmarks.page`
-makes tables and plots of.
+Each is measured at several efforts. Every figure is appended to a file of results, from which
+`python -m benchmarks.page` makes tables and plots.
 """
 
 from __future__ import annotations
@@ -29,24 +29,28 @@ POWERS_OF_TEN = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
 @click.command()
-@click.option("--logos", multiple=True, type=click.IntRange(100), help="To draw; may be repeated.  [default: 20000]")
-@click.option("--up-to", type=click.IntRange(1000), help="Draw 1,000, 10,000 and so on, and so many at last.")
+@click.option(
+    "--logos", multiple=True, type=click.IntRange(100), help="Number to draw; may be repeated.  [default: 20000]"
+)
+@click.option("--up-to", type=click.IntRange(1000), help="Draw 1,000, 10,000 and so on, and finally this number.")
 @click.option(
     "--real",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Embeddings that `python -m benchmarks.embedded_logos` made, to measure on instead.",
+    help="Measure on these embeddings, made by `python -m benchmarks.embedded_logos`.",
 )
-@click.option("--engine", "engines", multiple=True, type=click.Choice(list(ENGINES)), help="May be repeated; or all.")
+@click.option(
+    "--engine", "engines", multiple=True, type=click.Choice(list(ENGINES)), help="May be repeated.  [default: all]"
+)
 @click.option("--queries", type=click.IntRange(1), default=200, show_default=True)
-@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="A rate is measured for.")
-@click.option("--seed", default=1, show_default=True, help="That vectors and queries are drawn by.")
+@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Time to measure one rate.")
+@click.option("--seed", default=1, show_default=True, help="Determines vectors and queries.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default=RESULTS / "rivals.jsonl",
     help="The file of results.  [default: docs/benchmarks/rivals.jsonl]",
 )
-@click.option("--require-all", is_flag=True, help="Fail if an engine is not installed, instead of leaving it out.")
+@click.option("--require-all", is_flag=True, help="Fail if an engine is not installed, instead of skipping it.")
 def main(
     logos: tuple[int, ...],
     up_to: int | None,
@@ -58,7 +62,7 @@ def main(
     output: Path,
     require_all: bool,
 ) -> None:
-    """Measure engines on the same vectors. Files are made in a temporary directory: TMPDIR should be on a disk."""
+    """Measure engines on the same vectors. Files go to a temporary directory: TMPDIR should be on a disk."""
     started = time.monotonic()
 
     def say(what: str) -> None:
@@ -73,7 +77,7 @@ def main(
             message = f"{name} needs {', '.join(missing)}: pip install -r requirements-bench.txt"
             if require_all:
                 raise click.ClickException(message)
-            say(f"left out: {message}")
+            say(f"skipped: {message}")
         else:
             wanted.append(name)
     for count in sizes:
@@ -90,7 +94,7 @@ def main(
             for name in wanted:
                 held = ENGINES[name].held_bytes_a_value * files.vectors.size
                 if held > _available_bytes():
-                    say(f"left out: {name} holds {held / 1e9:.0f} GB in memory, more than there is")
+                    say(f"skipped: {name} needs {held / 1e9:.0f} GB of memory, more than there is")
                     continue
                 say(name)
                 append(output, (about | measured for measured in _measured(name, files, seconds)))
@@ -98,8 +102,8 @@ def main(
 
 
 def _measured(name: str, files: VectorFiles, seconds: float) -> Iterator[Record]:
-    """Measure an engine in a process of its own; one that fails is named, and the others go on."""
-    # Threads of OpenMP that wait busily hold up those that they wait for, where cores are shared.
+    """Measure an engine in a process of its own. One that fails is named, and the others continue."""
+    # On shared cores, OpenMP threads that wait busily slow down the threads that they wait for.
     variables = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_WAIT_POLICY": "PASSIVE"}
     if ENGINES[name].numpy_in_queries:
         variables["OPENBLAS_NUM_THREADS"] = "1"
@@ -116,7 +120,7 @@ def _measured(name: str, files: VectorFiles, seconds: float) -> Iterator[Record]
                 yield json.loads(line)
     shutil.rmtree(files.folder / name, ignore_errors=True)
     if process.returncode:
-        click.echo(f"{name} ended with {process.returncode}", err=True)
+        click.echo(f"{name} exited with {process.returncode}", err=True)
 
 
 def _available_bytes() -> int:

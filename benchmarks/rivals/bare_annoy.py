@@ -1,4 +1,4 @@
-"""Annoy alone, over all values of the vectors: what the original searched with."""
+"""Annoy alone, over the full vectors, as in the original."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TREES = 100
 
 
 class BareAnnoy(Engine):
-    """A forest in a file that is mapped; its own default effort is count × trees."""
+    """A forest in a mapped file; its own default effort is count × trees."""
 
     title = f"Annoy, {TREES} trees"
     packages = ("annoy",)

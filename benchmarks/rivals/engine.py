@@ -1,4 +1,4 @@
-"""What a rival is to the measurement: it takes vectors in, then answers queries at several efforts."""
+"""The interface of a rival: it indexes vectors, then answers queries at several efforts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Engine(ABC):
     """One engine with one way of building; items are the rows of the vectors.
 
     Attributes:
-        title: what tables and plots call it.
-        packages: that must be installed, by their names on PyPI.
-        effort: what its efforts are, in its own words; empty if it has one effort alone.
-        efforts: from quick to thorough; `None` is the engine's own default.
-        held_bytes_a_value: of memory that it cannot do without, for each value of a vector.
-        numpy_in_queries: its queries run in numpy, whose threads must then be held to one.
+        title: its name in tables and plots.
+        packages: required packages, by their names on PyPI.
+        effort: the name of its effort parameter; empty if it has only one effort.
+        efforts: from fast to thorough; `None` is the engine's own default.
+        held_bytes_a_value: required memory for each value of a vector.
+        numpy_in_queries: whether its queries run in numpy, whose threads must then be limited to one.
     """
 
     title: ClassVar[str]
@@ -36,9 +36,9 @@ class Engine(ABC):
 
     @abstractmethod
     def fit(self, vectors: FloatArray, folder: Path) -> None:
-        """Take vectors `(n, dim)` in, with all cores; what is kept on disk goes into an empty folder.
+        """Index vectors `(n, dim)` with all cores; files go to an empty folder.
 
-        The vectors may be mapped: what keeps no reference to them lets go of their pages.
+        The vectors may be mapped: their pages are released if the engine keeps no reference to them.
         """
 
     @abstractmethod
@@ -47,10 +47,10 @@ class Engine(ABC):
 
     @abstractmethod
     def query(self, vector: FloatArray, count: int) -> Items:
-        """Answer the nearest items to a `(dim,)` vector, as far as they are found; the order does not count."""
+        """Return the nearest items found to a `(dim,)` vector, in any order."""
 
     def close(self) -> None:  # noqa: B027
-        """End what was started."""
+        """Stop what was started."""
 
 
 def blocks(vectors: FloatArray) -> Iterator[tuple[int, FloatArray]]:

@@ -1,4 +1,4 @@
-"""Exact search in numpy: a matrix product with all vectors, and the smallest taken out."""
+"""Exact search in numpy: a matrix product with all vectors, and a partition for the smallest distances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.rivals.engine import Engine, FloatArray, Items, blocks
 
 
 class ExactNumpy(Engine):
-    """Every vector is compared with the query; the vectors stay where they are mapped from."""
+    """Compares every vector with the query; the vectors stay mapped."""
 
     title = "exact, numpy"
     packages = ("numpy",)

@@ -20,7 +20,7 @@ class _Faiss(Engine):
     setting: str  # of `faiss.ParameterSpace`
 
     def _build(self, vectors: FloatArray) -> Any:
-        """An empty index, trained."""
+        """Return an empty, trained index."""
         raise NotImplementedError
 
     def fit(self, vectors: FloatArray, folder: Path) -> None:
@@ -54,7 +54,7 @@ class FaissFlat(_Faiss):
 
 
 class FaissHnsw(_Faiss):
-    """A graph of links from near to near, over whole vectors."""
+    """A graph of links between near vectors, at full precision."""
 
     title = f"faiss HNSW{LINKS}"
     effort = setting = "efSearch"
@@ -67,7 +67,7 @@ class FaissHnsw(_Faiss):
 
 
 class FaissIvfPq(_Faiss):
-    """Lists of product codes; the best of each query are ranked again by values of 8 bits, for four times the count."""
+    """Lists of product codes; the best of each query, four times the count, are ranked again by 8-bit values."""
 
     title = f"faiss IVF-PQ{CODE_BYTES}, refined by SQ8"
     effort = setting = "nprobe"
@@ -79,7 +79,7 @@ class FaissIvfPq(_Faiss):
         self._lists = 2 ** max(2, round(np.log2(4 * count**0.5)))
         self._lists = min(self._lists, max(1, count // TRAINING_VECTORS_A_LIST))
         codes = CODE_BYTES if dim % CODE_BYTES == 0 else dim
-        # np: not polysemous, which takes minutes more to train and is of no use to these queries.
+        # np: not polysemous, which takes minutes more to train and does not help these queries.
         index = self._faiss.index_factory(dim, f"IVF{self._lists},PQ{codes}np,Refine(SQ8)")
         sample = np.random.default_rng(1).permutation(count)[: max(TRAINING_VECTORS_A_LIST * self._lists, 20_000)]
         index.train(np.array(vectors[np.sort(sample)]))

@@ -1,4 +1,4 @@
-"""hnswlib: the graph of the authors of HNSW."""
+"""hnswlib: the graph by the authors of HNSW."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.rivals.faiss_engines import BUILD_EFFORT, LINKS
 
 
 class Hnswlib(Engine):
-    """A graph of links from near to near, over whole vectors."""
+    """A graph of links between near vectors, at full precision."""
 
     title = f"hnswlib M={LINKS}"
     packages = ("hnswlib",)

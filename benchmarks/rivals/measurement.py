@@ -1,8 +1,8 @@
-"""One engine measured: how long it builds, what it keeps, how many of the true neighbours it finds, and how fast.
+"""Measure one engine: its build time, its size, its recall, and its speed.
 
-It runs in a process of its own, `python -m benchmarks.rivals.measurement ENGINE FOLDER SECONDS`, so that its memory is
-its own, and prints a JSON object for each effort and number of neighbours. It builds on all cores; queries follow each
-other on one core, to which all its threads are held.
+It runs in its own process, `python -m benchmarks.rivals.measurement ENGINE FOLDER SECONDS`, so that its memory can be
+measured, and prints a JSON object for each effort and number of neighbours. It builds on all cores. Queries follow each
+other on one core, and all threads of the process are limited to it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ COUNTS = (10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One engine, at one effort, asked for one number of neighbours.
+    """One engine, at one effort, for one number of neighbours.
 
     Attributes:
         engine: its name on the command line.
-        title: what tables and plots call it.
+        title: its name in tables and plots.
         versions: of its packages.
-        effort: what it was told, in words.
-        count: neighbours that were asked for.
+        effort: its effort, in words.
+        count: number of neighbours requested.
         recall: the share of the true nearest `count` that it found, mean of all queries.
         queries_a_second: one after the other, on one core.
         median_ms: of a query.
-        build_seconds: from vectors to an index that answers, files written.
-        disk_bytes: of all that it keeps on disk.
-        memory_bytes: what the process holds more than before, after the queries; pages of mapped files count.
+        build_seconds: from vectors to an index that can be searched, with its files written.
+        disk_bytes: of all its files.
+        memory_bytes: increase of the process's memory, after the queries, including pages of mapped files.
     """
 
     engine: str
@@ -60,7 +60,7 @@ class Measured:
 
 
 def measure(name: str, files: VectorFiles, folder: Path, seconds: float) -> Iterator[Measured]:
-    """Build an engine in an empty folder, then ask it all queries with each of its efforts, for `seconds` or longer."""
+    """Build an engine in an empty folder, then run all queries with each of its efforts, for `seconds` or longer."""
     engine: Engine = ENGINES[name]()
     before = _held_bytes()
     started = time.perf_counter()
@@ -91,7 +91,7 @@ def measure(name: str, files: VectorFiles, folder: Path, seconds: float) -> Iter
 
 
 def hold_to_one_core() -> None:
-    """Let every thread of this process, and those that they start, run on the same core."""
+    """Limit all threads of this process, and those that they start, to the same core."""
     core = min(os.sched_getaffinity(0))
     for thread in Path("/proc/self/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
@@ -113,7 +113,7 @@ def _ask(engine: Engine, files: VectorFiles, count: int, seconds: float) -> tupl
 
 
 def _held_bytes() -> int:
-    """The proportional set size of this process; see proc_pid_smaps(5)."""
+    """Return the proportional set size of this process; see proc_pid_smaps(5)."""
     match = re.search(r"^Pss: +(\d+) kB$", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
     assert match is not None
     return int(match[1]) * 1024

@@ -1,4 +1,4 @@
-"""Milvus Lite: Milvus' own client against its server in one process. Distances are squared, which ranks the same."""
+"""Milvus Lite: Milvus' own client and its server in one process. Distances are squared, which ranks the same."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _MilvusLite(Engine):
             [vector],
             limit=count,
             search_params={"metric_type": "L2", "params": self._of_search},
-            output_fields=["id"],  # or the vectors come along
+            output_fields=["id"],  # without this, the vectors are returned too
         )
         return np.asarray([row["id"] for row in found], np.int64)
 
@@ -56,7 +56,7 @@ class _MilvusLite(Engine):
         from milvus_lite.server_manager import server_manager_instance
 
         self._client.close()
-        server_manager_instance.release_server(self._path)  # else it goes on, in this process, to its end
+        server_manager_instance.release_server(self._path)  # else the server runs on until this process ends
 
 
 class MilvusLiteFlat(_MilvusLite):

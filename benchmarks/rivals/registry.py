@@ -1,4 +1,4 @@
-"""Which engines there are, and which of them are installed and fit."""
+"""The engines, and the packages that each needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENGINES: dict[str, type[Engine]] = {
 
 
 def missing_packages(name: str) -> list[str]:
-    """What must be installed before an engine can be measured."""
+    """Return the packages that must be installed before an engine can be measured."""
     return [package for package in ENGINES[name].packages if not _is_installed(package)]
 
 

@@ -18,7 +18,7 @@ from tests.end_to_end.service import ROOT, environment
 
 
 class Service(Engine):
-    """What the service answers from, without HTTP; item `i` is logo `i + 1`. The store counts in time and bytes."""
+    """The service's index, without HTTP; item `i` is logo `i + 1`. Time and bytes include the store."""
 
     title = "robotoff-ann"
     packages = ("annoy", "numpy")

@@ -1,4 +1,4 @@
-"""usearch: HNSW with vectors of fewer bits."""
+"""usearch: HNSW with vectors of lower precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.rivals.faiss_engines import BUILD_EFFORT, LINKS
 
 
 class Usearch(Engine):
-    """A graph over vectors of half precision, the package's own advice for large sets."""
+    """A graph over half-precision vectors, which the package recommends for large sets."""
 
     title = f"usearch M={LINKS}, f16"
     packages = ("usearch",)

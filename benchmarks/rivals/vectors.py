@@ -1,4 +1,4 @@
-"""What all engines are measured on in one run: vectors, queries among them, and their true neighbours, in files."""
+"""The input of all engines in one run, in files: vectors, queries among them, and their true neighbours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.rivals.engine import FloatArray, Items, blocks
 Rows = Sequence[int] | Items
 
 LARGEST_COUNT = 100
-SPARE = 2  # so many times the neighbours are measured again in float64
+SPARE = 2  # candidates measured again in float64, for each neighbour
 _ROUNDING = 2.0**-20  # of squared distances
 
 
@@ -23,7 +23,7 @@ _ROUNDING = 2.0**-20  # of squared distances
 class VectorFiles:
     """A folder with `vectors.npy`, `(n, dim)` float32, and rows of it: `queries.npy`, and `truth.npy`, nearest first.
 
-    A query is one of the vectors, as the service's own is one of its logos, and the first of its neighbours.
+    A query is one of the vectors, like the service's queries by id, and is the first of its own neighbours.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class VectorFiles:
 
     @property
     def queries(self) -> Items:
-        """The rows that are asked for, `(q,)`."""
+        """The rows of the queries, `(q,)`."""
         rows: Items = np.load(self.folder / "queries.npy")
         return rows
 
@@ -59,7 +59,7 @@ class VectorFiles:
 
     @classmethod
     def copy(cls, folder: Path, vectors: FloatArray, queries: int, seed: int) -> VectorFiles:
-        """Take vectors that are there."""
+        """Copy existing vectors into a folder."""
         np.save(folder / "vectors.npy", vectors)
         return cls(folder)._with_queries(queries, seed)
 
@@ -72,9 +72,9 @@ class VectorFiles:
 
 
 def nearest(vectors: FloatArray, queries: FloatArray, count: int) -> Items:
-    """The rows `(q, count)` of the true nearest vectors of each query, nearest first.
+    """Return the rows `(q, count)` of the true nearest vectors of each query, nearest first.
 
-    One pass ranks by float32 products; `SPARE` times as many as wanted are then measured by difference in float64.
+    One pass ranks by float32 products; the best `SPARE * count` are then measured by difference in float64.
     """
     kept = min(SPARE * count, len(vectors))
     rows, distances = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)

@@ -1,1 +1,1 @@
-"""What Milvus takes for the logos of this service: measured on one server, and computed for many."""
+"""What Milvus needs for the logos of this service: measured on one server, and computed for many."""

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.scale_out`: what each of Milvus' index types takes, on a server that ANN_MILVUS_URI names.
+"""`python -m benchmarks.scale_out`: measure Milvus' index types on the server at ANN_MILVUS_URI.
 
-The server is one for this alone, on this machine, started anew for each type: its processor time, memory and files are
-looked at. Drawn logos are filled in once for each size; every figure is added to docs/benchmarks/scale_out.jsonl, which
-the tables of docs/scale-out.md are made of.
+The server must be on this machine and used for this alone: it is restarted for each type, and its processor time,
+memory and files are measured. Drawn logos are inserted once for each size. Every figure is appended to
+docs/benchmarks/scale_out.jsonl, from which the tables of docs/scale-out.md are made.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from benchmarks.table import machine
 
 
 @click.command()
-@click.option("--start", required=True, help="The command that starts the server; it prints its process id, last.")
+@click.option("--start", required=True, help="The command that starts the server and finally prints its process id.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     required=True,
-    help="That the server keeps its data in.",
+    help="The server's data directory.",
 )
 @click.option("--logos", multiple=True, type=click.IntRange(1000), default=[20_000], show_default=True)
-@click.option("--index", "names", multiple=True, type=click.Choice(list(INDEX_TYPES)), help="May be repeated; or all.")
+@click.option(
+    "--index", "names", multiple=True, type=click.Choice(list(INDEX_TYPES)), help="May be repeated.  [default: all]"
+)
 @click.option("--queries", type=click.IntRange(20), default=200, show_default=True)
-@click.option("--seed", default=1, show_default=True, help="That vectors and queries are drawn by.")
+@click.option("--seed", default=1, show_default=True, help="Determines vectors and queries.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=RESULTS / "scale_out.jsonl")
 def main(
     start: str, folder: Path, logos: tuple[int, ...], names: tuple[str, ...], queries: int, seed: int, output: Path
@@ -49,7 +51,7 @@ def main(
     server = Server(start, folder)
     client = MilvusClient(os.environ.get("ANN_MILVUS_URI", "http://127.0.0.1:19530"))
     about = {"milvus": client.get_server_version(), "machine": machine()}
-    say(f"Milvus {about['milvus']}, idle it takes {server.idle_cpu:.2f} of a processor")
+    say(f"Milvus {about['milvus']}; idle it uses {server.idle_cpu:.2f} of a processor")
     for count in logos:
         with tempfile.TemporaryDirectory(prefix="robotoff-ann-scale-out-") as scratch:
             say(f"drawing {count:,} logos, and the truth")
@@ -66,7 +68,7 @@ def main(
                         say(f"  {record}")
                         append(output, [about | of_fill | record])
                 except MilvusException as error:
-                    say(f"left out: {error}")
+                    say(f"skipped: {error}")
     server.stop()
     say("done")
 

@@ -1,4 +1,4 @@
-"""The types of index that are measured and computed: how they are built, and how hard they are told to look."""
+"""The index types that are measured and computed: how they are built, and their search efforts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class IndexType:
 
     Attributes:
         name: in Milvus.
-        build: parameters, made from the rows of a segment.
-        effort: the parameter of a search that trades time for recall; empty if there is none.
-        efforts: its values; those below the number of neighbours are raised to it where Milvus wants that.
-        at_least_count: whether it does.
-        reordered: candidates that are measured again by their whole vectors, for each neighbour asked for; 0: none.
+        build: returns the build parameters, given the rows of a segment.
+        effort: the search parameter that trades time for recall; empty if there is none.
+        efforts: its values; with `at_least_count`, smaller ones are raised to the number of neighbours.
+        at_least_count: whether Milvus requires that.
+        reordered: candidates ranked again by their full vectors, for each neighbour requested; 0 for none.
     """
 
     name: str
@@ -29,13 +29,13 @@ class IndexType:
     reordered: int = 0
 
     def search(self, effort: int, count: int) -> dict[str, int]:
-        """The parameters of a search for `count` neighbours."""
+        """Return the parameters of a search for `count` neighbours."""
         told = {self.effort: effort} if self.effort else {}
         return told | ({"reorder_k": max(100, self.reordered * count)} if self.reordered else {})
 
 
 def lists(rows: int) -> dict[str, int]:
-    """Inverted lists for so many rows: four times their root, as Milvus' documentation advises."""
+    """Return parameters of inverted lists for `rows` rows: four times their root, as Milvus' documentation advises."""
     return {"nlist": min(65_536, max(1, round(4 * rows**0.5)))}
 
 

@@ -1,7 +1,7 @@
-"""A collection of drawn logos, filled once and then indexed and asked with each type of index.
+"""A collection of drawn logos, filled once and then indexed and searched with each index type.
 
-Sealed rows are compacted before they are indexed, as they are in a collection that has been there for a while: a query
-is answered from every segment, so their number decides what it costs.
+Sealed rows are compacted before they are indexed, as in a collection that has existed for a while: a query searches
+every segment, so their number determines its cost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 3600.0
 
 
 def fill(client: MilvusClient, files: VectorFiles, server: Server) -> Record:
-    """Make the collection of all vectors, sealed and compacted; the ids are their rows."""
+    """Create the collection of all vectors, sealed; the ids are their rows."""
     vectors = files.vectors
     if client.has_collection(COLLECTION):
         client.drop_collection(COLLECTION)
@@ -57,9 +57,9 @@ def fill(client: MilvusClient, files: VectorFiles, server: Server) -> Record:
 
 
 def compact(client: MilvusClient) -> None:
-    """Merge the segments as far as the server lets them grow, and take out what upserts replaced; it would do so later.
+    """Merge the segments as far as the server lets them grow, and remove replaced rows, as it would do later anyway.
 
-    Milvus 2.3 does this with indexed segments alone.
+    Milvus 2.3 does this only with indexed segments.
     """
     if sum(segment_rows(client)) < INDEXED_ROWS:
         return
@@ -72,10 +72,10 @@ def compact(client: MilvusClient) -> None:
 
 
 def measure(client: MilvusClient, files: VectorFiles, server: Server, kind: IndexType) -> Iterator[Record]:
-    """Index the collection, ask it, and take the index away again; a record for each effort and number of neighbours.
+    """Index the collection, search it, and drop the index; yield a record for each effort and number of neighbours.
 
     Raises:
-        MilvusException: the server does not make such an index.
+        MilvusException: the server does not build such an index.
     """
     rows = len(files.vectors)
     segments = len(segment_rows(client))
@@ -111,19 +111,19 @@ def measure(client: MilvusClient, files: VectorFiles, server: Server, kind: Inde
 
 
 def segment_rows(client: MilvusClient) -> list[int]:
-    """The rows of each segment that is flushed."""
+    """Return the number of rows of each flushed segment."""
     return [segment.num_rows for segment in client.list_persistent_segments(COLLECTION) if segment.num_rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What queries of one kind found and took, one after the other.
+    """The result of queries of one kind, one after the other.
 
     Attributes:
         recall: the share of the true nearest that were found.
-        p50_ms: of a query by the clock, the median of `ROUNDS` rounds.
+        p50_ms: wall time of a query, the median of `ROUNDS` rounds.
         p95_ms: the same.
-        cpu_ms: of all the server's processors, for a query.
+        cpu_ms: time of all the server's processors, for a query.
     """
 
     recall: float
@@ -190,5 +190,5 @@ def _wait(done: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not done():
         if time.monotonic() > end:
-            raise TimeoutError("the server was not done in an hour")
+            raise TimeoutError("the server was not done after an hour")
         time.sleep(POLL_SECONDS)

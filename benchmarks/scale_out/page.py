@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scale_out.page`: fill docs/scale-out.md with the tables of what was measured and computed."""
+"""`python -m benchmarks.scale_out.page`: fill docs/scale-out.md with tables of what was measured and computed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from benchmarks.scale_out.sizing import SEGMENT_LOGOS, Plan, cheapest, layouts, 
 PAGE = RESULTS.parent / "scale-out.md"
 KEY = ("logos", "index", "segments", "effort", "count")
 SIZES = (4_000_000, 40_000_000, 400_000_000)
-SERVED = 100  # neighbours, as the service asks for
+SERVED = 100  # neighbours in the service's queries
 
 
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path, exists=True), default=RESULTS / "scale_out.jsonl")
 @click.option("--page", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=PAGE)
 def main(results: Path, page: Path) -> None:
-    """Make the tables of the page from the file of results."""
+    """Fill the tables of the page from the file of results."""
     page.write_text(fill(page.read_text(encoding="utf-8"), tables(read(results, KEY))), encoding="utf-8")
 
 
 def tables(records: Sequence[Record]) -> dict[str, Callable[[], str]]:
-    """The tables of the page by their names."""
+    """Return the tables of the page by their names."""
     whole = [record for record in records if record["segments"] == 1]
     return {
         "types": lambda: _table(TYPES, types_rows(whole)),
@@ -50,7 +50,7 @@ PLANS = [
 
 
 def types_rows(records: Sequence[Record]) -> Iterator[list[str]]:
-    """What every type took, at the cheapest effort that finds enough."""
+    """Yield the cost of every type, at the cheapest effort that finds enough."""
     for logos in sorted({record["logos"] for record in records}):
         for index in INDEX_TYPES:
             best = [cheapest(records, logos, index, count) for count in COUNTS]
@@ -67,7 +67,7 @@ def types_rows(records: Sequence[Record]) -> Iterator[list[str]]:
 
 
 def segments_rows(records: Sequence[Record]) -> Iterator[list[str]]:
-    """The same logos in one segment and in several, beside what the formula makes of one small segment."""
+    """Yield the same logos in one segment and in several, beside the cost computed from one small segment."""
     base = base_cpu_ms(records)
     for several in [record for record in records if record["segments"] > 1 and record["count"] == SERVED]:
         same = [r for r in records if all(r[name] == several[name] for name in ("index", "count", "effort"))]
@@ -84,14 +84,14 @@ def segments_rows(records: Sequence[Record]) -> Iterator[list[str]]:
 
 
 def bytes_rows() -> Iterator[list[str]]:
-    """The bytes of a logo by formula, and those of many."""
+    """Yield the bytes of a logo by formula, and those of many."""
     for index, layout in layouts().items():
         totals = [f"{size * layout.memory / 1e9:,.0f} GB" for size in SIZES]
         yield [index, f"{layout.memory:,.0f}", f"{layout.local_disk:,.0f}", *totals]
 
 
 def sizes_rows(records: Sequence[Record]) -> Iterator[list[str]]:
-    """What one replica takes at each size."""
+    """Yield the needs of one replica at each size."""
     for size in SIZES:
         for index, layout in layouts().items():
             measured = cheapest(records, SEGMENT_LOGOS, index, SERVED)
@@ -102,7 +102,7 @@ def sizes_rows(records: Sequence[Record]) -> Iterator[list[str]]:
 
 
 def base_cpu_ms(records: Sequence[Record]) -> float:
-    """What a query costs where there is next to nothing to search."""
+    """Return the cost of a query that has hardly anything to search."""
     return min((float(r["cpu_ms"]) for r in records if r["logos"] == 1000 and r["count"] == SERVED), default=0.0)
 
 

@@ -1,4 +1,4 @@
-"""What a server on this machine takes: processor time, memory and disk, as the kernel counts them."""
+"""The cost of a server on this machine: processor time, memory and disk, as the kernel counts them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ STOP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds by the clock and of all processors, filled in when the block ends."""
+    """Wall time and time of all processors in seconds, set when the block ends."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
 
 class Server:
-    """A server and the folder that it keeps its data in; what it spends when nobody asks is left out.
+    """A server and its data folder; its idle processor time is subtracted.
 
     Args:
-        command: that starts it; once it serves, its last word is the process id.
-        folder: where its data lie.
-        idle_seconds: how long it is watched for what it spends when nobody asks.
+        command: starts it; once it serves, the last word of its output is the process id.
+        folder: its data.
+        idle_seconds: how long to measure its idle processor time.
     """
 
     def __init__(self, command: str, folder: Path, idle_seconds: float = 10.0) -> None:
@@ -46,12 +46,12 @@ class Server:
         self.idle_cpu = (self._cpu_seconds() - before) / idle_seconds
 
     def restart(self) -> None:
-        """Stop it and start it again, so that it holds nothing of what was done before."""
+        """Stop it and start it again, so that it holds nothing of earlier work."""
         self.stop()
         self._start()
 
     def stop(self) -> None:
-        """End it, by force if it takes longer than `STOP_SECONDS`."""
+        """Stop it, by force if it takes longer than `STOP_SECONDS`."""
         for kind, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             os.kill(self._pid, kind)
             end = time.monotonic() + patience
@@ -70,7 +70,7 @@ class Server:
         spent.cpu_seconds = max(0.0, self._cpu_seconds() - before - self.idle_cpu * spent.seconds)
 
     def memory(self, patience: float = 60.0) -> int:
-        """Bytes that the process holds of its own once that is steady: what was freed goes back late."""
+        """Return the process's own memory in bytes once it is steady, because freed memory is returned late."""
         held = self._held()
         end = time.monotonic() + patience
         while time.monotonic() < end:
@@ -81,7 +81,7 @@ class Server:
         return held
 
     def disk(self) -> int:
-        """Bytes on disk of the folder."""
+        """Return the bytes of the folder on disk."""
         total = 0
         for file in self._folder.rglob("*"):
             try:

@@ -1,7 +1,7 @@
-"""What a number of logos takes in Milvus, by formula: bytes, machines and money. docs/scale-out.md explains each.
+"""The needs of a number of logos in Milvus, by formula: bytes, machines and money. docs/scale-out.md explains each.
 
-Bytes come from how an index is laid out, processor time from what was measured on one segment: a query is answered from
-every segment, and segments do not grow with the collection, their number does.
+Bytes come from the layout of an index, processor time from measurements of one segment: a query searches every segment,
+and as the collection grows, segments get more, not larger.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.scale_out.index_types import GRAPH, lists
 
 VECTOR = 4 * DIM
 ID = 8
-SEGMENT_LOGOS = 100_000  # those that were measured; 512 MB of vectors
+SEGMENT_LOGOS = 100_000  # as measured; 512 MB of vectors
 SECTOR = 4096
 DISKANN_DEGREE = 56
 DISKANN_MEMORY = 0.125 + 0.1  # of the vectors: PQCodeBudgetGBRatio and SearchCacheBudgetGBRatio of milvus.yaml
@@ -24,13 +24,13 @@ REACHED = {10: 0.95, 100: 0.95}
 
 
 def graph_bytes() -> float:
-    """Links of a logo in HNSW: `2 * M` on the lowest level, `M` on each above, where one of M logos goes on."""
+    """Return the bytes of a logo's links in HNSW: `2 * M` on the lowest level, `M` on each above, with 1 of M logos."""
     m = GRAPH["M"]
     return 4 * (2 * m + 1) + 4 * (m + 1) / (m - 1)
 
 
 def list_bytes(segment: int) -> float:
-    """A logo's share of the centroids of its segment's inverted lists."""
+    """Return a logo's share of the centroids of its segment's inverted lists."""
     return lists(segment)["nlist"] * VECTOR / segment
 
 
@@ -41,7 +41,7 @@ class Layout:
     Attributes:
         memory: of a query node.
         local_disk: of a query node.
-        filed: whether the index is a file of its own in object storage, beside the rows.
+        filed: whether the index is a separate file in object storage, beside the rows.
     """
 
     memory: float
@@ -50,7 +50,7 @@ class Layout:
 
 
 def layouts(segment: int = SEGMENT_LOGOS) -> dict[str, Layout]:
-    """Every type's, with segments of so many logos."""
+    """Return the layout of every type, with segments of this many logos."""
     return {
         "FLAT": Layout(VECTOR + ID, filed=False),
         "IVF_FLAT": Layout(VECTOR + ID + list_bytes(segment)),
@@ -63,7 +63,7 @@ def layouts(segment: int = SEGMENT_LOGOS) -> dict[str, Layout]:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What is assumed, in US dollars: see docs/scale-out.md."""
+    """Assumed prices, in US dollars: see docs/scale-out.md."""
 
     vcpu_hour: float = 0.0316
     gb_hour: float = 0.0042
@@ -74,7 +74,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a query node runs on, and how much of it is planned for."""
+    """The machine of a query node, and how much of it may be used."""
 
     vcpus: int = 16
     gigabytes: int = 128
@@ -84,17 +84,17 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one replica of a collection takes.
+    """The needs of one replica of a collection.
 
     Attributes:
         memory: of all its query nodes, bytes.
         local_disk: the same.
-        object_storage: rows and one index; a rebuild has it twice.
-        segments: that each query is answered from.
-        cpu_seconds: of a query; None where none was measured.
-        machines: query nodes, by memory alone.
-        queries_a_second: that these carry.
-        dollars_a_month: for these, and for what lies on disks.
+        object_storage: rows and one index; a rebuild needs twice as much.
+        segments: number that each query searches.
+        cpu_seconds: of a query; None if not measured.
+        machines: number of query nodes, by memory alone.
+        queries_a_second: capacity of these.
+        dollars_a_month: for these, and for storage.
         dollars_a_million: queries, at that rate around the clock.
     """
 
@@ -116,7 +116,7 @@ def plan(
     machine: Machine = Machine(),
     prices: Prices = Prices(),
 ) -> Plan:
-    """Compute one replica for so many logos."""
+    """Compute the needs of one replica for this many logos."""
     memory, local_disk = logos * layout.memory, logos * layout.local_disk
     stored = logos * (VECTOR + ID) + max(memory, local_disk) * layout.filed
     segments = ceil(logos / SEGMENT_LOGOS)
@@ -131,7 +131,7 @@ def plan(
 
 
 def cheapest(records: Sequence[Record], logos: int, index: str, count: int) -> Record | None:
-    """The measurement with the least processor time among those that find enough; the best if none does."""
+    """Return the measurement with the least processor time that finds enough; if none does, the best."""
     found = [r for r in records if (r["logos"], r["index"], r["count"]) == (logos, index, count)]
     enough = [record for record in found if record["recall"] >= REACHED[count]]
     if enough:

@@ -1,1 +1,1 @@
-"""From an URL to the pixels of a logo."""
+"""From the URL of an image to the pixels of a logo."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all that is given out for use on the Internet, RFC 4291
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")  # all addresses assigned for use on the Internet, RFC 4291
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 _INNER_IPV4 = (
     ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments, RFC 6890; Python knows only parts of them
@@ -13,10 +13,10 @@ _INNER_IPV4 = (
 
 
 def may_reach(address: str, *, allow_private: bool) -> bool:
-    """Tell whether a connection may go to a numeric IP address.
+    """Return whether a connection to this numeric IP address is permitted.
 
-    An IPv6 address that wraps an IPv4 address (mapped, 6to4, NAT64) is judged by what it wraps. Public is what the
-    registries of RFC 6890 call globally reachable.
+    An IPv6 address that wraps an IPv4 address (mapped, 6to4, NAT64) is judged by that IPv4 address. An
+    address is public if the registries of RFC 6890 call it globally reachable.
     """
     ip = _unwrap(ipaddress.ip_address(address))
     if ip.is_multicast or ip.is_unspecified or ip.is_link_local or str(ip) == "255.255.255.255":

@@ -1,9 +1,9 @@
 """Turn downloaded bytes into RGB pixels, and a bounding box into the crop of a logo.
 
-The one thing to know: bytes and boxes come from strangers, so every size is compared with the caller's limit before
-memory is taken for it, and whatever a file or a box does to Pillow leaves here as an `ImageError`. Pillow's own,
-process-wide limit (`Image.MAX_IMAGE_PIXELS`) is neither relied on nor changed; TIFF, GIF and WebP are held to it too.
-Pillow sees no more of a file than its pixels need: `containers/bare_file.py` states what that is.
+Files and boxes are untrusted, so every size is compared with the caller's limit before memory is allocated for it, and
+any error that a file or a box causes in Pillow is raised as an `ImageError`. Pillow's own,
+process-wide limit (`Image.MAX_IMAGE_PIXELS`) is neither relied on nor changed; Pillow still applies it to TIFF, GIF and
+WebP. Pillow reads only the parts of a file that its pixels need: `containers/bare_file.py` says which.
 
 A bounding box is `(y_min, x_min, y_max, x_max)`, in fractions of the height and width of the image as it is stored in
 its file: an orientation in its metadata is not applied. Of an animation, the first frame is the image.
@@ -56,7 +56,7 @@ a program), AVIF and ICO (the pixels inside may be far more than the size they s
 BoundingBox = tuple[float, float, float, float]
 
 _MAX_SCANS = 100
-"""Passes over an image of the largest allowed size that a progressive JPEG may ask for; encoders write about ten.
+"""Limit on the passes of a progressive JPEG over an image of the largest allowed size; encoders write about ten.
 
 A scan of a few bytes costs as much time as any other (see "Two Issues with the JPEG Standard", libjpeg-turbo.org).
 """
@@ -69,9 +69,9 @@ class OpenedImage:
     """An image whose header was read.
 
     Attributes:
-        file: for `read_pixels`, once.
-        data: what of the file its pixels need, to open it anew.
-        orientation: Exif's, 1 to 8: how viewers turn the pixels. 1 if the file names none.
+        file: for one call of `read_pixels`.
+        data: the parts of the file that its pixels need, to open it again.
+        orientation: how viewers rotate or flip the pixels: Exif's value, 1 to 8; 1 if the file states none.
     """
 
     file: ImageFile
@@ -87,7 +87,7 @@ def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
         max_pixels: the largest height times width that is decoded.
 
     Raises:
-        ImageDecodeError: no image, a damaged or truncated one, or one of more than `max_pixels` pixels.
+        ImageDecodeError: the data is not an image, is damaged or truncated, or has more than `max_pixels` pixels.
     """
     return read_pixels(open_image(data, max_pixels=max_pixels).file)
 
@@ -95,7 +95,7 @@ def decode_rgb(data: bytes, *, max_pixels: int) -> Image.Image:
 def open_image(data: bytes, *, max_pixels: int) -> OpenedImage:
     """Read the header of an image file, and refuse what `decode_rgb` refuses without decoding it.
 
-    A JPEG without an end marker is decoded, to learn whether it was cut among its pixels.
+    A JPEG without an end marker is decoded, to find out whether some of its pixels are missing.
 
     Raises:
         ImageDecodeError: as for `decode_rgb`.
@@ -108,12 +108,12 @@ def read_pixels(image: ImageFile, *, shrink: int = 1) -> Image.Image:
     """Decode an opened file, once, to an RGB image.
 
     Args:
-        image: as `open_image` gave it.
-        shrink: by how much to divide the height and width of a JPEG, rounded up: 1, 2, 4 or 8. Other formats keep
-            theirs.
+        image: from `open_image`.
+        shrink: the number by which to divide the height and width of a JPEG, rounded up: 1, 2, 4 or 8. Images of
+            other formats keep theirs.
 
     Raises:
-        ImageDecodeError: a damaged or truncated image.
+        ImageDecodeError: the image is damaged or truncated.
     """
     with _decode_errors(), image:
         if shrink > 1:
@@ -128,14 +128,14 @@ def read_pixels(image: ImageFile, *, shrink: int = 1) -> Image.Image:
 
 
 def check_box(box: BoundingBox, *, logo_id: int | None) -> None:
-    """Refuse a box that no image can make sense of: not finite, empty, inverted, or beside the image.
+    """Refuse a box that is wrong for every image: not finite, empty, inverted, or outside the image.
 
     Args:
-        box: of a logo.
-        logo_id: for the message; `None` if the logo has no id.
+        box: the bounding box of a logo.
+        logo_id: for the message; None if the logo has no id.
 
     Raises:
-        BoundingBoxError: names the logo and what to change.
+        BoundingBoxError: the message names the logo and what to change.
     """
     y_min, x_min, y_max, x_max = box
     if not all(-np.inf < edge < np.inf for edge in box):
@@ -150,12 +150,12 @@ def check_box(box: BoundingBox, *, logo_id: int | None) -> None:
 
 
 def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int | None, max_pixels: int) -> Image.Image:
-    """Cut a logo out of an RGB image; what the box holds beyond the image is black.
+    """Cut a logo out of an RGB image; the part of the box outside the image becomes black.
 
     Edges fall on the nearest pixel border, halves on the even one, as in Pillow's `Image.crop`.
 
     Raises:
-        BoundingBoxError: what `check_box` refuses, and a box that holds no pixel of this image or more than
+        BoundingBoxError: `check_box` refuses the box, or it contains no pixel of this image, or more than
             `max_pixels` pixels in all.
     """
     left, upper, right, lower = pixel_box(image.size, box, logo_id=logo_id, max_pixels=max_pixels)
@@ -168,7 +168,7 @@ def crop_logo(image: Image.Image, box: BoundingBox, *, logo_id: int | None, max_
 def pixel_box(
     size: tuple[int, int], box: BoundingBox, *, logo_id: int | None, max_pixels: int
 ) -> tuple[int, int, int, int]:
-    """Return what `crop_logo` cuts out of an image of this width and height: left, upper, right and lower border.
+    """Return the left, upper, right and lower border of `crop_logo`'s crop of an image of this width and height.
 
     Raises:
         BoundingBoxError: as for `crop_logo`.
@@ -176,7 +176,7 @@ def pixel_box(
     check_box(box, logo_id=logo_id)
     y_min, x_min, y_max, x_max = box
     width, height = size
-    # A box that reaches this far and still touches the image is refused for its size.
+    # Any box that touches the image and extends further than this is too large anyway.
     reach = max_pixels + width + height
     left, right = (_to_pixel(edge, width, reach) for edge in (x_min, x_max))
     upper, lower = (_to_pixel(edge, height, reach) for edge in (y_min, y_max))
@@ -192,7 +192,7 @@ def pixel_box(
 
 @contextmanager
 def _decode_errors() -> Iterator[None]:
-    """Turn whatever a file does to Pillow into an `ImageDecodeError`."""
+    """Raise any error that a file causes in Pillow as an `ImageDecodeError`."""
     try:
         yield
     except ImageDecodeError:
@@ -211,7 +211,7 @@ def _open(data: bytes, max_pixels: int) -> OpenedImage:
     else:
         raise ImageDecodeError(f"The data is no image of a format that is read: {', '.join(FORMATS)}.")
     if name == "WEBP":
-        # Pillow's reader takes memory for the pixels when it is opened.
+        # Pillow's reader allocates the memory for the pixels as soon as it is opened.
         _check_size(*webp_size(data), max_pixels)
     bare = _BARE[name](data)
     image = factory(io.BytesIO(bare.data), "")

@@ -1,12 +1,12 @@
-"""Have an image from its address, and reach nothing else on the way.
+"""Download an image from an untrusted URL, connecting only to permitted addresses.
 
-The address comes from whoever calls the service, so it is judged before anything is sent to it, and again at each
-redirect: http or https, no credentials, a host that is allowed, and a name of which every address is public. The one
-thing to know: the name is resolved once, and the connection goes to the very addresses that were judged, so that a name
-server cannot answer the check with one address and the connection with another. TLS still proves the host's name.
+Any client of the service may send a URL, so it is checked before anything is sent to its host, and so is the target of
+each redirect. It must be http or https, without credentials, on an allowed host whose every IP address is public. The
+name is resolved once, and the connection goes to the IP addresses that were checked, so that a name server cannot give
+one address for the check and another for the connection. TLS still verifies the host's name.
 
-Redirects are followed here, each over a connection of its own that is closed before the next; nothing of a redirect's
-body is read. Proxies, cookies, `.netrc` and the environment play no part.
+This module follows redirects itself, each over a connection of its own that is closed before the next; the body of a
+redirect is not read. Proxies, cookies, `.netrc` and environment variables are ignored.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from embeddings.images.metered_http import (
 )
 
 Resolve = Callable[[str, int], Iterable[tuple[Any, Any, Any, str, Sequence[Any]]]]
-"""Called with a host name and a port; answers as `socket.getaddrinfo` does."""
+"""Called with a host name and a port; returns what `socket.getaddrinfo` would."""
 
 Dial = Callable[[tuple[str, int], float], socket.socket]
-"""Called with a numeric address and port, and a time-out in seconds; answers as `socket.create_connection` does."""
+"""Called with a numeric address and port, and a time-out in seconds; returns what `socket.create_connection` would."""
 
 _MAX_URL_LENGTH = 8192
 _CHUNK_BYTES = 2**16
@@ -55,7 +55,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LATER = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = 86_400  # seconds
 
-# The first that fits counts: a certificate's error is both an OSError and a ValueError.
+# The first match counts, because a certificate's error is both an OSError and a ValueError.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "its server did not answer in time"),
     (urllib3.exceptions.TimeoutError, "its server did not answer in time"),
@@ -75,18 +75,18 @@ class ImageFetcher:
     """Fetches images by URL. Threads may share one.
 
     Args:
-        limits: what one image may take.
-        allowed_hosts: the only hosts to fetch from; empty for any. A name allows itself alone, a name with a leading
-            dot (`.example.org`) that domain and all below it. Their addresses are judged like any other's.
-        allow_private: whether addresses of inner networks may be reached. Multicast, broadcast, unspecified and
+        limits: the limits for each image.
+        allowed_hosts: the only hosts to fetch from; empty for any. A name allows that host alone; a name with a
+            leading dot (`.example.org`) allows the domain and its subdomains. Their IP addresses are still checked.
+        allow_private: whether addresses of private networks may be reached. Multicast, broadcast, unspecified and
             link-local addresses (where clouds keep credentials) never are.
-        user_agent: how to introduce ourselves.
-        tls: certificates to trust instead of the system's.
-        resolve: looks a name up.
+        user_agent: the User-Agent header to send.
+        tls: the certificates to trust instead of the system's.
+        resolve: looks up a host name.
         dial: opens a connection.
 
     Raises:
-        ValueError: an allowed host is no host name.
+        ValueError: an allowed host is not a host name.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class ImageFetcher:
     def fetch(self, url: str) -> bytes:
         """Return the file at an http or https address.
 
-        Its content type is not looked at. A body that arrives compressed is decompressed.
+        Its content type is ignored. A compressed body is decompressed.
 
         Raises:
-            ExhaustedError: this process has no descriptor or memory left.
-            HostBusyError: its host says to come back later: 429, 502, 503 or 504.
-            HostUnreachableError: nobody answers at its host, or not in time.
-            ImageFetchError: whatever else goes wrong. The message names the address without its query, which may hold
-                secrets, and never an address that a name was resolved to.
+            ExhaustedError: this process has no file descriptor or memory left.
+            HostBusyError: its host asks to be tried again later, by status 429, 502, 503 or 504.
+            HostUnreachableError: its host does not answer, or not in time.
+            ImageFetchError: anything else fails. The message names the URL without its query, which may contain
+                secrets, and never an IP address that a name was resolved to.
         """
         budget = Budget(self._limits)
         hop = url
@@ -138,7 +138,7 @@ class ImageFetcher:
             return answer
 
     def _get(self, url: str, budget: Budget) -> bytes | str:
-        """Return the body of a 200, or the address that a redirect points to."""
+        """Return the body of a response of status 200, or the URL that a redirect points to."""
         target = self._judge(url)
         scheme, host = str(target.scheme), str(target.host).strip("[]")
         port = _DEFAULT_PORTS[scheme] if target.port is None else target.port
@@ -153,7 +153,7 @@ class ImageFetcher:
             with contextlib.closing(connection.getresponse()) as response:
                 location = response.headers.get("Location")
                 if response.status in _REDIRECTS and location is not None:
-                    # http.client reads headers as Latin-1, and servers write UTF-8 into this one.
+                    # http.client decodes headers as Latin-1, but servers write this one in UTF-8.
                     return location.encode("latin-1").decode()
                 if response.status in _LATER:
                     text = f"its server answered with status {response.status}: try again later"
@@ -163,7 +163,7 @@ class ImageFetcher:
                 return _read_body(response, self._limits.max_bytes)
 
     def _judge(self, url: str) -> Url:
-        """Refuse what the address alone gives away."""
+        """Refuse a URL that is not permitted, before looking up its host."""
         if len(url) > _MAX_URL_LENGTH:
             raise RefusedError(f"the address has more than {_MAX_URL_LENGTH:,} characters")
         if re.search(r"[\x00-\x1f\x7f]", url):
@@ -223,7 +223,7 @@ def _read_body(response: urllib3.HTTPResponse, max_bytes: int) -> bytes:
 
 
 def _retry_after(value: str) -> int | None:
-    """Return the seconds that a server asks to wait, told as such or as a date (RFC 9110, section 10.2.3)."""
+    """Return how many seconds a server asks to wait; it states them, or a date (RFC 9110, section 10.2.3)."""
     value = value.strip()
     if re.fullmatch(r"[0-9]{1,10}", value):
         return min(int(value), _LONGEST_WAIT)
@@ -234,17 +234,17 @@ def _retry_after(value: str) -> int | None:
 
 
 def _normal_host(name: str) -> str:
-    """Write an allowed host as `parse_url` writes the host of a URL."""
+    """Return an allowed host as `parse_url` would write it."""
     dot = "." if name.startswith(".") else ""
     with contextlib.suppress(LocationParseError):
         parsed = parse_url(f"http://{name.removeprefix('.')}")
         if parsed.host and parsed == Url("http", host=parsed.host) and "*" not in parsed.host:
             return dot + parsed.host.rstrip(".")
-    raise ValueError(f"{name!r} is no host name: write it like images.example.org or .example.org, without a port")
+    raise ValueError(f"{name!r} is not a host name: write it like images.example.org or .example.org, without a port")
 
 
 def _shown(url: str) -> str:
-    """Shorten an address for a message: no user name, no password, no query."""
+    """Return a URL for a message: shortened, without user name, password and query."""
     shown = re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
     return "".join(char if char.isprintable() else "?" for char in shown[:200])
 
@@ -255,7 +255,7 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Say in our words what went wrong; an error's own might tell of an inner network."""
+    """Return what went wrong, in words of this module: an error's own text might reveal an inner network."""
     if isinstance(error, RefusedError):
         return str(error)
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "its server does not speak HTTP")

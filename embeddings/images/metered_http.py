@@ -1,7 +1,7 @@
-"""HTTP connections on a budget of time, bytes and redirects, to an address that somebody else chose.
+"""HTTP connections to untrusted addresses, with limits on time, bytes and redirects.
 
-Every read of a socket is measured, headers and TLS included: a server that drips keeps no single wait long, but the sum
-of them ends.
+Every read of a socket counts against the limits, headers and TLS included. A server that sends a few bytes at a time
+never exceeds the limit of one read, but it exceeds the total.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _MOST_INTERIM_ANSWERS = 100
-_FRAMING_BYTES = 2**20  # headers and chunk sizes come on top of the image
+_FRAMING_BYTES = 2**20  # allowed for headers and chunk sizes, besides the image
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """What one image may take, its redirects included.
+    """Limits for one image, including redirects.
 
     Attributes:
         max_bytes: the size of the image file, in bytes, after decompression.
-        connect_seconds: the wait for a connection to one address, and again for its TLS handshake.
-        read_seconds: the wait for the next bytes.
+        connect_seconds: how long to wait for a connection to one address, and again for its TLS handshake.
+        read_seconds: how long to wait for the next bytes.
         total_seconds: the time for everything. The system's name look-ups count, but cannot be interrupted.
-        max_redirects: the number of redirects followed.
+        max_redirects: how many redirects are followed.
     """
 
     max_bytes: int = 20 * 2**20
@@ -44,18 +44,18 @@ class FetchLimits:
 
 
 class RefusedError(Exception):
-    """A reason to give up, fit to end the sentence that `fetch` begins."""
+    """The fetch failed; the text completes the message of `ImageFetcher.fetch`."""
 
 
 class UnreachableError(RefusedError):
-    """A reason that lies with the host, and not with the image."""
+    """The fetch failed because of the host, not because of the image."""
 
 
 class BusyError(RefusedError):
-    """A reason that passes.
+    """The fetch failed, but may succeed later.
 
     Attributes:
-        retry_after: seconds after which the host may be asked again, if it said so.
+        retry_after: seconds after which to try again, if the host said so.
     """
 
     def __init__(self, reason: str, retry_after: int | None) -> None:
@@ -64,7 +64,7 @@ class BusyError(RefusedError):
 
 
 class Budget:
-    """What is left of the time, bytes and redirects of one fetch."""
+    """The time, bytes and redirects that one fetch has left."""
 
     def __init__(self, limits: FetchLimits) -> None:
         self.limits = limits
@@ -73,27 +73,27 @@ class Budget:
         self._redirects = limits.max_redirects
 
     def seconds(self, at_most: float) -> float:
-        """Return how long the next wait may be; refuse it if the time is up."""
+        """Return how long the next wait may be; raise an error if no time is left."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise UnreachableError(f"it took longer than {self.limits.total_seconds:g} seconds")
         return min(left, at_most)
 
     def take_bytes(self, count: int) -> None:
-        """Count bytes that came over the wire; refuse them beyond the limit."""
+        """Count received bytes; raise an error beyond the limit."""
         self._bytes -= count
         if self._bytes < 0:
             raise too_large(self.limits.max_bytes)
 
     def take_redirect(self) -> None:
-        """Count a redirect; refuse it beyond the limit."""
+        """Count a redirect; raise an error beyond the limit."""
         self._redirects -= 1
         if self._redirects < 0:
             raise RefusedError(f"it redirects more than {self.limits.max_redirects} times")
 
 
 class Connection(HTTPConnection):
-    """An HTTP connection to addresses that were judged; the host is only what it asks for."""
+    """An HTTP connection to addresses that were checked; the host name is only sent in the request."""
 
     def __init__(self, *args: Any, dial: Callable[[], socket.socket], budget: Budget, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -105,11 +105,11 @@ class Connection(HTTPConnection):
 
 
 class TLSConnection(Connection, HTTPSConnection):
-    """The same under TLS: the certificate must be valid for the host, whatever the address."""
+    """The same over TLS: the certificate must be valid for the host name, whatever the address."""
 
 
 def _metered_response(budget: Budget) -> type[http.client.HTTPResponse]:
-    """Make the class through which http.client reads a connection, headers and body alike."""
+    """Return the class with which http.client reads from a connection, both headers and body."""
 
     class MeteredResponse(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -117,10 +117,10 @@ def _metered_response(budget: Budget) -> type[http.client.HTTPResponse]:
             self.fp = io.BufferedReader(_MeteredReader(sock, self.fp.detach(), budget))
 
         def _read_status(self) -> tuple[str, int, str]:
-            """Read over interim answers: any number may come before the final one (RFC 9110, section 15.2)."""
+            """Skip interim responses: any number may precede the final one (RFC 9110, section 15.2)."""
             for _ in range(_MOST_INTERIM_ANSWERS + 1):
-                version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client passes over 100
-                if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:  # nobody asked for that one
+                version, status, reason = super()._read_status()  # type: ignore[misc]  # http.client skips 100 only
+                if not 100 <= status < 200 or status == HTTPStatus.SWITCHING_PROTOCOLS:  # it was not asked for
                     return version, status, reason
                 http.client.parse_headers(self.fp)
             raise RefusedError(f"its server sent more than {_MOST_INTERIM_ANSWERS} interim answers")
@@ -129,7 +129,7 @@ def _metered_response(budget: Budget) -> type[http.client.HTTPResponse]:
 
 
 class _MeteredReader(io.RawIOBase):
-    """Reads a socket on a budget: a server that drips keeps no single wait long, but the sum of them ends."""
+    """Reads a socket within the budget of one fetch."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase, budget: Budget) -> None:
         self._sock = sock
@@ -151,5 +151,5 @@ class _MeteredReader(io.RawIOBase):
 
 
 def too_large(max_bytes: int) -> RefusedError:
-    """Return the refusal of an image of too many bytes."""
+    """Return the error for an image of too many bytes."""
     return RefusedError(f"it is larger than {max_bytes:,} bytes")

@@ -1,13 +1,14 @@
-"""A photo's file, and its logos, each cut from no more pixels than its vector needs.
+"""Cut logos out of a photo, decoding no more pixels than their vectors need.
 
-libjpeg decodes a JPEG at a half, a quarter or an eighth of its height and width by computing that much less: at a half
-in about half the time and a quarter of the memory. The network sees a crop at one small size, so a large logo of a
-large photo loses almost nothing by it. The rule: a logo is cut from the smallest decoding that leaves each of its sides
-`KEPT` times what the network sees of it. Its borders stay where they are in the whole photo, to the fraction of a
-pixel.
+libjpeg can decode a JPEG at a half, a quarter or an eighth of its height and width, with less computing: at a half in
+about half the time and a quarter of the memory. The network sees every crop at one small size, so a large logo of a
+large photo loses almost nothing. The rule: a logo is cut from the smallest decoding in which each of its sides has at
+least `KEPT` times the pixels that the network sees. Its borders stay where they are in the whole photo, to a fraction
+of a pixel.
 
-The rule looks at one logo alone, so that its vector never depends on what else is in the request. A request whose logos
-call for several decodings pays for each: it takes up to a fifth longer, where large logos alone take half the time.
+The rule depends on one logo alone, so that its vector never depends on the rest of the request. A request whose logos
+need several decodings pays for each of them: it takes up to a fifth longer, while one of large logos only takes half
+the time.
 
 Vectors made from the whole photo stay comparable. Of 712 logos of real photos that were enlarged to 12 megapixels, 265
 come from a smaller decoding. Their vectors move by 0.4 % (median) and 1.9 % (at most) of the distance to the nearest
@@ -23,21 +24,21 @@ from embeddings.images.decode import BoundingBox, crop_logo, open_image, pixel_b
 from embeddings.model.preprocessing import RESAMPLING, Preprocessing
 
 KEPT = 2
-"""Pixels along each side of a crop, per pixel that the network sees of it, that a smaller decoding has to leave."""
+"""The least number of pixels along each side of a smaller decoding's crop, per pixel that the network sees."""
 
-_SHRINKS = (8, 4, 2)  # what libjpeg offers
+_SHRINKS = (8, 4, 2)  # the scales that libjpeg offers
 
 
 class Photo:
-    """An image file that logos are cut from; its pixels are decoded when a logo first needs them. For one thread.
+    """An image file to cut logos from, decoded when a logo first needs it. For use by one thread.
 
     Args:
         data: the file.
-        preprocessing: of the model that the crops are for.
-        max_pixels: the largest image, or crop of it, that is taken.
+        preprocessing: that of the model for which the crops are cut.
+        max_pixels: the largest image, or crop of it, that is accepted.
 
     Raises:
-        ImageDecodeError: no image, or one of more than `max_pixels` pixels.
+        ImageDecodeError: the data is not an image, or has more than `max_pixels` pixels.
     """
 
     def __init__(self, data: bytes, *, preprocessing: Preprocessing, max_pixels: int) -> None:
@@ -50,15 +51,15 @@ class Photo:
 
     @property
     def orientation(self) -> int:
-        """How viewers turn the photo, 1 to 8, as Exif says it. Boxes and crops are of the pixels as they are stored."""
+        """How viewers rotate or flip the photo: Exif's value, 1 to 8. Boxes and crops ignore it."""
         return self._opened.orientation
 
     def crop(self, box: BoundingBox, *, logo_id: int | None) -> Image.Image:
-        """Cut out a logo: as `crop_logo` does, or, from a smaller decoding, at the size that the network sees.
+        """Cut out a logo as `crop_logo` does; from a smaller decoding, at the size that the network sees.
 
         Raises:
             BoundingBoxError: as for `crop_logo`.
-            ImageDecodeError: a damaged or truncated image.
+            ImageDecodeError: the image is damaged or truncated.
         """
         borders = pixel_box(self._size, box, logo_id=logo_id, max_pixels=self._max_pixels)
         shrink = self._shrink(*borders)
@@ -80,7 +81,7 @@ class Photo:
 
     def _decode(self, shrink: int) -> Image.Image:
         if shrink not in self._decoded:
-            # A file is decoded once: for another size it is opened anew.
+            # An opened file can be decoded once: for another size it is opened again.
             again = open_image(self._opened.data, max_pixels=self._max_pixels) if self._decoded else self._opened
             self._decoded[shrink] = read_pixels(again.file, shrink=shrink)
         return self._decoded[shrink]

@@ -1,4 +1,4 @@
-"""Decoded pixels of any Pillow mode, to RGB as people see them: what is transparent is white."""
+"""Convert decoded pixels of any Pillow mode to RGB as people see them: transparent parts become white."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _PNG_DEPTH = 24  # where a PNG states how many bits a sample has
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any Pillow mode as an RGB image; one that is RGB already is returned as it is.
+    """Return an image of any Pillow mode as an RGB image; an RGB image is returned unchanged.
 
-    What is transparent shows white, in part or whole: alpha channels, palettes with alpha, and a colour declared to be
-    transparent. A BMP whose every pixel is transparent is taken for one that left the channel unused, as browsers do.
+    Wholly or partly transparent pixels are laid on white, whether an alpha channel, a palette with alpha or a colour
+    declared transparent makes them so. A BMP whose every pixel is transparent is treated as one without alpha, as
+    browsers do.
 
-    Modes of 8 bits or fewer become what Pillow's `convert("RGB")` makes of them. Deeper ones are grey, and Pillow would
-    clip them to white; here their full scale becomes 0 to 255. For 16-bit modes that scale is 65,535. For 32-bit
+    Modes of 8 bits or fewer are converted by Pillow's `convert("RGB")`. Deeper ones are grey, and Pillow would clip
+    them to white; here their full scale becomes 0 to 255. For 16-bit modes that scale is 65,535. For 32-bit
     integers and floats, whose files do not state one, it is the smallest of 1 (floats only), 255 and 65,535 that holds
     every pixel; if none does, or one is negative, the darkest pixel becomes black and the brightest white. In floats,
     infinities are beyond the extremes and NaN is black.
@@ -48,7 +49,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image, frame: tuple[int, int, int, int] | None) -> Image.Image:
-    """Return an RGB image whose pixels beyond the frame, `(left, upper, right, lower)`, are white."""
+    """Return an RGB image whose pixels outside the frame, `(left, upper, right, lower)`, are white."""
     if frame is None or frame == (0, 0, *image.size):
         return image
     white = Image.new("RGB", image.size, "white")
@@ -57,14 +58,14 @@ def on_white(image: Image.Image, frame: tuple[int, int, int, int] | None) -> Ima
 
 
 def hide_transparent_colour(image: PngImageFile, data: bytes) -> None:
-    """Have the colour that a PNG declares transparent shown as white, or leave that to `to_rgb`.
+    """Make the colour that a PNG declares transparent white, or prepare the image so that `to_rgb` does.
 
-    The file states the colour in the depth of its samples, of which further bits do not count. Pillow compares it with
-    8 bits, so a grey is scaled as the pixels were. Of 16-bit colours Pillow keeps the upper halves. The lower ones are
-    decoded in a second pass, because other colours may have the same upper halves.
+    The file states the colour with as many bits as its samples have; further bits are ignored. Pillow compares it with
+    pixels of 8 bits, so a grey is scaled as the pixels were. Of 16-bit colours Pillow keeps only the upper halves. The
+    lower halves are decoded in a second pass, because other colours may have the same upper halves.
 
     Args:
-        image: decoded.
+        image: the decoded image.
         data: its file.
     """
     colour, depth = image.info.get("transparency"), data[_PNG_DEPTH]

@@ -1,27 +1,26 @@
-"""Copies of a store in use, and the way back.
+"""Back up a store in use, and restore it.
 
-A backup is a store itself, in which each row has the place that it has in the original, and as sparse. So a run that
-was stopped is continued, and a second backup into the same file copies only what is new.
+A backup is itself a store. Each row has the same place as in the original, and the file is as sparse. So an interrupted
+run resumes, and a second backup into the same file copies only new rows.
 
 Backing up, step by step
-    1.  Note which rows the store holds, once they are on its disk. Nothing is locked: a row only changes to be deleted.
-    2.  Go on with the file TARGET if it is an earlier backup, with `TARGET.partial` if a first one was stopped; else
-        begin that.
-    3.  Copy the rows that are missing there, a block at a time: read, check, write content, sync, write ids. Sync.
+    1.  Note which rows the store holds, after a sync. Nothing is locked: a row changes only when it is deleted.
+    2.  Choose the file: TARGET if it is an earlier backup, `TARGET.partial` if a first backup was interrupted, else a
+        new `TARGET.partial`.
+    3.  Copy the missing rows, a block at a time: read, check, write content, sync, write ids. Then sync.
     4.  Only now negate the ids that were deleted since, and sync. So a logo that was deleted and added again is never
-        missing: a run that ends in between leaves it in two rows, of which every reader takes the later, whole one
-        (`KnownRows`). A restored copy holds it once, and whoever writes to the file, or continues the run, negates the
-        row before.
-    5.  Read all of it back from its disk, and hold every row against its checksum.
-    6.  Give a new one its name, and sync the directory.
+        missing: a run that ends in between leaves it in two rows, and every reader uses the later, whole one
+        (`KnownRows`). A restored copy holds it once; the next writer or the next run negates the earlier row.
+    5.  Read everything back from the disk, and check every row against its checksum.
+    6.  Rename a new backup to TARGET, and sync the directory.
 
-At every moment the file is a store of whole rows, and holds each logo that it held before and the store still holds.
+At every moment the file is a store of whole rows, and keeps each logo that it held before if the store still has it.
 
-A row that is damaged in the store is left out and named; if an earlier backup holds it, it stays there. A store whose
-rows have moved (`compact`, `grow`) needs a new backup: an old one is refused, and never replaced. So is one that has no
-room for the provenance that the store keeps. Damaged provenance is left out, and the row copied.
+A row that is damaged in the store is skipped and its logo is named; if an earlier backup holds it, it stays there. A
+store whose rows have moved (`compact`, `grow`) needs a new backup: an old one is refused, and never replaced. A backup
+without room for the provenance that the store keeps is refused too. A row with damaged provenance is copied without it.
 
-Restoring is the same copy, from the backup to a new file beside the store's place, which then takes that place.
+Restoring is the same copy, from the backup to a new file beside the store, which is then renamed to the store's path.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ class CopyReport:
     Attributes:
         logos: how many logos it holds.
         copied: rows copied by this run.
-        damaged: ids of rows that are damaged in the source and not in the copy.
-        kept_as: the store that a restored one has replaced.
+        damaged: ids of rows that are damaged in the source and missing in the copy.
+        kept_as: the old store, if a restored one replaced it.
     """
 
     logos: int
@@ -66,16 +65,16 @@ class CopyReport:
 
 
 def backup_store(path: Path, target: Path, progress: Callable[[int], None] = lambda rows: None) -> CopyReport:
-    """Copy a store, which services may be using, into a new file or on top of an earlier backup.
+    """Copy a store, which may be in use, to a new file or on top of an earlier backup.
 
     Args:
         path: the store file.
         target: the backup.
-        progress: called with the number of rows just copied or read back; both walks together see `2 n` rows.
+        progress: called with the number of rows just copied or read back; both passes together report `2 n` rows.
 
     Raises:
-        BackupError: there is another file at `target`, or it does not read back.
-        StoreError: it cannot be done; the message says why. What was copied stays, and the next run goes on.
+        BackupError: there is another file at `target`, or the backup does not read back.
+        StoreError: it failed; the message says why. What was copied stays, and the next run resumes.
     """
     path, target = path.resolve(), target.resolve()
     if target == path:
@@ -93,18 +92,18 @@ def backup_store(path: Path, target: Path, progress: Callable[[int], None] = lam
 def restore_store(
     backup: Path, path: Path, *, replace: bool = False, progress: Callable[[int], None] = lambda rows: None
 ) -> CopyReport:
-    """Put a copy of a backup in the place of a store. Running services notice, and go on with it.
+    """Put a copy of a backup in the place of a store. Running services notice, and switch to it.
 
     Args:
-        backup: the file that `backup_store` made, or any store file.
+        backup: a file made by `backup_store`, or any store file.
         path: the store file.
-        replace: whether it may take the place of a store that is there; that one is kept beside it.
+        replace: whether to replace an existing store; that one is kept beside it.
         progress: as for `backup_store`.
 
     Raises:
-        StoreUnavailableError: there is a store, and `replace` was not said.
+        StoreUnavailableError: there is a store, and `replace` is False.
         BackupError: the copy does not read back.
-        StoreError: it cannot be done; the message says why. The store is as it was.
+        StoreError: it failed; the message says why. The store is unchanged.
     """
     backup, path = backup.resolve(), path.resolve()
     partial = path.with_name(f"{path.name}.restoring")
@@ -134,12 +133,12 @@ def _restore(
 def _refuse_to_replace(path: Path, replace: bool) -> None:
     if path.exists() and not replace:
         raise StoreUnavailableError(
-            f"there is a store at {path}: say --replace, and it is kept beside the restored one"
+            f"there is a store at {path}: pass --replace to replace it; the old one is kept beside the restored one"
         )
 
 
 def _copy(store: EmbeddingStore, target: Path, progress: Callable[[int], None], *, anew: bool) -> CopyReport:
-    """Make a file hold what a store holds, and read it back; `anew`: a file that does not fit is begun again."""
+    """Copy a store to a file, and read the copy back. With `anew`, a file that does not fit is started over."""
     source, slots = store.settled()
     copy, held = _open_copy(store.path, source, slots, target, anew=anew)
     refuse_without_room(target, int(np.count_nonzero((slots != 0) & (held == 0))), source.dim)
@@ -164,8 +163,8 @@ def _copy(store: EmbeddingStore, target: Path, progress: Callable[[int], None], 
 def _open_copy(
     store_path: Path, source: StoreFile, slots: NDArray[np.int64], target: Path, *, anew: bool
 ) -> tuple[StoreFile, NDArray[np.int64]]:
-    """Open or begin the copy; return it and the id slots that it holds, one for each of the source."""
-    draft_path(target).unlink(missing_ok=True)  # a second name of the copy, if a run was killed as it began
+    """Open or create the copy; return it and the id slots that it holds, one for each row of the source."""
+    draft_path(target).unlink(missing_ok=True)  # a second name of the copy, left if a run was killed at its start
     if target.exists():
         try:
             copy = StoreFile(target, writable=True)
@@ -184,18 +183,18 @@ def _held(source: StoreFile, slots: NDArray[np.int64], copy: StoreFile) -> NDArr
     held = all_held[: len(slots)]
     fits = (held == 0) | (held == slots) | (held == -slots) & (held > 0) | (slots == QUARANTINED)
     if source.keeps_provenance and not copy.keeps_provenance:
-        raise BackupError(f"{copy.path} is from before provenance was kept, and has no room for it: name a new file")
+        raise BackupError(f"{copy.path} is older than provenance, and has no room for it: name a new file")
     same = (copy.capacity, copy.dim, copy.stamp) == (source.capacity, source.dim, source.stamp)
     if not same or not fits.all() or all_held[len(slots) :].any():
         raise BackupError(
-            f"{copy.path} is no earlier backup of {source.path} as it is now: name a new file. (After `compact` or "
-            "`grow` that is as it should be; else let `manage.py verify` look at both.)"
+            f"{copy.path} is not an earlier backup of {source.path} as it is now: name a new file. (This is expected "
+            "after `compact` or `grow`; otherwise run `manage.py verify` on both.)"
         )
     return held
 
 
 def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np.int64]) -> tuple[int, list[int]]:
-    """Copy a block of rows, those whose slot is not 0; return how many, and the ids of those that are damaged."""
+    """Copy the rows of a block whose slots are not 0; return how many, and the ids of the damaged ones."""
     if not slots.any():
         return 0, []
     embeddings, good = source.checked(first, slots)
@@ -212,7 +211,7 @@ def _copy_rows(source: StoreFile, copy: StoreFile, first: int, slots: NDArray[np
 
 
 def _delete_rows(copy: StoreFile, slots: NDArray[np.int64]) -> None:
-    """Negate the ids that the source has deleted, or has put aside while the copy holds them in a later row, too."""
+    """Negate ids that the source has deleted, or has quarantined while the copy holds their logos in a later row."""
     held = copy.ids(0, len(slots))
     gone = (held > 0) & (slots == -held)
     aside = (held > 0) & (slots == QUARANTINED)
@@ -225,7 +224,7 @@ def _delete_rows(copy: StoreFile, slots: NDArray[np.int64]) -> None:
 
 
 def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> int:
-    """Hold every row against its checksum; return how many logos there are."""
+    """Check every row against its checksum; return the number of logos."""
     logos = 0
     damaged: list[int] = []
     for first in range(0, rows, WINDOW):
@@ -236,7 +235,7 @@ def _read_back(copy: StoreFile, rows: int, progress: Callable[[int], None]) -> i
         progress(len(slots))
     if damaged:
         raise BackupError(
-            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {some_ids(damaged)}: see to "
+            f"{copy.path} does not read back: {len(damaged)} rows are damaged, of logos {some_ids(damaged)}: check "
             "its disk, and name a new file"
         )
     return logos

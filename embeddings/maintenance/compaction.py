@@ -1,16 +1,16 @@
-"""Moving a store of ours into a new file: growth and compaction are one operation, and services go on meanwhile.
+"""Move a store into a new file: growing and compacting are one operation, and services keep running.
 
-Step by step, one rewrite at a time:
+One rewrite at a time, step by step:
 
-    1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
-    2.  Copy the live rows into it, in their order, while writers go on, and sync it.
-    3.  Take the writer's lock. Finish replacing logos, if a process was killed at that. Copy the rows that came since,
-        and negate those that were deleted since. Nobody is writing any more, so a row that cannot be read or disagrees
-        with its checksum now is damaged, and left out.
-    4.  Sync the new file. If rows were left out, give the old file a second name, and sync the directory.
-    5.  Put the new file in the place of the old one with one rename, and sync the directory.
+    1.  Create the new file under a name that nobody opens. What a crashed run left there is removed.
+    2.  Copy the live rows into it, in their order, while writers continue, and sync it.
+    3.  Take the writer's lock. Finish replacing logos, if a process was killed while it did so. Copy the rows stored
+        since, and negate those deleted since. Nobody is writing any more, so a row that cannot be read or disagrees
+        with its checksum now is damaged, and is skipped.
+    4.  Sync the new file. If rows were skipped, give the old file a second name, and sync the directory.
+    5.  Replace the old file by the new one with one rename, and sync the directory.
 
-So there is a whole store at the path at every instant, and a run that is killed is simply started again.
+So there is a whole store at the path at every instant, and a killed run is simply started again.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
 
     Args:
         path: the store file.
-        capacity: rows of the new file; as many as the old one had if None.
+        capacity: rows of the new file; None keeps the old capacity.
         progress: called with the number of rows just copied.
 
     Raises:
-        StoreError: it cannot be done; the message says why. The store is as it was.
+        StoreError: it failed; the message says why. The store is unchanged.
     """
     draft = path.with_name(f"{path.name}.rewriting")
     with writer_lock(draft), storage_errors(f"rewrite {path}"):
@@ -67,7 +67,7 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
             known = KnownRows(StoreFile(path, writable=True))
             with writer_lock(path) as check:
                 if not os.path.samestat(path.stat(), source.status):
-                    raise StoreUnavailableError(f"{path} was replaced by another file meanwhile: try again")
+                    raise StoreUnavailableError(f"another file replaced {path} meanwhile: try again")
                 known.look(alone=True)
                 if known.superseded:
                     check()
@@ -95,7 +95,7 @@ def compact(path: Path, capacity: int | None, progress: Callable[[int], None]) -
 
 
 class _Copy:
-    """Follows one file with another."""
+    """Copies one file into another, and catches up with its changes."""
 
     def __init__(self, source: StoreFile, target: StoreFile) -> None:
         self.target = target
@@ -108,7 +108,7 @@ class _Copy:
         """Copy the rows that are not copied yet, and delete those that the source has deleted since.
 
         Returns:
-            The id slots of the source, and the ids of the rows that are damaged, or being written just now.
+            The id slots of the source, and the ids of rows that are damaged or still being written.
         """
         slots = self._source.ids(0, self._source.capacity)
         for row in np.flatnonzero(slots[self._rows] <= 0).tolist():

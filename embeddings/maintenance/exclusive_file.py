@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 @contextmanager
 def open_exclusive(path: Path) -> Iterator[BinaryIO | None]:
-    """Open a file for writing unless another run is writing it; empty it of what a killed run left.
+    """Open a file for writing unless another run is writing it, and drop what a killed run left in it.
 
     Inside the block the caller may also remove or rename the file.
 

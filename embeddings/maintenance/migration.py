@@ -1,16 +1,16 @@
-"""From the original's layout to ours, under the writer's lock. The old file is kept beside the new one.
+"""Move a store from the original's layout to ours, under the writer's lock. The old file is kept beside the new one.
 
-A store of ours whose header or metadata are damaged is migrated, too, when the operator says so, and only if every row
+A store of ours with a damaged header or metadata is migrated too, if the operator asks for it, and only if every row
 agrees with its checksum.
 
 Step by step:
 
-    1.  Make the new file under a name that nobody opens. What a crashed run left there is thrown away.
+    1.  Create the new file under a name that nobody opens. What a crashed run left there is removed.
     2.  Copy the rows into it, in their order, and sync it.
     3.  Give the old file a second name beside the first, and sync the directory.
-    4.  Put the new file in the place of the old one with one rename, and sync the directory.
+    4.  Replace the old file by the new one with one rename, and sync the directory.
 
-So there is a whole store at the path at every instant, and a run that is killed is simply started again.
+So there is a whole store at the path at every instant, and a killed run is simply started again.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from embeddings.store.provenance import Records, no_records, sound_records
 from embeddings.store.store_file import StoreFile, checksums_of
 from embeddings.store.store_path import draft_path
 
-_BLOCK_BYTES = 1 << 28  # of embeddings, the most to read at once from the original's chunks
+_BLOCK_BYTES = 1 << 28  # of embeddings: the most to read at once from the original's chunks
 
 logger = logging.getLogger(__name__)
 
 
 def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable[[int], None]) -> RewriteReport:
-    """Rewrite a file of the original; the caller holds the writer's lock.
+    """Rewrite a file of the original. The caller holds the writer's lock.
 
     Args:
         path: the file.
-        layout: what HDF5 says of it, read under the lock (`hdf5_probe.py`: its metadata is sound).
-        capacity: rows of the new one; as many as the old one had if None.
+        layout: HDF5's description of it, read under the lock by `hdf5_probe.py`, so its metadata is sound.
+        capacity: rows of the new file; None keeps the old capacity.
         progress: called with the number of rows just copied.
 
     Raises:
-        StoreError: it cannot be done; the message says why. The store is as it was.
+        StoreError: it failed; the message says why. The store is unchanged.
     """
     draft = draft_path(path)
     not_finite: list[int] = []
     torn: list[int] = []
-    # While it is open, no other program can open it for writing.
+    # While the file is open, no other program can open it for writing.
     with storage_errors(f"rewrite {path}"), path.open("rb") as file:
         draft.unlink(missing_ok=True)
         keep_writers_out(file.fileno(), path)
@@ -75,7 +75,7 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
                 end = 0
                 for wanted, embeddings in _blocks(hdf5["embedding"], rows):
                     if checksums is not None and (checksums_of(ids[wanted], embeddings) != checksums[wanted]).any():
-                        raise StoreLayoutError(f"{path} has lost its header, and rows of it: restore it from a backup")
+                        raise StoreLayoutError(f"{path} has lost its header and rows of it: restore it from a backup")
                     records, damaged = _records(hdf5.get("provenance"), wanted, ids[wanted])
                     torn += ids[wanted][damaged].tolist()
                     target.write_content(end, ids[wanted], embeddings, records)
@@ -105,20 +105,20 @@ def migrate(path: Path, layout: Layout, capacity: int | None, progress: Callable
 
 
 def _last_of_each(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows of the logos, ascending; of several rows with one id, the last."""
+    """Return the rows of the logos, ascending. If several rows have one id, the last counts."""
     rows = np.flatnonzero(ids > 0)[::-1]
     return np.sort(rows[np.unique(ids[rows], return_index=True)[1]])
 
 
 def _records(dataset: Any, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
-    """Return the provenance of ascending rows, empty where it is damaged, and where that is; of the original, none."""
+    """Return the provenance of ascending rows, empty where damaged, and which are damaged. The original has none."""
     if dataset is None or not len(rows):
         return no_records(len(rows)), np.zeros(len(rows), bool)
     return sound_records(ids, dataset[rows[0] : rows[-1] + 1][rows - rows[0]].tobytes())
 
 
 def _blocks(dataset: Any, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield runs of the rows and their embeddings. A chunk holds a few columns of many rows: it is read once."""
+    """Yield runs of the rows and their embeddings. A chunk holds a few columns of many rows, so each is read once."""
     step = max(1, min(dataset.chunks[0] if dataset.chunks else WINDOW, _BLOCK_BYTES // (4 * dataset.shape[1])))
     for first in range(0, len(dataset), step):
         wanted = rows[slice(*rows.searchsorted([first, first + step]))]

@@ -1,13 +1,13 @@
-"""Logos as a Parquet file: the way to other systems, and back. It needs `pyarrow`, which serving does without.
+"""Export logos to a Parquet file for other systems, and import them. This needs `pyarrow`; serving does not.
 
     logo_id       int64
     embedding     list of `dim` float32
-    image_url     string         where the logo comes from; null where nobody knows
+    image_url     string         where the logo comes from; null if unknown
     bounding_box  list of 4 float64: y_min, x_min, y_max, x_max, in fractions of the image's height and width; or null
     orientation   int8           Exif's, of the image, 1 to 8; null where nobody knows
 
-The file's metadata name the model that made the embeddings. A file that comes from elsewhere may lack them, hold its
-columns in any order and among others, and write lists and numbers of any width.
+The file's metadata name the model that made the embeddings. A file from elsewhere may lack them, may have its columns
+in any order and other columns beside them, and may use lists and numbers of any width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MODEL, _DIGEST = b"robotoff-ann.model", b"robotoff-ann.model_digest"
 _BOX = 4
-_MAGIC = b"PAR1"  # how a Parquet file begins
+_MAGIC = b"PAR1"  # the first bytes of a Parquet file
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class ExportReport:
     """What was exported.
 
     Attributes:
-        logos: how many logos the file holds.
-        with_provenance: of how many of them it says where they come from.
-        damaged: rows of the store that were left out.
+        logos: number of logos in the file.
+        with_provenance: how many of them have provenance.
+        damaged: rows of the store that were skipped.
     """
 
     logos: int
@@ -56,7 +56,7 @@ class ImportReport:
     """What was imported.
 
     Attributes:
-        logos: how many logos the file holds.
+        logos: number of logos in the file.
         stored: how many of them were new.
     """
 
@@ -67,20 +67,20 @@ class ImportReport:
 def export_logos(
     store: EmbeddingStore, target: Path, *, replace: bool = False, progress: Callable[[int], None] = lambda rows: None
 ) -> ExportReport:
-    """Write the logos that a store holds now into a new file; services may be using the store.
+    """Write the logos that a store holds now to a new file; services may be using the store.
 
     Until all of it is on the disk, the file has another name.
 
     Args:
-        store: what to export.
+        store: the store to export.
         target: the file.
-        replace: whether it may take the place of a Parquet file that is there.
+        replace: whether to replace an existing Parquet file.
         progress: called with the number of logos just written.
 
     Raises:
-        ParquetError: pyarrow is missing, there is a file at `target` (any but a Parquet file, such as a store, stays
-            there in any case), or another run is writing it.
-        StoreError: the store cannot be read, or the file not be written.
+        ParquetError: pyarrow is missing, there is a file at `target` (which is never replaced unless it is a Parquet
+            file), or another run is writing it.
+        StoreError: the store cannot be read, or the file cannot be written.
     """
     with _arrow_errors(target):
         import pyarrow as pa
@@ -130,15 +130,15 @@ def import_logos(
 
     Args:
         source: the file.
-        store: where to.
-        any_model: whether to believe that the embeddings are those of the store's model, whatever the file says.
+        store: the store to append to.
+        any_model: whether to accept the embeddings as those of the store's model, whatever the file says.
         progress: called with the number of rows just read.
 
     Raises:
         ParquetError: pyarrow is missing, or a row cannot be used: the message names it. The rows before it are stored,
-            and left out when the file is imported again.
+            and skipped when the file is imported again.
         StoreModelError: the file does not say that the store's model made its embeddings.
-        StoreError: the store cannot take them.
+        StoreError: the store cannot store them.
     """
     with _opened(source) as file:
         if not any_model:
@@ -154,7 +154,7 @@ def import_logos(
 
 
 def read_provenance(source: Path) -> Iterator[tuple[list[int], list[Provenance | None]]]:
-    """Yield what a file says of where logos come from, a block of rows at a time; it needs no embeddings.
+    """Yield the provenance of the logos in a file, a block of rows at a time. The file needs no embeddings.
 
     Raises:
         ParquetError: as for `import_logos`.
@@ -168,7 +168,7 @@ def read_provenance(source: Path) -> Iterator[tuple[list[int], list[Provenance |
 
 
 def count_rows(source: Path) -> int:
-    """Return how many rows a file has; ParquetError if it is none."""
+    """Return the number of rows of a file; ParquetError if it is not a Parquet file."""
     with _opened(source) as file:
         return int(file.metadata.num_rows)
 
@@ -190,10 +190,10 @@ def _schema(store: EmbeddingStore) -> pa.Schema:
 
 def _refuse_to_replace(target: Path, *, asked_for: bool) -> None:
     if not asked_for:
-        raise ParquetError(f"there is a file at {target}: name another, or say --replace")
+        raise ParquetError(f"there is a file at {target}: name another, or pass --replace")
     with storage_errors(f"replace {target}"), target.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
-            raise ParquetError(f"{target} is no Parquet file, and stays: name another, or remove it")
+            raise ParquetError(f"{target} is not a Parquet file, so it is not replaced: name another, or remove it")
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def _arrow_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise ParquetError(f"{path} is no Parquet file that can be used: {error}") from error
+        raise ParquetError(f"{path} is not a usable Parquet file: {error}") from error
     except OSError as error:
         raise ParquetError(f"{path} cannot be used: {error.strerror or error}") from error
 
@@ -228,14 +228,14 @@ def _stamp(file: Any) -> ModelStamp:
 def _refuse_other_model(source: Path, made_by: ModelStamp, wanted: ModelStamp) -> None:
     if not made_by.digest:
         raise StoreModelError(
-            f"{source} does not say which model made its embeddings: say --any-model if it was {wanted.name} "
+            f"{source} does not say which model made its embeddings: pass --any-model if it was {wanted.name} "
             f"({wanted.digest or 'unknown weights'})"
         )
     if made_by != wanted:
         raise StoreModelError(
-            f"the embeddings of {source} were made with {made_by.name} ({made_by.digest}), those of the store with "
+            f"{made_by.name} ({made_by.digest}) made the embeddings of {source}, but those of the store come from "
             f"{wanted.name or 'an unknown model'} ({wanted.digest or 'unknown'}): they cannot be compared. `re-embed "
-            "--from` makes them anew; --any-model stores them all the same"
+            "--from` embeds the logos again; --any-model stores the embeddings anyway"
         )
 
 

@@ -1,4 +1,4 @@
-"""The columns of a Parquet file, as this room needs them; what cannot be used is named by its row."""
+"""Read the columns of a Parquet file into arrays; an error names the row that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def ids_of(batch: pa.RecordBatch, first_row: int) -> NDArray[np.int64]:
-    """Return the ids of a batch of rows, (n,); `first_row` is what messages count from.
+    """Return the ids of a batch of rows, (n,). `first_row` is the number of its first row, for messages.
 
     Raises:
-        ParquetError: one is no positive 64-bit integer.
+        ParquetError: an id is not a positive 64-bit integer.
     """
     import pyarrow as pa
 
     column = batch.column("logo_id")
     if column.null_count or not pa.types.is_integer(column.type):
         raise ParquetError(
-            f"rows from {first_row}: logo_id takes a whole number in each row, not {column.type} or null"
+            f"rows from {first_row}: logo_id must be a whole number in each row, not {column.type} or null"
         )
     ids: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
     bad = np.flatnonzero(ids < 1)
     if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: a logo_id is from 1 to 2**63 - 1, not {ids[bad[0]]}")
+        raise ParquetError(f"row {first_row + int(bad[0])}: logo_id must be from 1 to 2**63 - 1, not {ids[bad[0]]}")
     return ids
 
 
@@ -39,31 +39,31 @@ def embeddings_of(batch: pa.RecordBatch, first_row: int, dim: int) -> NDArray[np
     """Return the embeddings of a batch of rows, (n, dim).
 
     Raises:
-        ParquetError: one has another length, or values that are not finite.
+        ParquetError: an embedding has another length, or values that are not finite.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     column = batch.column("embedding")
-    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)  # ArrowException if no list
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)  # ArrowException if not a list
     bad = np.flatnonzero(lengths != dim)
     if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: embedding has {lengths[bad[0]]} values, {dim} are expected")
+        raise ParquetError(f"row {first_row + int(bad[0])}: embedding has {lengths[bad[0]]} values instead of {dim}")
     values = column.flatten().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)  # null becomes NaN
     embeddings: NDArray[np.float32] = values.reshape(-1, dim)
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
-        raise ParquetError(f"row {first_row + int(bad[0])}: the embedding holds values that are missing or not finite")
+        raise ParquetError(f"row {first_row + int(bad[0])}: embedding has values that are missing or not finite")
     return embeddings
 
 
 def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | None]:
-    """Return where each logo of a batch comes from; None where the address or the box is missing.
+    """Return the provenance of each logo of a batch; None where the address or the box is missing.
 
     An orientation that is none of Exif's is not known.
 
     Raises:
-        ParquetError: an address is no text, or a box has not four numbers.
+        ParquetError: an address is not text, or a box does not have four numbers.
     """
     if not {"image_url", "bounding_box"} <= set(batch.schema.names):
         return [None] * batch.num_rows
@@ -79,16 +79,16 @@ def provenance_of(batch: pa.RecordBatch, first_row: int) -> list[Provenance | No
         try:
             y_min, x_min, y_max, x_max = map(float, box)
         except (TypeError, ValueError):
-            raise ParquetError(f"row {first_row + place}: bounding_box takes four numbers, not {box!r:.80}") from None
+            raise ParquetError(f"row {first_row + place}: bounding_box must be four numbers, not {box!r:.80}") from None
         if not isinstance(url, str):
-            raise ParquetError(f"row {first_row + place}: image_url takes text, not {url!r:.80}")
+            raise ParquetError(f"row {first_row + place}: image_url must be text, not {url!r:.80}")
         is_known = isinstance(orientation, int) and 1 <= orientation <= 8
         found.append(Provenance(url, (y_min, x_min, y_max, x_max), orientation if is_known else None))
     return found
 
 
 def possible(provenance: list[Provenance | None], first_row: int) -> list[Provenance | None]:
-    """Return it; ParquetError if a box is none that an add would take."""
+    """Return the provenance unchanged; ParquetError if an add would refuse one of the boxes."""
     for place, origin in enumerate(provenance):
         try:
             if origin is not None:

@@ -1,8 +1,9 @@
-"""Making the vectors of logos anew, with another model, from the images that they came from.
+"""Embed stored logos again with another model, from the images that they came from.
 
-An image is fetched once for all its logos that lie together in the source, as `sources_in` lays those of a store, and
-the next ones meanwhile. Its logos are appended, durably, as soon as they are embedded, and what the new store holds
-already is passed over. So a run that was stopped, or whose images could not all be had, is simply started again.
+Each image is fetched once for all its logos that are adjacent in the source (`sources_in` orders a store's logos that
+way), while the next images are being fetched. Its logos are appended durably as soon as they are embedded, and logos
+that the new store already holds are skipped. So a run that was interrupted, or could not fetch all images, is simply
+started again.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 
 _BLOCK = 1024  # logos whose provenance is read at once
-_AHEAD = 2  # images that wait to be embedded, for each that is being fetched
+_AHEAD = 2  # images queued for embedding, for each that is being fetched
 
 Sources = Iterable[tuple[list[int], list[Provenance | None]]]
-"""Blocks of logo ids, and where each logo comes from."""
+"""Blocks of logo ids, and the provenance of each logo."""
 
 
 @dataclass
 class ReembeddingReport:
-    """What became of the logos that the new store lacked.
+    """The result for the logos that the new store lacked.
 
     Attributes:
-        embedded: how many it has now.
-        failed: how many could not be embedded: the file of failures says why.
-        unknown: ids of those of which nobody knows where they come from.
+        embedded: how many are stored now.
+        failed: how many could not be embedded; the file of failures says why.
+        unknown: ids of logos without provenance.
         forgotten: how many were deleted from the new store, because they were deleted from the old one.
     """
 
@@ -61,14 +62,14 @@ class ReembeddingReport:
 
 @dataclass(frozen=True, slots=True)
 class ReembeddingLimits:
-    """What a run may take.
+    """Limits of a run.
 
     Attributes:
-        fetches: images that are fetched at once.
-        max_pixels: the largest image, or crop of it, that is taken.
-        give_up_after: times in a row that a host was not reached, or was busy throughout all tries, after which nothing
-            more is fetched from it in this run. An image that it has not is no such time: the next run, too, would come
-            no further than those.
+        fetches: number of images fetched at once.
+        max_pixels: the largest image, or crop of it, that is accepted.
+        give_up_after: number of consecutive times that a host could not be reached, or was busy in all tries, after
+            which this run fetches nothing more from it. A missing image does not count as one: otherwise every run
+            would stop at the same missing images.
     """
 
     fetches: int = 4
@@ -77,9 +78,9 @@ class ReembeddingLimits:
 
 
 def sources_in(store: EmbeddingStore, *, but_not_in: EmbeddingStore) -> Sources:
-    """Yield where the logos of a store come from, but for those that another store holds.
+    """Yield the provenance of the logos of a store, except those that another store holds.
 
-    Logos of one image lie together, where the first of them does.
+    Logos of one image are adjacent, at the place of the first of them.
     """
     ids = store.ids()
     missing = ids[~np.isin(ids, but_not_in.ids())]
@@ -94,9 +95,9 @@ def _blocks(ids: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _by_image(store: EmbeddingStore, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the order, (n,), in which logos of one image lie together, found in 8 bytes for each address.
+    """Return the order, (n,), that makes logos of one image adjacent. It needs 8 bytes for each address.
 
-    Two addresses of one hash lie together, too, and are told apart later.
+    Two addresses with the same hash become adjacent too; they are told apart later.
     """
     images = [np.zeros(0, np.int64)]
     for block in _blocks(ids):
@@ -109,7 +110,7 @@ def _by_image(store: EmbeddingStore, ids: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def forget_deleted(source: EmbeddingStore, target: EmbeddingStore) -> int:
-    """Delete from a new store what its source has deleted since it was embedded; return how many logos these were."""
+    """Delete from a new store the logos that its source has deleted since they were embedded; return their number."""
     kept = target.ids()
     return len(target.delete(kept[np.isin(kept, [*source.deleted_among(kept.tolist())])].tolist()))
 
@@ -124,22 +125,21 @@ def reembed(
     failures: Path,
     progress: Callable[[int], None] = lambda logos: None,
 ) -> ReembeddingReport:
-    """Embed logos into a store, those that it does not hold yet.
+    """Embed the logos that a store does not hold yet, and store them.
 
     Args:
-        sources: the logos, and where each comes from.
+        sources: the logos, and the provenance of each.
         target: the new store, of the embedder's model.
         embedder: makes the vectors.
         fetch: returns the image at an address; raises ImageFetchError. Threads call it.
-        limits: what the run may take.
-        failures: a file that is written anew, with a line of JSON for each image whose logos failed; none if all went
-            well.
-        progress: called with the number of logos just done with, one way or the other.
+        limits: the limits of the run.
+        failures: a file, overwritten with a line of JSON for each image whose logos failed; removed if none failed.
+        progress: called with the number of logos just finished, embedded or not.
 
     Raises:
         StoreModelError: the store is of another model.
         ModelError: the model cannot be used.
-        StoreError: the store cannot take them.
+        StoreError: the store cannot store the vectors.
     """
     model = embedder.description
     if target.stamp.digest != model.weights_digest:
@@ -163,7 +163,7 @@ def reembed(
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """An image, and the logos that are wanted of it."""
+    """An image, and the logos to embed from it."""
 
     url: str
     logos: list[tuple[int, BoundingBox]]
@@ -176,7 +176,7 @@ Note = Callable[[_Image, list[int], ImageError], None]
 def _images(
     sources: Sources, target: EmbeddingStore, report: ReembeddingReport, progress: Callable[[int], None]
 ) -> Iterator[_Image]:
-    """Yield the images of logos that the target lacks; logos of one image that lie together are one."""
+    """Yield the images of logos that the target lacks; adjacent logos of one image share it."""
 
     def wanted() -> Iterator[tuple[str, int, BoundingBox]]:
         for ids, provenance in sources:
@@ -199,7 +199,7 @@ def _images(
 def _fetched(
     images: Iterator[_Image], threads: ThreadPoolExecutor, fetcher: PoliteFetcher, limits: ReembeddingLimits
 ) -> Iterator[_Image]:
-    """Yield images that are being fetched, in their order, while some of the next ones are."""
+    """Yield images that are being fetched, in their order, while the next few are fetched too."""
     under_way: deque[_Image] = deque()
     for image in images:
         under_way.append(_Image(image.url, image.logos, threads.submit(fetcher.fetch, image.url)))
@@ -216,7 +216,7 @@ def _embed(
     report: ReembeddingReport,
     note: Note,
 ) -> None:
-    """Embed the logos of an image one by one, and store them."""
+    """Embed the logos of an image one by one, then store them."""
     assert image.data is not None
     waiting = deque(image.logos)
     embedded: list[tuple[int, BoundingBox, NDArray[np.float32]]] = []
@@ -245,10 +245,10 @@ def _embed(
 
 @contextmanager
 def _failure_log(path: Path) -> Iterator[Note]:
-    """Write failures to a file, which no other run may have open; without failures it is removed."""
+    """Write failures to a file that no other run may have open; remove it if there were none."""
     with storage_errors(f"write {path}"), open_exclusive(path) as file:
         if file is None:
-            raise StoreUnavailableError(f"another run is embedding the same: it writes {path}")
+            raise StoreUnavailableError(f"another run is embedding the same logos: it writes {path}")
         lines = file
 
         def note(image: _Image, logo_ids: list[int], error: ImageError) -> None:

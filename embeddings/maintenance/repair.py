@@ -1,16 +1,17 @@
-"""Putting damaged rows aside, so that their logos can be added again, or taken from a backup.
+"""Quarantine damaged rows, so that their logos can be added again or restored from a backup.
 
 Step by step:
 
-    1.  Look for rows that cannot be read or disagree with their checksum, while the service goes on.
-    2.  Take the writer's lock and look at those again: a row that somebody was writing is no damage.
+    1.  Find rows that cannot be read or disagree with their checksum, while the service keeps running.
+    2.  Take the writer's lock and check those rows again: a row that was just being written is not damaged.
     3.  Copy what can be read of them into a quarantine file, an ordinary HDF5 file beside the store, and sync it.
-    4.  Overwrite them: the id slot says `QUARANTINED`, the embedding is zeros, the checksum fits. Sync. At whatever
-        moment this is interrupted, a row is as damaged as before, or done. Writing also makes a disk replace a bad
-        sector by a good one.
-    5.  Overwrite provenance that is damaged, where the embedding is good, by that of the backup, or by none. Sync.
-    6.  Give the lock back. With a backup, store the logos that it holds and the store lacks, but for deleted ones. That
-        also brings back a logo whose id slot was damaged, and which no look at the store can name.
+    4.  Overwrite them: the id slot becomes `QUARANTINED`, the embedding zeros, and the checksum fits. Sync. If this is
+        interrupted at any moment, each row is either as damaged as before, or done. Writing also makes a disk replace
+        a bad sector by a good one.
+    5.  Where the embedding is good but the provenance damaged, overwrite the provenance by the backup's, or by none.
+        Sync.
+    6.  Release the lock. With a backup, store the logos that it holds and the store lacks, except deleted ones. This
+        also restores a logo whose id slot was damaged, and which the store alone cannot name.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
 
-QUARANTINED = -(2**63)  # a negative slot, as that of a deleted logo, but of no logo
+QUARANTINED = -(2**63)  # negative, like the slot of a deleted logo, but of no logo
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What was put aside and what came back.
+    """The rows that were quarantined and the logos that were restored.
 
     Attributes:
-        quarantined: what the id slots of the damaged rows said, in the order of the rows.
-        kept_in: the quarantine file; None if nothing was damaged.
-        restored: ids of the logos taken from the backup.
-        torn: ids of the logos whose provenance was damaged; it is that of the backup now, or gone.
+        quarantined: the id slots of the damaged rows, in the order of the rows.
+        kept_in: the quarantine file; None if no row was damaged.
+        restored: ids of the logos restored from the backup.
+        torn: ids of the logos whose provenance was damaged; it is now the backup's, or gone.
     """
 
     quarantined: list[int]
@@ -60,16 +61,16 @@ class RepairReport:
 def repair_store(
     path: Path, backup: Path | None = None, progress: Callable[[int], None] = lambda rows: None
 ) -> RepairReport:
-    """Put the damaged rows of a store aside; services may be using it.
+    """Quarantine the damaged rows of a store; services may be using it.
 
     Args:
         path: the store file.
-        backup: a copy of the store to take lost logos from.
+        backup: a copy of the store to restore lost logos from.
         progress: called with the number of rows just read.
 
     Raises:
         StoreModelError: the backup is of another model.
-        StoreError: it cannot be done; the message says why. The store is as it was, or repaired in part.
+        StoreError: it failed; the message says why. The store is unchanged, or repaired in part.
     """
     path = path.resolve()
     with EmbeddingStore(path) as store:
@@ -79,7 +80,7 @@ def repair_store(
             if (saved.dim, saved.stamp) != (store.dim, store.stamp):
                 raise StoreModelError(f"{backup} is a backup of another model's store: name one of {path}")
             report = _mend(path, store, saved, progress)
-        # Opened anew: it must not believe the ids that damaged rows claimed.
+        # Opened again: the ids in damaged rows must not be believed.
         with EmbeddingStore(path) as mended, EmbeddingStore(backup, writable=False) as saved:
             return replace(report, restored=_bring_back(mended, saved))
 
@@ -103,8 +104,8 @@ def _mend(
 def _quarantine(
     path: Path, file: StoreFile, damaged: list[int], slots: NDArray[np.int64], check: Callable[[], None]
 ) -> Path | None:
-    """Put damaged rows aside; return where what can be read of them is kept."""
-    DeletionLog(path).tell()
+    """Quarantine damaged rows; return the file that keeps what can be read of them."""
+    DeletionLog(path).note_removal()
     kept_in = _keep_rows(path, file, np.array(damaged), slots)
     check()
     for row in damaged:
@@ -112,14 +113,14 @@ def _quarantine(
         file.write_content(row, tombstone, np.zeros((1, file.dim), np.float32), no_records(1))
         file.write_ids(row, tombstone)
     names = some_ids(slots.tolist())
-    logger.warning("Put %d damaged rows of %s aside in %s, of logos %s", len(damaged), path, kept_in, names)
+    logger.warning("Quarantined %d damaged rows of %s in %s, of logos %s", len(damaged), path, kept_in, names)
     return kept_in
 
 
 def _mend_provenance(
     file: StoreFile, rows: list[int], saved: EmbeddingStore | None, check: Callable[[], None]
 ) -> list[int]:
-    """Overwrite the provenance of those of the rows where it is damaged; return the ids of their logos."""
+    """Overwrite the provenance of the rows where it is damaged; return the ids of their logos."""
     slots = {row: file.ids(row, row + 1) for row in rows}
     torn = [row for row in rows if file.records(row, slots[row])[1][0]]
     ids = [abs(int(slots[row][0])) for row in torn]
@@ -128,7 +129,7 @@ def _mend_provenance(
     for row, logo_id in zip(torn, ids, strict=True):
         file.write_records(row, records_of([logo_id], [origins.get(logo_id)]))
     if torn:
-        logger.warning("Damaged provenance of logos %s: that of %d is mended", some_ids(ids), len(origins))
+        logger.warning("Damaged provenance of logos %s: %d restored from the backup", some_ids(ids), len(origins))
     return ids
 
 
@@ -138,7 +139,7 @@ def _is_damaged(file: StoreFile, row: int) -> bool:
 
 
 def _keep_rows(path: Path, file: StoreFile, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> Path | None:
-    """Write rows, as far as they can be read, into a new file; None if they were put aside before."""
+    """Write what can be read of the rows to a new file; None if all were quarantined before."""
     rows, slots = rows[slots != QUARANTINED], slots[slots != QUARANTINED]
     if not len(rows):
         return None
@@ -169,5 +170,5 @@ def _bring_back(store: EmbeddingStore, saved: EmbeddingStore) -> list[int]:
         wanted = np.isin(ids, list(lost))
         restored += store.append(ids[wanted], embeddings[wanted], [*compress(provenance, wanted)])
     if restored:
-        logger.info("Took %d logos from the backup %s", len(restored), saved.path)
+        logger.info("Restored %d logos from the backup %s", len(restored), saved.path)
     return restored

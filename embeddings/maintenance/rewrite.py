@@ -1,4 +1,4 @@
-"""Making sure of a store at the start, and moving one into a new file, as `migration.py` and `compaction.py` do it."""
+"""Prepare a store at start, and rewrite a store into a new file (by `migration.py` or `compaction.py`)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ logger = logging.getLogger(__name__)
 def prepare_store(
     path: Path, *, capacity: int, dim: int, stamp: ModelStamp, progress: Callable[[int], None] = lambda rows: None
 ) -> RewriteReport | None:
-    """Make sure that there is a store to open; any number of processes may call it at once.
+    """Make sure that there is a store to open. Several processes may call this at once.
 
-    Creates an empty one, and its directory, if there is none. Migrates a file in the original's layout, which keeps at
-    least its capacity; a store of ours keeps the capacity it has.
+    If there is no file, an empty store and its directory are created. A file in the original's layout is migrated, and
+    keeps at least its capacity. A store of ours is left as it is.
 
     Args:
         path: the store file.
         capacity: rows of a new file.
         dim: the length of an embedding.
-        stamp: the model that is going to make embeddings.
+        stamp: the model that will make embeddings.
         progress: called with the number of rows just copied.
 
     Returns:
-        What was migrated, or None.
+        A report of the migration, or None.
 
     Raises:
         StoreModelError: the store is of another model.
-        StoreError: it cannot be made or migrated; the message says why.
+        StoreError: it cannot be created or migrated; the message says why.
     """
     path = path.resolve()
     layout = inspect(path)
@@ -53,7 +53,7 @@ def prepare_store(
                 return None
             _refuse_other_model(path, layout, dim, stamp)
             if layout.offsets is None:
-                from embeddings.maintenance.migration import migrate  # brings h5py along, which most starts do without
+                from embeddings.maintenance.migration import migrate  # imports h5py, which most starts do not need
 
                 return migrate(path, layout, max(capacity, layout.capacity), progress)
     _refuse_other_model(path, layout, dim, stamp)
@@ -63,18 +63,18 @@ def prepare_store(
 def rewrite_store(
     path: Path, *, capacity: int | None = None, progress: Callable[[int], None] = lambda rows: None
 ) -> RewriteReport:
-    """Migrate, grow or compact a store, which services may be using meanwhile.
+    """Migrate, grow or compact a store; services may be using it meanwhile.
 
-    Their writers wait for a moment at its end; during a migration all the while.
+    Writers wait for a moment at its end; during a migration they wait all the time.
 
     Args:
-        path: the store file, in our layout or the original's. One of ours that is damaged but for its rows is
-            taken over as one of the original is.
-        capacity: rows of the new file; as many as the old one had if not given.
+        path: the store file, in our layout or the original's. One of ours whose rows alone are sound is migrated like
+            one of the original.
+        capacity: rows of the new file; None keeps the old capacity.
         progress: called with the number of rows just copied.
 
     Raises:
-        StoreError: it cannot be done; the message says why. The store is as it was.
+        StoreError: it failed; the message says why. The store is unchanged.
     """
     path = path.resolve()
     if not path.exists():
@@ -90,7 +90,7 @@ def rewrite_store(
 
 
 def _layout_without_header(path: Path) -> Layout | None:
-    """Return what HDF5 says of a file that has no sound header; None if it has one."""
+    """Return HDF5's description of a file that has no sound header; None if it has one."""
     with storage_errors(f"open {path}"), path.open("rb") as file:
         try:
             read_header(file.fileno(), path)
@@ -104,10 +104,10 @@ def _layout_without_header(path: Path) -> Layout | None:
 
 def _refuse_other_model(path: Path, layout: Layout, dim: int, stamp: ModelStamp) -> None:
     if layout.dim != dim:
-        raise StoreModelError(f"{path} holds embeddings of {layout.dim} values, the model makes {dim}")
+        raise StoreModelError(f"{path} holds embeddings of {layout.dim} values, but the model makes {dim}")
     if layout.stamp not in (stamp, ModelStamp("", "")):
         raise StoreModelError(
             f"{path} was made with the model {layout.stamp.name} ({layout.stamp.digest}), not with {stamp.name} "
-            f"({stamp.digest}): their embeddings cannot be compared. Configure that model, or embed the logos anew by"
-            " `manage.py re-embed`: see docs/upgrading.md"
+            f"({stamp.digest}): their embeddings cannot be compared. Configure that model, or embed the logos again"
+            " with `manage.py re-embed`: see docs/upgrading.md"
         )

@@ -1,4 +1,4 @@
-"""What a migration or a compaction did with the rows of a store."""
+"""What a migration or compaction did with the rows of a store."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RewriteReport:
-    """The rows of the old file, by what became of them.
+    """Counts of the old file's rows, by what happened to them.
 
     Attributes:
         rows: logos in the new file.
-        duplicates: rows left out because a later row holds the same logo, as the original's files may.
-        damaged: rows left out because they cannot be read or disagree with their checksum.
-        ignored: rows left out because their id is negative (a deleted logo), or zero with used rows after it.
+        duplicates: rows skipped because a later row holds the same logo, as the original's files may.
+        damaged: rows skipped because they cannot be read or disagree with their checksum.
+        ignored: rows skipped because their id is negative (a deleted logo), or zero with used rows after it.
         not_finite: logos kept although their embedding holds a NaN or an infinity.
         capacity: rows of the new file.
         kept_as: the path of the old file, if it was kept.
@@ -34,10 +34,10 @@ class RewriteReport:
     kept_as: Path | None
 
     def log(self, path: Path, *, damaged: list[int], not_finite: list[int]) -> None:
-        """Log the report on the store at `path`, with ids of the damaged rows and of those that are not finite."""
+        """Log this report on the store at `path`, with the ids of damaged rows and of embeddings not finite."""
         logger.info("%s now holds %d logos and has %d rows", path, self.rows, self.capacity)
         if self.kept_as:
-            logger.info("The old file is kept as %s", self.kept_as)
+            logger.info("Kept the old file as %s", self.kept_as)
         if self.duplicates:
             logger.warning("Left out %d rows of logos that a later row holds", self.duplicates)
         if damaged:

@@ -1,11 +1,10 @@
-"""Keras weights to the LiteRT file that serves them: the only module that imports TensorFlow, inside functions.
+"""Convert Keras weights to the LiteRT file that is served. Only functions of this module import TensorFlow.
 
-The service calls `export_in_child_process`, so it never holds TensorFlow itself. What `build_keras_model` returns
-computes the vectors that the converted file computes, up to rounding in single precision: the file stores
-weights as float16, and the Keras weights are rounded to what it stores.
+The service calls `export_in_child_process`, so it never loads TensorFlow itself. The model that `build_keras_model`
+returns computes the same vectors as the converted file, up to rounding in single precision: the file stores weights as
+float16, and the Keras weights are rounded to those values.
 
-The bundled file is made from what `make train` leaves, by `python -m embeddings.model.convert`: see
-`docs/model-card.md`.
+`python -m embeddings.model.convert` makes the bundled file from the output of `make train`: see `docs/model-card.md`.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ TOLERANCE = 1e-3  # of |LiteRT - Keras| / |Keras|, Euclidean norms of one vector
 
 SEED = 0
 
-# Untrained, the network shrinks its signal block by block, to a standard deviation of 7.1e-5 before the last batch
-# normalisation; this brings it to 1. Normalising every layer by its own statistics instead makes the untrained network
-# chaotic: of a logo's four nearest, 16 % are then of its brand instead of 43 %.
+# The untrained network shrinks its signal block by block, to a standard deviation of 7.1e-5 before the last batch
+# normalisation; this factor brings it back to 1. Normalising every layer by its own statistics instead makes the
+# untrained network chaotic: 16 % of a logo's four nearest are then of its brand, instead of 43 %.
 SEEDED_OUTPUT_SCALE = 14_000.0
 
 
@@ -67,7 +66,7 @@ SEEDED = WeightsOrigin(
 
 
 class ModelTraits(NamedTuple):
-    """What a description says of all weights of a model."""
+    """What a model's description says for all its weights."""
 
     preprocessing: Preprocessing
     pooling: str
@@ -84,7 +83,7 @@ TRAITS = {
 def build_keras_model(name: str, weights: str) -> Any:
     """Build the network that maps `(n, size, size, 3)` preprocessed pixels to `(n, 1280)` vectors.
 
-    Call it with `training=False`. Its weights are rounded to what the converted file stores.
+    Call it with `training=False`. Its weights are rounded to the values that the converted file stores.
 
     Args:
         name: one of `MODEL_NAMES`.
@@ -92,7 +91,7 @@ def build_keras_model(name: str, weights: str) -> Any:
             `.weights.h5`, `.keras`).
 
     Raises:
-        ModelError: TensorFlow is not installed, or the weights cannot be read or do not fit.
+        ModelError: TensorFlow is not installed, or the weights cannot be read or do not fit the network.
     """
     _refuse_unknown(name, weights)
     if weights in PRETRAINED:
@@ -114,12 +113,12 @@ def build_keras_model(name: str, weights: str) -> Any:
     else:
         try:
             model.load_weights(weights)
-        except Exception as error:  # whatever Keras and h5py raise for a file that they cannot read
+        except Exception as error:  # Keras and h5py raise many types for a file that they cannot read
             reason = " ".join(str(error).split())
             others = " or ".join(f"ANN_MODEL={other}" for other in TRAITS if other != name)
             raise ModelError(
-                f"{weights} does not hold the weights of {name} without its top ({reason}); if it is of another model,"
-                f" set {others}"
+                f"{weights} does not hold the weights of {name} without its top ({reason}); if it belongs to another"
+                f" model, set {others}"
             ) from error
     _round_to_stored(model)
     return model
@@ -128,17 +127,17 @@ def build_keras_model(name: str, weights: str) -> Any:
 def export_model(
     name: str, weights: str, output_dir: Path, *, label: str | None = None, origin: WeightsOrigin | None = None
 ) -> ConvertedModel:
-    """Convert weights in this process and put the two files into `output_dir`.
+    """Convert weights in this process and write the two files to `output_dir`.
 
-    The converted file is checked against Keras before its description is published. Each file appears whole or not
-    at all, and several processes may do this at once.
+    The converted file is compared with Keras before its description is published. Each file appears whole or not at
+    all, and several processes may do this at once.
 
     Args:
         name: as for `build_keras_model`.
         weights: as for `build_keras_model`.
-        output_dir: made if missing.
-        label: the word of `WEIGHT_WORDS` that the files are named after; by default `weights` itself.
-        origin: what the description says; by default what is known of such weights.
+        output_dir: created if missing.
+        label: the word of `WEIGHT_WORDS` that names the files; by default `weights` itself.
+        origin: the source and licence for the description; by default what is known of such weights.
 
     Raises:
         ModelError: as for `build_keras_model`; or the two runtimes disagree; or the files cannot be written.
@@ -176,7 +175,7 @@ def export_model(
 
 
 def add_distances(model: ConvertedModel, distances: DistanceScale) -> ConvertedModel:
-    """Return a converted model whose description says what its distances mean, and replace the one on disk.
+    """Add a scale of distances to a model's description, replace the description on disk, and return the model.
 
     Raises:
         ModelError: the description cannot be written.
@@ -193,19 +192,19 @@ def add_distances(model: ConvertedModel, distances: DistanceScale) -> ConvertedM
 def export_in_child_process(
     name: str, weights: str, output_dir: Path, *, timeout_seconds: float, weights_url: str | None = None
 ) -> ConvertedModel:
-    """Do what `export_model` does in a process of its own, which takes TensorFlow's memory with it.
+    """Run `export_model` in a child process, whose end frees TensorFlow's memory.
 
     Args:
         name: as for `build_keras_model`.
-        weights: as for `build_keras_model`; or a key of `PRETRAINED`, which is downloaded into `downloads` below
-            `output_dir` and stays there.
-        output_dir: made if missing.
-        timeout_seconds: the longest that all of it may take.
-        weights_url: where to download from instead; see `fetch_pretrained`.
+        weights: as for `build_keras_model`; or a key of `PRETRAINED`, which is downloaded to `output_dir/downloads`
+            and kept there.
+        output_dir: created if missing.
+        timeout_seconds: the limit for the download and the conversion together.
+        weights_url: a mirror to download from; see `fetch_pretrained`.
 
     Raises:
-        ModelError: the weights cannot be downloaded; or the child's last words, or it took longer than
-            `timeout_seconds`, or TensorFlow is not installed.
+        ModelError: the weights cannot be downloaded, the child failed (the message is its last line), it took longer
+            than `timeout_seconds`, or TensorFlow is not installed.
     """
     deadline = time.monotonic() + timeout_seconds
     _refuse_unknown(name, weights)
@@ -228,12 +227,12 @@ def export_in_child_process(
         arguments = [name, str(path), str(output_dir), "--label", weights, "--origin", origin.source, origin.licence]
     environment = {
         **os.environ,
-        "CUDA_VISIBLE_DEVICES": "-1",  # the check compares what processors compute
+        "CUDA_VISIBLE_DEVICES": "-1",  # the comparison is for CPUs
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     try:
-        child = subprocess.run(  # noqa: S603 - our own interpreter and module, and no shell reads the arguments
+        child = subprocess.run(  # noqa: S603 - our own interpreter and module, without a shell
             [sys.executable, "-m", "embeddings.model.convert", *arguments],
             cwd=Path(__file__).parents[2],
             env=environment,
@@ -251,13 +250,13 @@ def export_in_child_process(
 
 
 def main(arguments: list[str]) -> int:
-    """Run `export_model` from a command line; the last line on standard error says what went wrong."""
+    """Run `export_model` from the command line. The last line on standard error states the error."""
     parser = argparse.ArgumentParser(prog="python -m embeddings.model.convert")
     parser.add_argument("name")
     parser.add_argument("weights")
     parser.add_argument("output_dir", type=Path)
-    parser.add_argument("--label", help="what the files are named after, instead of WEIGHTS")
-    parser.add_argument("--origin", nargs=2, metavar=("SOURCE", "LICENCE"), help="what the description says of them")
+    parser.add_argument("--label", help="the name for the files, instead of WEIGHTS")
+    parser.add_argument("--origin", nargs=2, metavar=("SOURCE", "LICENCE"), help="their source and licence")
     options = parser.parse_args(arguments)
     origin = WeightsOrigin(*options.origin) if options.origin else None
     try:
@@ -271,14 +270,14 @@ def main(arguments: list[str]) -> int:
 def _refuse_unknown(name: str, weights: str) -> None:
     model_stem(name, weights)
     if weights == "bundled":
-        raise ModelError("the bundled weights are converted already")
+        raise ModelError("the bundled weights are already converted")
 
 
 def _round_to_stored(model: Any) -> None:
-    """Round the weights so that what the converter stores as float16 is exactly what Keras computes with.
+    """Round the weights so that Keras computes with exactly the values that the converter stores as float16.
 
-    The converter folds each batch normalisation into the convolution before it, as a factor on its kernel and a
-    bias, and rounds those. Rounded here, they are rounded to themselves there.
+    The converter folds each batch normalisation into the convolution before it, as a factor on its kernel and a bias,
+    and rounds those. Weights that are rounded here stay the same there.
     """
     for layer in model.layers:
         if layer.name.endswith("conv"):
@@ -286,11 +285,11 @@ def _round_to_stored(model: Any) -> None:
             gamma, beta, mean, variance = norm.get_weights()
             factor = gamma / np.sqrt(variance + np.float32(norm.epsilon))
             norm.set_weights([gamma, _half(beta - mean * factor) + mean * factor, mean, variance])
-            (kernel,) = layer.get_weights()  # a depthwise one is (height, width, channel, 1)
+            (kernel,) = layer.get_weights()  # a depthwise kernel is (height, width, channel, 1)
             by_channel = factor[:, np.newaxis] if layer.name.endswith("dwconv") else factor
             by_channel = np.where(by_channel == 0, np.float32(1), by_channel)
             layer.set_weights([_half(kernel * by_channel) / by_channel])
-        elif layer.weights and not layer.name.endswith("bn"):  # squeeze-and-excitation's convolutions, whitening
+        elif layer.weights and not layer.name.endswith("bn"):  # convolutions of squeeze-and-excitation, and whitening
             layer.set_weights([_half(array) for array in layer.get_weights()])
 
 
@@ -306,7 +305,7 @@ def _publish(description: ModelDescription, record: Path) -> None:
 def _convert(model: Any) -> bytes:
     import tensorflow as tf
 
-    # As constants, the weights need no detour over a saved model: a quarter of the time.
+    # As constants, the weights need no intermediate saved model: this takes a quarter of the time.
     trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
     others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
     network = tf.function(lambda crop: model.stateless_call(trainable, others, crop, training=False)[0])
@@ -319,10 +318,10 @@ def _convert(model: Any) -> bytes:
 
 
 def _weights_digest(model: Any, name: str) -> str:
-    """Return the SHA-256 over each weight, by path: a line of path and shape, then little-endian float32 bytes.
+    """Return the SHA-256 over all weights, by path: a line of path and shape, then little-endian float32 bytes.
 
-    Then follows the preprocessing, for vectors of other preprocessing are not comparable; not of EfficientNet-B0,
-    which never had another, and whose vectors lie in stores that were stamped without.
+    The preprocessing follows, because vectors of different preprocessing are not comparable. EfficientNet-B0 omits it:
+    it never had another, and existing stores are stamped without it.
     """
     digest = hashlib.sha256()
     for weight in sorted(model.weights, key=lambda weight: str(weight.path)):

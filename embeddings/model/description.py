@@ -1,7 +1,7 @@
-"""Which model turns crops into vectors, and where its converted file lies: data only, no runtime is imported.
+"""Which model turns crops into vectors, and where its converted file is. Data only: no runtime is imported.
 
-A converted model is two files. The description is the commit record: it names the weights file by a part of
-its digest and is written last, so whoever reads it finds the weights that belong to it.
+A converted model is two files. The description is the commit record: it names the weights file by a part of its digest
+and is written last, so a reader of the description always finds the weights that belong to it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ LITE0, B0 = "efficientnet-lite0", "efficientnet-b0"
 MODEL_NAMES = (LITE0, B0)
 
 WEIGHT_WORDS = {LITE0: ("bundled",), B0: ("imagenet", "noisy-student", "seeded")}
-"""The weights of each model that are named by a word; anything else is the path of a Keras weights file."""
+"""The words that name weights of each model; anything else is the path of a Keras weights file."""
 
 PACKAGE_DIR = Path(__file__).parents[1] / "weights"
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-"""Which quantiles of its distances a `DistanceScale` holds."""
+"""The quantiles that a `DistanceScale` holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +45,18 @@ class DistanceScale:
 
     @property
     def alike(self) -> float:
-        """The distance below which 99 of 100 pairs of different logos are not."""
+        """The distance that 99 of 100 pairs of different logos exceed."""
         return self.other[0]
 
     @property
     def different(self) -> float:
-        """The distance above which 95 of 100 pairs of crops of one logo are not."""
+        """The distance that 95 of 100 pairs of crops of one logo stay within."""
         return self.same[5]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a vector depends on, what its distances mean, and where the weights come from.
+    """What vectors depend on, what their distances mean, and where the weights come from.
 
     Attributes:
         name: one of `MODEL_NAMES`.
@@ -64,17 +64,17 @@ class ModelDescription:
         preprocessing: how a crop becomes the input of the network.
         pooling: "max", or "gem": the cube root of the mean of cubes.
         is_whitened: whether the features are rotated to principal components and scaled.
-        is_unit_length: whether every vector has the length 1.
-        weights: the word or the file's name that asked for them.
-        weights_digest: tells networks apart: it is the same whenever the same weights are converted.
+        is_unit_length: whether every vector has length 1.
+        weights: the word or the file name that selects them.
+        weights_digest: identifies the network: the same weights always give the same digest.
         file_sha256: of the one converted file.
         is_trained: whether the weights come from training.
         licence: of the weights.
         source: where the weights come from.
-        distances: None where they were not measured.
+        distances: None if not measured.
 
     Raises:
-        ModelError: a field is not of the type or range that it takes.
+        ModelError: a field has the wrong type or is out of range.
     """
 
     name: str
@@ -98,7 +98,7 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, text: str) -> ModelDescription:
-        """Read what `to_json` wrote; every field must be there, and no other.
+        """Parse the output of `to_json`; all fields must be present, and no others.
 
         Raises:
             ModelError: the text is not such an object.
@@ -115,34 +115,34 @@ class ModelDescription:
         return cls(**values | {"preprocessing": Preprocessing(**preprocessing), "distances": distances})
 
     def to_json(self) -> str:
-        """Write the fields as one JSON object, in their order."""
+        """Return the fields as one JSON object, in their order."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedModel:
-    """A LiteRT file and what it is; the file is verified when an `Embedder` loads it."""
+    """A LiteRT file and its description. `Embedder` verifies the file when it loads it."""
 
     path: Path
     description: ModelDescription
 
 
 def locate_model(name: str, weights: str, cache_dir: Path) -> ConvertedModel:
-    """Find the converted file of a model's weights: in `cache_dir`, or among those that came with this package.
+    """Find the converted file of a model's weights, in `cache_dir` or among those shipped with this package.
 
     Args:
         name: one of `MODEL_NAMES`.
-        weights: a word of `WEIGHT_WORDS`, or the path of a Keras weights file, whose content is the key: a changed
-            file is another model.
-        cache_dir: where `export-model` puts what it converts; never searched for the bundled weights.
+        weights: a word of `WEIGHT_WORDS`, or the path of a Keras weights file. Its content is the key: a changed file
+            is another model.
+        cache_dir: where `export-model` writes its output; never searched for the bundled weights.
 
     Raises:
-        ModelError: there is none, or its description is damaged; the message says which command makes it.
+        ModelError: there is none, or its description is damaged; the message gives the command that makes it.
     """
     stem = model_stem(name, weights)
     records = [directory / f"{stem}.json" for directory in (cache_dir, PACKAGE_DIR)]
     if weights == "bundled":
-        records, remedy = records[1:], "install this version of the service anew"
+        records, remedy = records[1:], "reinstall this version of the service"
     else:
         remedy = f"run `{export_command(name, weights, cache_dir)}`"
     record = next(filter(Path.exists, records), None)
@@ -156,15 +156,15 @@ def locate_model(name: str, weights: str, cache_dir: Path) -> ConvertedModel:
         raise ModelError(f"{record} describes {description.name}, not {name}: {remedy}")
     path = weights_path(record.parent, stem, description.file_sha256)
     if not path.is_file():
-        raise ModelError(f"{path} is missing, to which {record.name} belongs: {remedy}")
+        raise ModelError(f"{path} is missing, although {record.name} names it: {remedy}")
     return ConvertedModel(path, description)
 
 
 def model_stem(name: str, weights: str) -> str:
-    """Return what the names of the two files of these weights begin with.
+    """Return the common stem of the names of these weights' two files.
 
     Raises:
-        ModelError: no model has that name, or the weights file cannot be read.
+        ModelError: the model is unknown, or the weights file cannot be read.
     """
     if name not in MODEL_NAMES:
         raise ModelError(f"unknown model {name!r}: this version has {', '.join(MODEL_NAMES)}")
@@ -172,21 +172,21 @@ def model_stem(name: str, weights: str) -> str:
         return f"{name}-{weights}"
     if owner := next((other for other, words in WEIGHT_WORDS.items() if weights in words), None):
         raise ModelError(
-            f"the weights {weights} are of {owner}, not of {name}: set ANN_MODEL={owner}, or ANN_WEIGHTS to"
+            f"the weights {weights} belong to {owner}, not to {name}: set ANN_MODEL={owner}, or ANN_WEIGHTS to"
             f" {', '.join(WEIGHT_WORDS[name])} or to the path of a Keras weights file"
         )
     try:
         with Path(weights).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as error:  # ValueError: the path contains NUL
         raise ModelError(
-            f"the weights {weights!r} are neither one of {', '.join(WEIGHT_WORDS[name])} nor a file to read: {error}"
+            f"the weights {weights!r} are neither one of {', '.join(WEIGHT_WORDS[name])} nor a readable file: {error}"
         ) from error
     return f"{name}-file-{digest[:12]}"
 
 
 def weights_path(directory: Path, stem: str, file_sha256: str) -> Path:
-    """Return where the converted weights of that digest are, or will be."""
+    """Return the path of the converted weights with this digest, whether they exist or not."""
     return directory / f"{stem}-{file_sha256[:12]}.tflite"
 
 
@@ -197,7 +197,7 @@ def export_command(name: str, weights: str, output_dir: Path) -> str:
 
 
 def _fields(of: type, what: str, values: object) -> dict[str, Any]:
-    """Return the values of a dataclass, lists as tuples."""
+    """Return the values of a dataclass from a JSON object, with lists as tuples."""
     names = {field.name for field in fields(of)}
     if not isinstance(values, dict) or set(values) != names:
         raise ModelError(f"the {what} is not an object of exactly {', '.join(sorted(names))}")

@@ -1,9 +1,9 @@
-"""Crops to vectors: the converted network in TensorFlow's lite runtime.
+"""Crops to vectors: run the converted network in TensorFlow's lite runtime.
 
-The network takes one crop at a time, so a vector never depends on what else is in the request. One interpreter
-computes with all threads, behind a lock: with as many single-threaded ones side by side, two clients were served
-a few per cent faster, one client at half the speed, in twice the memory. Several crops at once through a larger input
-tensor give the same vectors no faster, and to prepare the next crop meanwhile, in a thread, gains nothing.
+The network processes one crop at a time, so a vector never depends on the rest of the request. One interpreter computes
+with all threads, behind a lock. Single-threaded interpreters side by side, one for each thread, served two clients a
+few per cent faster, but one client at half the speed, in twice the memory. Two other ways gained nothing: several crops
+in one larger input tensor, and preparing the next crop meanwhile in a thread.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Embedder:
-    """Turns crops into vectors; safe to call from any number of threads.
+    """Turns crops into vectors. Any number of threads may call it.
 
-    Nothing is read before `load` or the first `embed`. Load it after forking: the interpreter has threads.
+    `load` or the first `embed` reads the file. Load after forking: the interpreter starts threads.
 
     Args:
         model: the converted file and its description.
-        threads: threads that the network computes with.
+        threads: number of threads that compute the network.
     """
 
     def __init__(self, model: ConvertedModel, *, threads: int = 2) -> None:
@@ -51,7 +51,7 @@ class Embedder:
 
     @property
     def dim(self) -> int:
-        """The number of values in a vector."""
+        """The length of a vector."""
         return self._model.description.dim
 
     @property
@@ -63,13 +63,13 @@ class Embedder:
         """Read and verify the weights, once.
 
         Raises:
-            ModelError: the file is missing, is not the one described, or is no such network.
+            ModelError: the file is missing, is not the one described, or is not such a network.
         """
         with self._lock:
             self._loaded_network()
 
     def check(self) -> None:
-        """Find out whether the weights could be loaded, without loading them; a file is read once.
+        """Check that the weights can be loaded, without loading them. A file that does not change is read once.
 
         Raises:
             ModelError: the file is missing, or is not the one described.
@@ -86,9 +86,9 @@ class Embedder:
             self._checked = identity
 
     def embed(self, crops: Iterable[Image.Image]) -> NDArray[np.float32]:
-        """Return one vector per crop, `(n, dim) float32`; a crop may have any size and mode.
+        """Return one vector per crop, `(n, dim) float32`. A crop may have any size and mode.
 
-        They are taken one after the other, so crops that are made as they are asked for need memory for one.
+        Crops are consumed one by one, so an iterator that makes them on demand keeps only one in memory.
 
         Raises:
             ModelError: as for `load`.
@@ -112,7 +112,7 @@ def _read(model: ConvertedModel) -> bytes:
     except OSError as error:
         raise ModelError(f"the weights {model.path} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != model.description.file_sha256:
-        raise ModelError(f"the weights {model.path} are damaged: their digest is not the one of their description")
+        raise ModelError(f"the weights {model.path} are damaged: their digest is not the one in their description")
     return content
 
 
@@ -127,9 +127,9 @@ def _load(model: ConvertedModel, threads: int) -> Network:
             interpreter = Interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"the weights {model.path} are no LiteRT model: {error}") from error
+        raise ModelError(f"the weights {model.path} are not a LiteRT model: {error}") from error
     for line in lines:
-        logger.debug("the runtime says: %s", line)
+        logger.debug("LiteRT: %s", line)
     size = description.preprocessing.size
     input_index = _sole_tensor(model, interpreter.get_input_details(), (1, size, size, 3))
     output_index = _sole_tensor(model, interpreter.get_output_details(), (1, description.dim))
@@ -151,7 +151,7 @@ def _load(model: ConvertedModel, threads: int) -> Network:
 def _sole_tensor(model: ConvertedModel, details: list[dict[str, object]], shape: tuple[int, ...]) -> int:
     found = [(tuple(np.asarray(tensor["shape"]).tolist()), tensor["dtype"]) for tensor in details]
     if found != [(shape, np.float32)]:
-        raise ModelError(f"the network {model.path} takes or gives {found}, its description says {shape} float32")
+        raise ModelError(f"the network {model.path} has tensors {found}, but its description says {shape} float32")
     index = details[0]["index"]
     assert isinstance(index, int)
     return index

@@ -1,4 +1,4 @@
-"""What compiled libraries write on the standard error behind Python's back, caught so that it can be logged."""
+"""Capture what compiled libraries write to standard error behind Python's back, so that it can be logged."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def caught_stderr() -> Iterator[list[str]]:
-    """Catch what this process writes on descriptor 2 within the `with` block; it must not be entered twice at once.
+    """Capture what this process writes to descriptor 2 within the `with` block. The blocks must not overlap.
 
     Yields:
-        A list that holds the lines after the block. Where nothing can be caught they go where they would have gone.
+        A list that holds the lines after the block. If capturing is impossible, the lines go to standard error.
     """
     lines: list[str] = []
     try:
         caught, kept = os.memfd_create("stderr"), os.dup(2)
-    except OSError:  # no descriptor is left, or the standard error is closed
+    except OSError:  # no descriptor is left, or standard error is closed
         yield lines
         return
     try:

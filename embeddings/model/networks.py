@@ -1,8 +1,8 @@
-"""The networks of `MODEL_NAMES` in Keras, with weights yet to be set: what training and conversion share.
+"""The networks of `MODEL_NAMES` in Keras, without weights: shared by training and conversion.
 
 Importing this module loads TensorFlow; the service never does. Both networks come from the `efficientnet` package.
-EfficientNet-Lite0 is its B0 without squeeze-and-excitation and with ReLU6 for swish, as defined in
-`efficientnet/lite` of tensorflow/tpu; layers keep the package's names.
+EfficientNet-Lite0 is B0 without squeeze-and-excitation and with ReLU6 instead of swish, as defined in
+`efficientnet/lite` of tensorflow/tpu. Layers keep the package's names.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from efficientnet.tfkeras import EfficientNetB0
 GEM_POWER = 3.0
 """The exponent of generalised-mean pooling (Radenović et al. 2018, arXiv:1711.02512, section 3.2)."""
 
-# The converted file stores constants in half precision, so these are such numbers: a third, rounded, and the smallest
-# of all, for the gradient of the cube root is infinite at 0.
+# The converted file stores constants in half precision, so both are half-precision numbers: a rounded third, and the
+# smallest positive one, because the gradient of the cube root is infinite at 0.
 _CUBE_ROOT = float(np.float16(1.0 / GEM_POWER))
 _SMALLEST_MEAN = 2.0**-24
 
 
 class GeneralizedMeanPooling(keras.layers.Layer):  # type: ignore[misc]
-    """Pool `(n, height, width, channels)`, none negative, to `(n, channels)`: the cube root of the mean of cubes."""
+    """Pool `(n, height, width, channels)` of values >= 0 to `(n, channels)`: the cube root of the mean of cubes."""
 
     def call(self, inputs: Any) -> Any:
         """Pool over height and width."""
@@ -38,7 +38,7 @@ def lite0_features(size: int | None, batch_normalization: Any = keras.layers.Bat
     """Build EfficientNet-Lite0 up to its pooled features: `(n, size, size, 3)` pixels to `(n, 1280)`.
 
     Args:
-        size: of the input; None for any.
+        size: height and width of the input; None for any.
         batch_normalization: the class of these layers; training keeps their statistics fixed.
     """
     layers = SimpleNamespace(
@@ -66,7 +66,7 @@ def lite0_features(size: int | None, batch_normalization: Any = keras.layers.Bat
 def build_lite0(size: int) -> Any:
     """Build EfficientNet-Lite0 as it is served: `(n, size, size, 3)` pixels to `(n, 1280)` vectors of length 1.
 
-    Its features go through one dense layer, `whitening`: a rotation to principal components, each scaled, and a shift.
+    One dense layer, `whitening`, rotates the features to principal components, scales each, and shifts them.
     """
     features = lite0_features(size)
     whitened = keras.layers.Dense(features.output_shape[-1], name="whitening")(features.output)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RESAMPLING = Image.Resampling.BICUBIC
-"""How crops are resized: antialiased, as by any filter of Pillow, and bicubic, as in the evaluation of the ImageNet
-weights by the `efficientnet` package.
+"""How crops are resized: bicubic, as in the evaluation of the ImageNet weights by the `efficientnet` package, and
+antialiased, as in all of Pillow's filters.
 """
 
 Fit = Literal["letterbox", "squash"]
@@ -22,11 +22,11 @@ class Preprocessing:
     """How crops become the input of a network.
 
     Attributes:
-        fit: "letterbox" keeps the aspect of a crop and centres it on `fill`; "squash" stretches it to the square.
-        fill: the grey, 0 to 255, around a crop that is letterboxed.
+        fit: "letterbox" keeps the aspect ratio of a crop and centres it on `fill`; "squash" stretches it to the square.
+        fill: the grey, 0 to 255, around a letterboxed crop.
         size: height and width of the input, in pixels.
-        mean: what is subtracted from each channel, after its division by 255.
-        std: what each channel is divided by after that.
+        mean: subtracted from each channel, after its division by 255.
+        std: divides each channel after that.
     """
 
     fit: Fit
@@ -36,14 +36,14 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def fitted_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and height that a crop of this width and height has within the input."""
+        """Return the width and height that a crop of this size has within the input."""
         if self.fit == "squash":
             return self.size, self.size
         scale = self.size / max(width, height)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def fitted(self, crop: Image.Image) -> Image.Image:
-        """Return an RGB crop at its size within the input; one that has this size is returned as it is."""
+        """Return an RGB crop at its size within the input. A crop of that size is returned unchanged."""
         size = self.fitted_size(*crop.size)
         return crop if crop.size == size else crop.resize(size, RESAMPLING)
 
@@ -57,10 +57,10 @@ class Preprocessing:
         return canvas
 
     def pixels(self, crop: Image.Image) -> NDArray[np.float32]:
-        """Return what the network sees of a crop of any size and mode, `(size, size, 3) float32`."""
-        rgb = crop if crop.mode == "RGB" else crop.convert("RGB")  # which would copy an RGB image, 4 bytes a pixel
+        """Return the pixels that the network sees of a crop of any size and mode, `(size, size, 3) float32`."""
+        rgb = crop if crop.mode == "RGB" else crop.convert("RGB")  # `convert` would copy an RGB image, 4 bytes a pixel
         std = np.array(self.std, dtype=np.float32)
-        # One row of pixels as one vector: several times faster than a product along an axis of three.
+        # One row of pixels as one vector: several times faster than multiplying along an axis of three.
         scale = np.tile(np.float32(1 / 255) / std, self.size)
         shift = np.tile(np.array(self.mean, dtype=np.float32) / std, self.size)
         pixels = np.asarray(self.square(rgb)).reshape(self.size, self.size * 3).astype(np.float32)
@@ -70,9 +70,9 @@ class Preprocessing:
 
 
 LITE0_PREPROCESSING = Preprocessing(fit="letterbox", fill=127, size=160, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-"""(x - 127) / 128 of the values 0 to 255, as in `efficientnet/lite` of tensorflow/tpu; 160 pixels, as in training."""
+"""(x - 127) / 128 for values 0 to 255, as in `efficientnet/lite` of tensorflow/tpu; 160 pixels, as in training."""
 
 B0_PREPROCESSING = Preprocessing(
     fit="squash", fill=127, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
-"""What the ImageNet and noisy-student weights were trained on: `efficientnet.model.preprocess_input`, mode "torch"."""
+"""As in the training of ImageNet and noisy-student weights: `efficientnet.model.preprocess_input`, mode "torch"."""

@@ -1,8 +1,8 @@
-"""Weights that others trained and released: downloaded once, and checked by their digest before anything reads them.
+"""Download weights that others trained and released, once, and check their digest before anything reads them.
 
-The one thing to know: the digest alone decides. A file that has it is good wherever it came from, a mirror or an
-operator's hand. Any other file is replaced, so a file that was cut short is simply downloaded again. Proxies are taken
-from the environment (`https_proxy`, `no_proxy`), as by curl.
+The digest alone decides. A file with the right digest is good wherever it came from, a mirror or an operator's hand.
+Any other file is replaced, so a truncated file is simply downloaded again. Proxies come from the environment
+(`https_proxy`, `no_proxy`), as for curl.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCK_BYTES = 2**16
 class PretrainedFile:
     """A file of Keras weights without the top, as its authors released it.
 
-    `algorithm` names a hash of `hashlib`; `digest` is the file's, in lower-case hexadecimal.
+    `algorithm` names a hash of `hashlib`; `digest` is the file's hash in lower-case hexadecimal.
     """
 
     base_url: str
@@ -41,12 +41,12 @@ class PretrainedFile:
 
     @property
     def url(self) -> str:
-        """Where its authors released it."""
+        """The address at which its authors released it."""
         return f"{self.base_url}/{self.file_name}"
 
 
-# By the word that asks for them. Names, addresses and digests are those of `efficientnet/weights.py` and
-# `efficientnet/model.py` in efficientnet 1.1.1, which publishes no better than MD5 for noisy-student.
+# By the word that selects them. Names, addresses and digests are those of `efficientnet/weights.py` and
+# `efficientnet/model.py` in efficientnet 1.1.1, which publishes only an MD5 for noisy-student.
 PRETRAINED = {
     "imagenet": PretrainedFile(
         base_url="https://github.com/Callidior/keras-applications/releases/download/efficientnet",
@@ -76,21 +76,21 @@ def fetch_pretrained(
     silence_seconds: float = 30.0,
     max_bytes: int = MAX_BYTES,
 ) -> Path:
-    """Return the file of these weights in `cache_dir`, downloaded if it is not there yet.
+    """Return the path of these weights in `cache_dir`; download them first if they are not there.
 
-    The file appears whole or not at all, and several processes may do this at once. A server that dribbles its headers
-    can outlast `timeout_seconds`; one that dribbles the file cannot.
+    The file appears whole or not at all, and several processes may do this at once. A server that sends its headers
+    very slowly can exceed `timeout_seconds`; one that sends the file slowly cannot.
 
     Args:
         weights: a key of `PRETRAINED`.
         cache_dir: created if missing.
         base_url: an http or https URL to download from instead; the file's name is added to it.
-        timeout_seconds: the longest that the download may take.
+        timeout_seconds: the limit for the whole download.
         silence_seconds: the longest wait for a connection, and for the next bytes.
-        max_bytes: the largest file that is accepted.
+        max_bytes: the largest file accepted.
 
     Raises:
-        ModelError: the file cannot be downloaded or kept; the message says what to do.
+        ModelError: the file cannot be downloaded or stored; the message says what to do.
     """
     file = PRETRAINED[weights]
     path = cache_dir / file.file_name
@@ -99,25 +99,25 @@ def fetch_pretrained(
         if path.exists():
             if _digest(path, file) == file.digest:
                 return path
-            logger.warning("%s is not the file that was released under its name: downloading it again", path)
+            logger.warning("%s does not match the digest of the released file: downloading it again", path)
         cache_dir.mkdir(parents=True, exist_ok=True)
         logger.info("downloading %s", url)
         _download(path, file, _blocks(url, timeout_seconds, silence_seconds, max_bytes))
     except _DownloadError as error:
         raise ModelError(
-            f"the {weights} weights were not downloaded from {url}: {error}. Try again; or fetch {file.url} by other"
+            f"the {weights} weights were not downloaded from {url}: {error}. Try again; or download {file.url} by other"
             f" means and put it at {path}; or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path"
             " of a Keras weights file"
         ) from error
     except OSError as error:
         raise ModelError(
-            f"the {weights} weights cannot be kept at {path}: {error}. Make room there, or let this user write there"
+            f"the {weights} weights cannot be stored at {path}: {error}. Free space there, or let this user write there"
         ) from error
     return path
 
 
 class _DownloadError(Exception):
-    """A reason, fit to end a sentence."""
+    """A reason that can end a sentence."""
 
 
 def _download(path: Path, file: PretrainedFile, blocks: Iterator[bytes]) -> None:
@@ -127,14 +127,12 @@ def _download(path: Path, file: PretrainedFile, blocks: Iterator[bytes]) -> None
             digest.update(block)
             output.write(block)
         if digest.hexdigest() != file.digest:
-            raise _DownloadError(
-                f"it is another file, of {file.algorithm} {digest.hexdigest()} instead of {file.digest}"
-            )
+            raise _DownloadError(f"it is another file: its {file.algorithm} is {digest.hexdigest()}, not {file.digest}")
 
 
 def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes: int) -> Iterator[bytes]:
-    """Yield the body of the answer; every error of the server, the network or the URL is a `_DownloadError`."""
-    import requests  # serving does without: TensorFlow, which converts what is downloaded, brings it
+    """Yield the body of the response. Every error of the server, the network or the URL is a `_DownloadError`."""
+    import requests  # not needed for serving; installed with TensorFlow, which converts the download
     from urllib3.exceptions import HTTPError
 
     deadline = time.monotonic() + timeout_seconds
@@ -144,7 +142,7 @@ def _blocks(url: str, timeout_seconds: float, silence_seconds: float, max_bytes:
         with requests.get(url, headers=headers, stream=True, timeout=min(silence_seconds, timeout_seconds)) as response:
             if response.status_code != 200:
                 raise _DownloadError(f"its server answered with status {response.status_code}, not 200")
-            # `iter_content` waits for whole blocks, and a slow server could stretch that past the deadline.
+            # `iter_content` waits for full blocks, so a slow server could take it past the deadline.
             while block := response.raw.read1(_BLOCK_BYTES):
                 received += len(block)
                 if received > max_bytes:

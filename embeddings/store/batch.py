@@ -1,4 +1,4 @@
-"""What may be appended to a store."""
+"""Check and hold the logos of one append."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Batch:
     Attributes:
         ids: n ids.
         embeddings: (n, dim)
-        records: (n,) their provenance.
+        records: (n,) their provenance records.
     """
 
     ids: list[int]
@@ -28,7 +28,7 @@ class Batch:
     records: Records
 
     def at(self, places: Sequence[int]) -> Batch:
-        """Return the logos at some places."""
+        """Return the logos at these places."""
         return Batch([self.ids[place] for place in places], self.embeddings[[*places]], self.records[[*places]])
 
 
@@ -38,11 +38,11 @@ def checked_batch(
     dim: int,
     provenance: Sequence[Provenance | None] | None = None,
 ) -> Batch:
-    """Return the logos, each once; of an id given twice, the first counts.
+    """Return the logos as a batch, each id once; of repeated ids the first counts.
 
     Raises:
-        ValueError: an id is no positive 64-bit integer, an embedding has another length or is not finite, or there are
-            more or fewer provenances than ids.
+        ValueError: an id is not a positive 64-bit integer, an embedding has another length or is not finite, or the
+            number of provenances is not the number of ids.
     """
     try:
         ids = [operator.index(logo_id) for logo_id in logo_ids]

@@ -1,4 +1,4 @@
-"""What was stored and deleted since some moment: for whoever keeps a copy of the logos elsewhere."""
+"""What was stored and deleted since some moment, for code that keeps a copy of the logos elsewhere."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from embeddings.store.seen_rows import SeenRows
 
 @dataclass(frozen=True, slots=True)
 class StoreMark:
-    """A moment in the life of a store, told by what its files held then; it outlives the process.
+    """A moment in the life of a store, identified by the contents of its files; it remains valid in other processes.
 
     Attributes:
         file: device and inode of the store's file.
         row: the first row that was not there yet, or not whole.
-        last_slot: what the id slot before that one held, without its sign; 0 before the first row.
-        log: inode of the log of deletions; 0 if there was none.
-        log_size: its bytes.
+        last_slot: the id slot before that row, without its sign; 0 before the first row.
+        log: inode of the deletion log; 0 if there was none.
+        log_size: its size in bytes.
     """
 
     file: tuple[int, int]
@@ -35,7 +35,7 @@ class StoreMark:
 
     @classmethod
     def of_json(cls, value: object) -> StoreMark | None:
-        """Read what `as_json` returned; `None` if it is something else."""
+        """Parse the output of `as_json`; return None for anything else."""
         try:
             mark = cls(**value)  # type: ignore[arg-type]
             device, inode = mark.file
@@ -46,35 +46,35 @@ class StoreMark:
 
     @classmethod
     def at(cls, seen: SeenRows, log: int, log_size: int) -> StoreMark:
-        """Return the moment of a look at the rows."""
+        """Return the moment at which the rows were seen."""
         row = int(seen.pending[0]) if len(seen.pending) else seen.end
         return cls(_identity(seen), row, _slot_before(seen, row), log, log_size)
 
     def at_row(self, row: int, last_id: int) -> StoreMark:
-        """Return the moment when there were only the rows before `row`, but the deletions of this moment.
+        """Return the moment that has only the rows before `row`, but this moment's deletions.
 
         Args:
-            row: at most that of this moment.
+            row: at most this moment's row.
             last_id: the id of the logo in the row before it; 0 before the first row.
         """
         return replace(self, row=row, last_slot=last_id)
 
     def is_of(self, seen: SeenRows) -> bool:
-        """Say whether a look at a store saw what came after this moment, in the same file."""
+        """Return whether `seen` shows the same file after this moment."""
         return self.file == _identity(seen) and self.row <= seen.end and self.last_slot == _slot_before(seen, self.row)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened between two moments.
+    """The changes between two moments.
 
     Attributes:
         mark: the later moment.
-        first_row: the first row that the earlier moment did not know; 0 if `complete`.
-        added: (n,) the ids of logos that were stored, in their order; some of them may have been before.
-        deleted: the ids of logos that were deleted in between and are not stored now, perhaps of others, too.
-        readded: the ids of logos that were deleted in between and are stored now: their vectors may be others.
-        complete: whether these are all logos, and all deletions: the earlier moment is unknown, or of another file.
+        first_row: the first row after the earlier moment; 0 if `complete`.
+        added: (n,) the ids of logos stored since, in order; some may have been stored before, too.
+        deleted: the ids of logos that were deleted since and are not stored now, and perhaps others not stored.
+        readded: the ids of logos that were deleted since and are stored now: their vectors may have changed.
+        complete: whether these are all logos and deletions, because the earlier moment is unknown or of another file.
     """
 
     mark: StoreMark

@@ -1,4 +1,4 @@
-"""The last step of every change: id slots, which make rows exist or go, and a sync."""
+"""The last step of every change: write id slots, which add or remove rows, and sync."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embeddings.store.store_file import StoreFile
 
 
 def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
-    """Write id slots, by their first row, and sync; take them back if that fails, in a way that never frees a row."""
+    """Write id slots, by their first row, and sync. If the sync fails, negate them, so that no row becomes free."""
     for row, ids in slots.items():
         file.write_ids(row, ids)
     try:
@@ -27,10 +27,10 @@ def commit(file: StoreFile, slots: dict[int, NDArray[np.int64]]) -> None:
 
 
 def finish_replacements(known: KnownRows, deletions: DeletionLog) -> None:
-    """Negate the rows whose logo a later row holds: else it would come back with the next deletion.
+    """Negate rows whose logo a later row holds; otherwise deleting the logo would bring the earlier row back.
 
-    The later rows are synced first: who wrote them may have been killed before that. The log grows after their ids can
-    be seen, and before the earlier rows go: who finds that it grew finds the later rows, too.
+    The later rows are synced first, because their writer may have been killed before doing so. The log grows after
+    their ids are visible and before the earlier rows are removed: a reader that sees it grown also sees the later rows.
     """
     known.make_durable()
     rows = sorted(known.superseded)

@@ -1,4 +1,4 @@
-"""Finding the damaged rows of a store, and logging each of them once."""
+"""Find the damaged rows of a store, and log each of them once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from embeddings.store.id_table import WINDOW
 from embeddings.store.seen_rows import SeenRows
 
-_NAMED = 20  # ids that one line of the log names
+_NAMED = 20  # ids named in one log line
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DamagedRow:
-    """A row of which something cannot be read or disagrees with its checksum.
+    """A row with a part that cannot be read or disagrees with its checksum.
 
     Attributes:
-        row: which row.
-        logo_id: what its id slot holds.
-        embedding: whether the embedding is damaged; else only the provenance is, and the logo is as good as any.
+        row: the row number.
+        logo_id: the content of its id slot.
+        embedding: whether the embedding is damaged; if not, only the provenance is, and the logo can be searched.
     """
 
     row: int
@@ -36,7 +36,7 @@ def damaged_rows(seen: SeenRows, progress: Callable[[int], None]) -> Iterator[Da
     """Read every used row, deleted ones too, and yield those that are damaged.
 
     Args:
-        seen: a look at the store.
+        seen: the rows of the store.
         progress: called with the number of rows just read.
     """
     for first in range(0, seen.end, WINDOW):
@@ -48,22 +48,22 @@ def damaged_rows(seen: SeenRows, progress: Callable[[int], None]) -> Iterator[Da
 
 
 class DamageLog:
-    """Logs which logos a store cannot answer for, each once.
+    """Logs the logos that a store cannot return, each once.
 
     Args:
-        log: of the store.
-        message: what became of them; takes the store's path and the ids.
+        log: the store's logger.
+        message: what happened to them; a format for the store's path and the ids.
     """
 
     def __init__(self, log: logging.Logger, message: str) -> None:
         self._log = log
         self._message = message
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
 
-    def tell(self, path: Path, logo_ids: list[int]) -> None:
-        """Log those of the logos that were not told of yet."""
-        if new := set(logo_ids) - self._told:
-            self._told |= new
+    def log_new(self, path: Path, logo_ids: list[int]) -> None:
+        """Log the ids that were not logged yet."""
+        if new := set(logo_ids) - self._logged:
+            self._logged |= new
             self._log.error(self._message, path, some_ids([*new]))
 
 
@@ -74,5 +74,5 @@ def log_lost_provenance(path: Path, logo_ids: list[int]) -> None:
 
 
 def some_ids(logo_ids: list[int]) -> str:
-    """Return ids for a line of the log or a message, which need not name thousands."""
+    """Return at most `_NAMED` ids, for a log line or a message."""
     return ", ".join(map(str, logo_ids[:_NAMED])) + (", ..." if len(logo_ids) > _NAMED else "")

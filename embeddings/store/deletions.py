@@ -1,12 +1,12 @@
-"""Which logos were deleted: a text file beside the store, one id a line, for those who answer from an index.
+"""The deletion log: a text file beside the store, one deleted id a line, for code that answers from an index.
 
-An index holds a deleted logo until it is built again. The file tells every process at once, and still knows after a
-compaction, when the store has forgotten. It only names *candidates*: an id is written here, and synced, before the
-store forgets it, and stays when the logo is added again. The store has the last word.
+An index holds a deleted logo until the next build. The file informs every process at once, and keeps the ids after a
+compaction, when the store has forgotten them. It lists only *candidates*: an id is written here, and synced, before the
+store deletes its row, and the line stays when the logo is added again. The store has the last word.
 
-The file also grows before rows go for any other reason, by an empty line or, for logos whose vectors are replaced, by
-lines `=id`. So those who count rows (`live_count.py`), or list them, know that none went while it stays as it is. A
-replaced logo is no candidate; only `since` names it.
+The file also grows before rows are removed for any other reason: by an empty line or, for logos whose vectors are
+replaced, by lines `=id`. So while it does not change, code that counts rows (`live_count.py`) or lists them knows that
+none was removed. A replaced logo is not a candidate; only `since` names it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from durable import sync_directory
 from embeddings.errors import storage_errors
 
 _REPLACED = "="  # before the id of a logo whose vector is replaced
-_MAX_DIGITS = 19  # of an id; more are no line of ours, and int() refuses thousands
+_MAX_DIGITS = 19  # of an id; a longer line is not ours, and int() refuses thousands of digits
 
 logger = logging.getLogger(__name__)
 
 
 class LogPlace(NamedTuple):
-    """What the file is, and how much of it there is: another whenever something was written; zeros without a file."""
+    """The identity and size of the file, which change with every write; zeros without a file."""
 
     inode: int
     size: int
@@ -36,16 +36,16 @@ class LogPlace(NamedTuple):
 
 
 class DeletionLog:
-    """The file `<store>.deleted`. Threads may share it; whoever writes holds the writer's lock."""
+    """The file `<store>.deleted`. Threads may share it; writers must hold the writer's lock."""
 
     def __init__(self, store_path: Path) -> None:
         self._path = store_path.with_name(f"{store_path.name}.deleted")
         self._mutex = threading.Lock()
-        self._read_to = (0, 0)  # the file's inode, and how many bytes of it are known
+        self._read_to = (0, 0)  # the file's inode, and how many of its bytes were read
         self._ids: set[int] = set()
 
     def write(self, logo_ids: Iterable[int], *, replaced: Iterable[int] = ()) -> None:
-        """Add ids of logos that are deleted or replaced, durably.
+        """Append the ids of deleted and replaced logos durably.
 
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written.
@@ -53,16 +53,16 @@ class DeletionLog:
         with storage_errors(f"write {self._path}"):
             fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                # A line that a crash cut short must not run into ours.
+                # A line that a crash cut short must not merge with ours.
                 lines = [*map(str, logo_ids), *(f"{_REPLACED}{logo_id}" for logo_id in replaced)]
                 _write_all(fd, "\n".join(["", *lines, ""]).encode())
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
-            sync_directory(self._path.parent)  # whoever made the file may have been killed before that
+            sync_directory(self._path.parent)  # the process that created the file may have been killed before this
 
-    def tell(self) -> None:
-        """Tell that rows are about to go although no logo is deleted, durably: damaged ones, which are put aside.
+    def note_removal(self) -> None:
+        """Record durably that rows are about to be removed without a deletion: damaged rows, which are quarantined.
 
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written.
@@ -70,7 +70,7 @@ class DeletionLog:
         self.write([])
 
     def place(self) -> LogPlace | None:
-        """Return where the file ends now; None if that cannot be told."""
+        """Return where the file ends now; None if that is unknown."""
         try:
             status = os.stat(self._path)  # noqa: PTH116 - as below
         except FileNotFoundError:
@@ -80,11 +80,11 @@ class DeletionLog:
         return LogPlace(status.st_ino, status.st_size, status.st_mtime_ns)
 
     def among(self, logo_ids: Collection[int]) -> set[int]:
-        """Return those of the ids that were ever written. A file that cannot be read is logged, and names none."""
+        """Return the ids that were ever written. If the file cannot be read, log that and return an empty set."""
         return self.ids().intersection(logo_ids)
 
     def ids(self) -> set[int]:
-        """Return all ids that were ever written, not to be changed. A file that cannot be read is as for `among`."""
+        """Return all ids that were ever written; do not modify the set. Errors are handled as in `among`."""
         try:
             status = os.stat(self._path)  # noqa: PTH116 - every query asks, and Path.stat takes twice as long
         except OSError:
@@ -96,15 +96,13 @@ class DeletionLog:
                     self._read()
                 except OSError as error:
                     self._read_to = place
-                    logger.warning("Deleted logos stay in the answers until the next index: %s", error)
+                    logger.warning("Deleted logos remain in the results until the next build: %s", error)
         return self._ids
 
     def since(self, place: tuple[int, int]) -> tuple[int, int, set[int]]:
-        """Return the file's inode, its size, and the ids written since a place in it; all, if that was in another file.
+        """Return the file's inode, its size, and the ids written after `place`; all ids if that is in another file.
 
-        Those of replaced logos are among them.
-
-        A file that is missing, or cannot be read, names none.
+        They include replaced logos. Without a readable file, there are no ids.
         """
         try:
             with self._path.open("rb") as file:
@@ -138,7 +136,7 @@ def _ids_in(lines: bytes) -> set[int]:
 
 
 def _write_all(fd: int, content: bytes) -> None:
-    """Write on where the kernel took a part only, as it may of a disk that is nearly full."""
+    """Write all bytes, in several calls if the kernel writes only a part, as it may on a nearly full disk."""
     unwritten = memoryview(content)
     while unwritten:
         unwritten = unwritten[os.write(fd, unwritten) :]

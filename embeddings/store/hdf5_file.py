@@ -1,6 +1,6 @@
-"""What HDF5 itself is needed for: laying out a new store, and reading a file that is not laid out as ours are.
+"""The parts that need HDF5 itself: laying out a new store, and reading a file that is not laid out as ours are.
 
-That is a file of the original, or a store of ours without a sound header: one that an early version made, or that was
+Such a file is one of the original, or a store of ours without a sound header, because an early version made it or it is
 damaged.
 """
 
@@ -17,20 +17,20 @@ from embeddings.errors import StoreLayoutError
 from embeddings.store.layout import CRC_BYTES, HEADER_BYTES, ID_BYTES, Layout, ModelStamp, Offsets, header_of
 from embeddings.store.provenance import RECORD, RECORD_BYTES, URL_BYTES
 
-_METADATA_BYTES = 8192  # more than HDF5's own: it takes them in one piece, which comes before the first dataset
-_LONGEST_NAME = 128  # characters of a model's name or digest; two of any script fit into a header
+_METADATA_BYTES = 8192  # more than HDF5 needs; it allocates them in one piece, before the first dataset
+_LONGEST_NAME = 128  # characters of a model's name or digest; two in any script fit into a header
 
 
 def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
-    """Write an empty store file and sync it; a file at `path` is thrown away.
+    """Write an empty store file and sync it. A file at `path` is replaced.
 
     Raises:
-        OSError: there is no room, no permission, and so on.
+        OSError: there is no room, no permission, or similar.
     """
     if capacity < 1 or dim < 1:
         raise ValueError(f"a store needs at least one row and one dimension, not {capacity} and {dim}")
     path.unlink(missing_ok=True)
-    with path.open("xb") as file:  # HDF5 reports a file that grows too large only as it closes, when it is too late
+    with path.open("xb") as file:  # HDF5 reports a file that grows too large only on closing, which is too late
         file.truncate(capacity * (ID_BYTES + CRC_BYTES + 4 * dim + RECORD_BYTES))
     datasets = {
         "external_id": ((capacity,), np.dtype("<i8")),
@@ -65,9 +65,9 @@ def lay_out(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> None:
 
 
 def read_description(fd: int, path: Path) -> Layout:
-    """Read what HDF5 says of an open file. `offsets` is None: it is to be migrated.
+    """Read HDF5's description of an open file. `offsets` is None, so the file is to be migrated.
 
-    On damaged metadata it may never return: `hdf5_probe.py` calls it in another process.
+    On damaged metadata this may never return, so `hdf5_probe.py` calls it in another process.
 
     Raises:
         StoreLayoutError: it is neither a file of the original nor a store of ours.
@@ -86,7 +86,7 @@ def read_description(fd: int, path: Path) -> Layout:
                 and _is_name(stamp.name)
                 and _is_name(stamp.digest)
             )
-            # Without them the rows of a store of ours cannot be judged, and damage would pass for the original.
+            # Without these, rows of a store of ours cannot be checked, and damage would pass for the original's layout.
             complete = (checksums is not None) == ("model_digest" in hdf5.attrs)
             if checksums is not None:
                 complete &= checksums.shape == (layout.capacity,) and checksums.dtype.str == "<u4"
@@ -96,22 +96,22 @@ def read_description(fd: int, path: Path) -> Layout:
             for dataset in (ids, embeddings, checksums, records):
                 if dataset is not None and dataset.chunks:
                     dataset.id.get_num_chunks()  # walks the whole index, as reading the rows will
-    except Exception as error:  # whatever h5py raises of a damaged file
-        raise StoreLayoutError(f"{path} is damaged or no store: {error or type(error).__name__}") from error
+    except Exception as error:  # h5py raises many types on a damaged file
+        raise StoreLayoutError(f"{path} is damaged or not a store: {error or type(error).__name__}") from error
     if not usable:
-        raise StoreLayoutError(f"{path} is no store: needs external_id (n,) integers and embedding (n, dim) float32")
+        raise StoreLayoutError(f"{path} is not a store: needs external_id (n,) integers and embedding (n, dim) float32")
     if not complete:
-        raise StoreLayoutError(f"{path} is damaged: a part of its description is gone; restore it from a backup")
+        raise StoreLayoutError(f"{path} is damaged: a part of its description is missing; restore it from a backup")
     return layout
 
 
 def open_hdf5(fd: int) -> Any:
-    """Open a file for reading with h5py by its descriptor, which stays open."""
+    """Open a file for reading with h5py, by its descriptor, which stays open."""
     return h5py.File(os.fdopen(fd, "rb", buffering=0, closefd=False), "r")
 
 
 def _record_type() -> np.dtype[np.void]:
-    """Return the type of a record of provenance, with its address as the UTF-8 that it is."""
+    """Return the type of a provenance record, with its address declared as UTF-8."""
     return np.dtype(
         [
             ("image_url", h5py.string_dtype("utf-8", URL_BYTES)),
@@ -122,5 +122,5 @@ def _record_type() -> np.dtype[np.void]:
 
 
 def _is_name(value: object) -> bool:
-    """Tell whether an attribute is text that a new store's can be; damage makes other text of it."""
+    """Return whether an attribute is text that a store may have; damage produces other text."""
     return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_NAME

@@ -1,9 +1,9 @@
-"""What a file without a sound header is, as HDF5 tells it: asked in a child process with limits.
+"""Let HDF5 describe a file without a sound header, in a child process with limits.
 
-On damaged metadata libhdf5 may hang, crash or take gigabytes (mostly over an attribute whose text lies elsewhere in the
-file, or an index of chunks that leads to itself). Such a file is refused like any other damaged one, and whoever asks
-goes on. The child is forked, as gunicorn forks its workers: that takes milliseconds, and needs a process whose threads
-are idle, as they are before a service or a command begins its work.
+On damaged metadata libhdf5 may hang, crash or allocate gigabytes, mostly because of an attribute whose text lies
+elsewhere in the file, or an index of chunks that refers to itself. Such a file is refused like any other damaged one,
+and the caller continues. The child is forked, as gunicorn forks its workers. That takes milliseconds, but the threads
+of this process must be idle, as they are before a service or a command begins its work.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from embeddings.errors import StoreLayoutError
 from embeddings.store import hdf5_file
 from embeddings.store.layout import Layout
 
-_CPU_SECONDS = 10  # far beyond the fraction of a second that a good file of any size takes
-_SECONDS = 300.0  # in all, for a disk that is slow
-_MEMORY = 2**30  # bytes, beyond what the child has when it begins
+_CPU_SECONDS = 10  # a good file of any size takes a fraction of a second
+_SECONDS = 300.0  # in all, for a slow disk
+_MEMORY = 2**30  # bytes, in addition to what the child has at its start
 
 
 def describe(fd: int, path: Path) -> Layout:
-    """Return what HDF5 says of an open file. `offsets` is None: it is to be migrated.
+    """Return HDF5's description of an open file. `offsets` is None, so the file is to be migrated.
 
     Args:
         fd: the file.
-        path: what messages call it.
+        path: its name in messages.
 
     Raises:
-        StoreLayoutError: it is neither a file of the original nor a store of ours, or libhdf5 did not survive it.
+        StoreLayoutError: it is neither a file of the original nor a store of ours, or libhdf5 failed on it.
         OSError: no process could be started.
     """
     processes = multiprocessing.get_context("fork")
@@ -55,12 +55,12 @@ def describe(fd: int, path: Path) -> Layout:
     if isinstance(found, StoreLayoutError):
         raise found
     if not isinstance(found, Layout):
-        raise StoreLayoutError(f"{path} is damaged or no store: HDF5 {found} reading it; restore it from a backup")
+        raise StoreLayoutError(f"{path} is damaged or not a store: HDF5 {found} reading it; restore it from a backup")
     return found
 
 
 def _start(child: ForkProcess) -> None:
-    """Start the child without the collector of garbage: what this process still has to end may need its threads."""
+    """Start the child with garbage collection off: collecting objects of this process may need its threads."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -71,8 +71,8 @@ def _start(child: ForkProcess) -> None:
 
 
 def _answer(fd: int, path: Path, answer: Connection) -> None:
-    """Send what HDF5 says of a file, or why it is refused."""
-    _let_go_of_all_but(fd, answer.fileno())
+    """Send HDF5's description of a file, or the reason for refusing it."""
+    _close_all_but(fd, answer.fileno())
     _limit()
     found: Layout | StoreLayoutError
     try:
@@ -82,15 +82,15 @@ def _answer(fd: int, path: Path, answer: Connection) -> None:
     answer.send(found)
 
 
-def _let_go_of_all_but(*fds: int) -> None:
-    """Close the other files; among them is the writer's lock, which this process would hold if its parent died."""
+def _close_all_but(*fds: int) -> None:
+    """Close all other files. One is the writer's lock, which this process would keep if its parent died."""
     places = [2, *sorted(fds), os.sysconf("SC_OPEN_MAX")]
     for before, after in itertools.pairwise(places):
         os.closerange(before + 1, after)
 
 
 def _limit() -> None:
-    """Keep this process within what a good file takes; beyond it, it ends or the reading fails."""
+    """Limit this process to what a good file needs; beyond that it is killed, or reading fails."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     for which, most in ((resource.RLIMIT_AS, taken + _MEMORY), (resource.RLIMIT_CPU, _CPU_SECONDS)):
         hard = resource.getrlimit(which)[1]

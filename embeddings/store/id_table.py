@@ -1,7 +1,7 @@
 """Which row of a store file holds a logo: millions of ids in 16 bytes each, looked up without a lock.
 
-`IdTable` is the table, `KnownRows` fills it from a file that other processes are writing (the protocol is described in
-`store.py`).
+`IdTable` is the table. `KnownRows` fills it from a file that other processes are writing (`store.py` describes the
+protocol).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _SCAN_ROWS = 1 << 17  # one read of 1 MiB
 class _Rows(NamedTuple):
     ids: NDArray[np.int64]  # ascending, each once
     rows: NDArray[np.int64]  # the row of each of them
-    recent: dict[int, int]  # id -> row; what is here goes before the arrays
+    recent: dict[int, int]  # id -> row; takes precedence over the arrays
 
 
 class IdTable:
-    """Maps logo ids to rows; of an id added twice, the row added last counts.
+    """Maps logo ids to rows; if an id was added twice, the row added last counts.
 
-    Nearly all ids lie in two sorted arrays, the latest in a small dict, which is merged into new arrays when it has
-    grown. All three are replaced as one, so any number of threads may look up an id while one adds some.
+    Nearly all ids are in two sorted arrays, the latest in a small dict, which is merged into new arrays when full. All
+    three are replaced as one, so any number of threads may look up an id while one adds some.
 
     Args:
         ids: (n,) logo ids in any order.
         rows: (n,) the row of each.
-        merge_at: how many recent ids the dict takes (about 100 bytes each) before they are merged into the arrays.
+        merge_at: how many recent ids the dict holds (about 100 bytes each) before they are merged into the arrays.
     """
 
     def __init__(self, ids: NDArray[np.int64], rows: NDArray[np.int64], *, merge_at: int = 32_768) -> None:
@@ -57,7 +57,7 @@ class IdTable:
         return None
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the row of each of (n,) logo ids, -1 where there is none."""
+        """Return the row of each of (n,) logo ids, -1 for unknown ones."""
         known = self._known
         places = known.ids.searchsorted(ids)
         places[places == len(known.ids)] = 0
@@ -79,17 +79,17 @@ class IdTable:
 
 
 class KnownRows:
-    """One open file, and which rows of it this process knows. `find` takes no lock; one thread at a time does the rest.
+    """One open file, and the rows of it that this process knows. `find` takes no lock; the rest is for one thread.
 
     Opening reads the ids up to the last used one, not the hole after it.
 
     Attributes:
-        end: rows before this one are known, but for the pending ones.
+        end: all rows before this one are known, except the pending ones.
         deleted: ids of rows that were deleted before this process saw them; some may have been added again.
-        pending: rows to look at again: their slot was empty, or their checksum disagreed.
-        superseded: rows whose logo a later whole row holds, too; they count as deleted. Such rows are in a store while
-            logos are replaced, and until the next change if that was killed; and in a backup that was killed as it was
-            brought up to date (`backup.py`).
+        pending: rows to check again: their slot was empty, or their checksum disagreed.
+        superseded: whole rows whose logo a later whole row holds too; they count as deleted. A store has such rows
+            while logos are replaced and, if that was killed, until the next change; so does a backup, if the run that
+            updated it was killed (`backup.py`).
         synced: rows before this one are known to be on the disk.
     """
 
@@ -102,7 +102,7 @@ class KnownRows:
         while (used := np.flatnonzero(block := file.ids(self.end, self.end + _SCAN_ROWS))).size:
             blocks.append(block[: used[-1] + 1])
             self.end += len(blocks[-1])
-        self.end = max(0, self.end - WINDOW)  # `look` checks the rest: it may be of a batch that is being written
+        self.end = max(0, self.end - WINDOW)  # `look` checks the rest: a batch may still be being written there
         ids = np.concatenate(blocks)[: self.end]
         rows = np.flatnonzero(ids > 0)
         self._table = IdTable(ids[rows], rows)
@@ -119,24 +119,24 @@ class KnownRows:
         self.look()
 
     def find(self, logo_id: int) -> int | None:
-        """Return the row of a logo, or None. The file has the last word: another process may have deleted the logo."""
+        """Return the row of a logo, or None. The file decides, because another process may have deleted the logo."""
         if not 0 < logo_id <= MAX_ID:
             return None
         row = self._table.row_of(logo_id)
         return row if row is not None and self.file.id_at(row) == logo_id else None
 
     def find_all(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the row of each of (n,) logos, -1 where none is known. It may have been deleted since."""
+        """Return the row of each of (n,) logos, -1 for unknown ones. A logo may have been deleted since."""
         return self._table.rows_of(logo_ids)
 
     def look(self, *, alone: bool = False) -> None:
-        """Take in the rows stored since the last look; `alone` says that the caller holds the writer's lock."""
+        """Add the rows stored since the last call. `alone` means that the caller holds the writer's lock."""
         while (used := np.flatnonzero(ids := self.file.ids(self.end, self.end + WINDOW))).size:
             ids = ids[: used[-1] + 1]
             _, good = self.file.checked(self.end, ids)
             live = np.flatnonzero(good & (ids > 0))
             for row in live.tolist():
-                self._take_in(int(ids[row]), self.end + row)
+                self._add_row(int(ids[row]), self.end + row)
             self.deleted.update((-ids[ids < 0]).tolist())
             self.pending.update((self.end + np.flatnonzero(~good)).tolist())
             self.end += len(ids)
@@ -147,7 +147,7 @@ class KnownRows:
             if row < settled or whole:
                 self.pending.discard(row)
                 if ids[0] > 0 and (whole or self._table.row_of(int(ids[0])) is None):
-                    self._take_in(int(ids[0]), row)
+                    self._add_row(int(ids[0]), row)
                     self.synced = min(self.synced, row)
         for row in sorted(self.superseded):
             logo_id = self.file.id_at(row)
@@ -158,17 +158,17 @@ class KnownRows:
                 self._table.add([logo_id], [row])
 
     def seen(self) -> SeenRows:
-        """Return what the last look saw."""
+        """Return the rows as of the last `look`."""
         pending, superseded = (np.array(sorted(rows), np.int64) for rows in (self.pending, self.superseded))
         return SeenRows(self.file, self.end, pending, superseded)
 
-    def take_own(self, first: int, ids: list[int]) -> None:
-        """Take in rows that the caller, who still holds the writer's lock, stored and synced."""
+    def add_own(self, first: int, ids: list[int]) -> None:
+        """Add rows that the caller, who still holds the writer's lock, stored and synced."""
         self._table.add(ids, range(first, first + len(ids)))
         self.end = self.synced = first + len(ids)
 
-    def _take_in(self, logo_id: int, row: int) -> None:
-        """Take in a row; if another whole row holds the same logo, the later of both counts."""
+    def _add_row(self, logo_id: int, row: int) -> None:
+        """Add a row. If another whole row holds the same logo, the later one counts."""
         other = self.find(logo_id)
         if other is not None and self._is_whole(other, np.array([logo_id])):
             self.superseded.add(min(row, other))
@@ -176,7 +176,7 @@ class KnownRows:
         self._table.add([logo_id], [row])
 
     def _doubled(self, ids: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-        """Return those of the rows that hold the same id as another: the whole ones, and the damaged ones."""
+        """Return the rows that share their id with another row: the whole ones, and the damaged ones."""
         _, place, count = np.unique(ids[rows], return_inverse=True, return_counts=True)
         found: tuple[list[int], list[int]] = [], []
         for row in rows[count[place] > 1].tolist():
@@ -187,14 +187,14 @@ class KnownRows:
         return bool(slot[0]) and bool(self.file.checked(row, slot)[1][0])
 
     def make_durable(self) -> None:
-        """Make sure that all known rows are on the disk; StoreUnavailableError if that fails."""
+        """Sync the file unless all known rows are on the disk; StoreUnavailableError if that fails."""
         if self.synced < self.end:
             self.file.sync()
             self.synced = self.end
 
 
 def _sorted(ids: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sort by id; of equal ids keep the last given."""
+    """Sort by id; keep the last of equal ids."""
     order = np.argsort(ids, kind="stable")
     ids, rows = ids[order], rows[order]
     last = np.ones(len(ids), bool)

@@ -1,26 +1,26 @@
-"""The file of the store: how it is laid out, and where its bytes lie (`store_file.py` reads and writes them).
+"""The layout of the store's file, and where its bytes lie (`store_file.py` reads and writes them).
 
-It is one ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once (`hdf5_file.py`) and never opens it for
-writing again, so no byte of its metadata changes after that. Its datasets are contiguous, so a row is plain bytes at a
-known offset:
+It is an ordinary HDF5 file that any HDF5 tool reads. HDF5 lays it out once (`hdf5_file.py`) and never opens it for
+writing again, so its metadata do not change after that. Its datasets are contiguous, so a row is plain bytes at a known
+offset:
 
-    external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo; a backup whose
-                                       last run was stopped may hold an id twice: the later row counts
+    external_id (capacity,)      <i8   the logo's id; 0 is an empty slot, a negative id a deleted logo. An id may occur
+                                       twice in a backup whose last run was interrupted: the later row counts
     crc32       (capacity,)      <u4   CRC-32 of the id's 8 bytes (as a positive number), then of the embedding's
     embedding   (capacity, dim)  <f4
     provenance  (capacity,)      the address of the logo's image, and its box there, with a CRC-32 of their own:
                                  512 bytes (`provenance.py`); stores of version 1 lack it
 
-They are allocated when the file is made but never filled: what is not used yet is a hole that takes no space. The ids
-come first, so a copy made front to back of a store in use holds the content of every id that it holds.
+The datasets are allocated when the file is created, but never filled: unused rows are a hole that takes no space. The
+ids come first, so a copy of a store in use, made from front to back, holds the content of every id that it holds.
 
-The file begins with a user block, which HDF5 leaves to its users: one line that says where the datasets lie, and the
-CRC-32 of the line and of HDF5's metadata. So the service never lets libhdf5 read a store, which crashes on some damaged
-files, and believes others.
+The file begins with a user block, which HDF5 leaves to its users: one line with the offsets of the datasets, and the
+CRC-32 of the line and of HDF5's metadata. So the service never needs libhdf5 to read a store: libhdf5 crashes on some
+damaged files, and accepts others.
 
 The user block names the version first. A store of version 1, without provenance, is read and written as it is, and a
-rewrite makes version 2 of it. Releases that know version 1 only refuse version 2; their `migrate-store` takes it over,
-without provenance, and keeps the file. What this release does not know, it refuses.
+rewrite turns it into version 2. Releases that know only version 1 refuse version 2; their `migrate-store` converts it,
+without provenance, and keeps the file. This release refuses versions that it does not know.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from embeddings.store.provenance import RECORD_BYTES
 _NAME = b"robotoff-ann store "
 MAGIC = _NAME + b"2\n"  # of a store that keeps provenance
 OLD_MAGIC = _NAME + b"1\n"  # of one that does not
-HEADER_BYTES = 4096  # HDF5 takes a power of two from 512; with a page, the datasets stay aligned to pages
+HEADER_BYTES = 4096  # HDF5 accepts a power of two from 512; one page keeps the datasets aligned to pages
 ID_BYTES = 8
 CRC_BYTES = 4
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5, which looks for it at 0 and at the powers of two from 512
@@ -48,7 +48,7 @@ _ADVICE = "`manage.py migrate-store` takes it over if every row is whole; else r
 
 @dataclass(frozen=True, slots=True)
 class ModelStamp:
-    """Which model made the vectors of a store; both are empty where nobody knows, as in a store of the original."""
+    """Which model made the vectors of a store; both are empty if unknown, as in a store of the original."""
 
     name: str
     digest: str
@@ -56,7 +56,7 @@ class ModelStamp:
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """Where the raw data of each dataset begins, in bytes from the start of the file; version 1 has one less."""
+    """Where the raw data of each dataset begins, in bytes from the start of the file; version 1 lacks `provenance`."""
 
     ids: int
     checksums: int
@@ -66,7 +66,7 @@ class Offsets:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a store file says of itself; `offsets` is None in the chunked layout of the original service."""
+    """A store file's description of itself; `offsets` is None in the chunked layout of the original service."""
 
     capacity: int
     dim: int
@@ -87,7 +87,7 @@ class Layout:
 
 
 def has_header(fd: int) -> bool:
-    """Tell whether an open file begins with the header of a store, sound or not."""
+    """Return whether an open file begins with the header of a store, sound or not."""
     return _read(fd, 0, len(_NAME)) == _NAME or _read(fd, HEADER_BYTES, len(_SIGNATURE)) == _SIGNATURE
 
 
@@ -95,13 +95,13 @@ def read_header(fd: int, path: Path) -> Layout:
     """Read the layout of a store of ours from its header, without libhdf5.
 
     Raises:
-        StoreLayoutError: it is not whole, or not that of this file.
+        StoreLayoutError: the header is not whole, or belongs to another file.
         StoreUnavailableError: it cannot be read.
     """
     if not has_header(fd):
         raise StoreLayoutError(
-            f"{path} is no store of this version: if the original made it, run `manage.py migrate-store` (which keeps "
-            "it); if it is damaged, restore it from a backup"
+            f"{path} is not a store of this version: if the original made it, run `manage.py migrate-store` (which "
+            "keeps it); if it is damaged, restore it from a backup"
         )
     layout, metadata_crc32 = _decoded(_read(fd, 0, HEADER_BYTES), path)
     if layout.end > os.fstat(fd).st_size:
@@ -112,12 +112,12 @@ def read_header(fd: int, path: Path) -> Layout:
 
 
 def keep_writers_out(fd: int, path: Path) -> None:
-    """Keep other programs from opening a file for writing while it is open.
+    """Keep other programs from opening a file for writing while it is open here.
 
     HDF5 takes an exclusive `flock` to write and a shared one to read; ours is shared.
 
     Raises:
-        StoreUnavailableError: one has it open for writing.
+        StoreUnavailableError: another program has it open for writing.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -129,7 +129,7 @@ def header_of(fd: int, layout: Layout) -> bytes:
     """Return the header for an open file that HDF5 has laid out, `HEADER_BYTES` long.
 
     Raises:
-        ValueError: the model's name is too long for it.
+        ValueError: the model's name is too long for the header.
     """
     assert layout.offsets is not None
     assert layout.offsets.provenance is not None

@@ -1,12 +1,12 @@
-"""How many logos a store holds, counted once and then kept up to date, however many processes change the file.
+"""How many logos a store holds: counted once, then kept up to date, however many processes change the file.
 
 Rows change in two places only, so the rest need not be read again:
 
-- At the end, where logos are stored. A batch has at most `WINDOW` rows, so those that lie further from the end are
-  *settled*: nobody is still writing them, or taking them back after a failed sync.
-- Anywhere, where rows go: those of deleted logos, and damaged ones. Whoever does that writes to the deletion log first,
-  holding the writer's lock (`deletions.py`). So a count of settled rows holds for as long as the log stays as it is, if
-  it began when the log was as it is now and nobody held the lock: whatever the log tells of had been done.
+- At the end, where logos are stored. A batch has at most `WINDOW` rows, so rows further from the end are *settled*:
+  nobody is still writing them, or undoing them after a failed sync.
+- Anywhere, when rows are removed: those of deleted logos, and damaged ones. Whoever removes them writes to the deletion
+  log first, holding the writer's lock (`deletions.py`). So a count of settled rows is valid until the log changes, if
+  the log was the same when counting began and nobody held the lock then: all that it lists had been done.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNSETTLED = 2 * WINDOW  # rows that are counted each time; half of them may be 
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """How many logos the rows before `end` hold, counted at a `place` of the deletion log."""
+    """The number of logos in the rows before `end`, counted at a `place` of the deletion log."""
 
     seen: SeenRows
     place: LogPlace | None
@@ -53,11 +53,11 @@ class LiveCount:
         self._settled: _Settled | None = None
 
     def count(self, look: Callable[[], SeenRows]) -> int:
-        """Return how many logos there are, having looked at the file.
+        """Look at the file, and return the number of logos.
 
-        It takes microseconds; a scan of all id slots after something was deleted, and while somebody deletes or adds.
+        This takes microseconds, or a scan of all id slots after a deletion, and while another process adds or deletes.
         """
-        place = self._deletions.place()  # before the look: what goes meanwhile shows the next time
+        place = self._deletions.place()  # before the look: a row removed meanwhile shows the next time
         settled = self._settled
         seen = look()
         if settled is None or not settled.holds(seen, place):

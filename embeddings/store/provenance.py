@@ -1,4 +1,4 @@
-"""Where a logo comes from: the address of its image, and its box there; and the record of a row that keeps it.
+"""Where a logo comes from: the address of its image, and its box there; and the record that keeps it in a row.
 
 A record is 512 bytes, which any HDF5 tool reads (`layout.py`):
 
@@ -7,11 +7,11 @@ A record is 512 bytes, which any HDF5 tool reads (`layout.py`):
     crc32         <u4: CRC-32 of the id's 8 bytes (as a positive number), then of the 508 bytes before
 
 If the orientation of the image is known, its address ends with `#exif-orientation=N`, with Exif's N from 1 to 8. No
-server ever sees that part of an address, so releases that do not know it still find the image. Where there is no room
-for it, it is left out.
+server ever sees that part of an address, so releases that do not know it still find the image. It is omitted if there
+is no room for it.
 
-All zeros: the row has no provenance. A record that disagrees with its own checksum is none either: what a logo looks
-like is in its embedding, so a damaged record costs a picture and never a row.
+A record of zeros means that the row has no provenance. So does a record that disagrees with its own checksum: searches
+need only the embedding, so a damaged record loses a picture, never a row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from embeddings.images.decode import BoundingBox  # brings Pillow along, which most who open a store do without
+    from embeddings.images.decode import BoundingBox  # imports Pillow, which most users of a store do not need
 
 URL_BYTES = 476
 RECORD = np.dtype([("image_url", f"S{URL_BYTES}"), ("bounding_box", "<f8", (4,)), ("crc32", "<u4")])
@@ -63,23 +63,23 @@ class Provenance:
 
 
 def no_records(count: int) -> Records:
-    """Return records, (n,), of rows without provenance."""
+    """Return the records, (n,), of rows without provenance."""
     return np.zeros(count, RECORD)
 
 
 def records_of(logo_ids: Sequence[int], provenance: Sequence[Provenance | None]) -> Records:
-    """Return the record of each of n logos, (n,); one whose address does not fit is empty, and logged."""
+    """Return the record of each of n logos, (n,). An address that does not fit is logged, and its record is empty."""
     return np.frombuffer(b"".join(starmap(_record, zip(logo_ids, provenance, strict=True))), RECORD)
 
 
 def provenance_in(records: Records) -> list[Provenance | None]:
-    """Return what n records say, which were held against their checksums."""
+    """Return the provenance in n records, whose checksums were checked."""
     content = records.tobytes()
     return [_provenance(content[row : row + RECORD_BYTES]) for row in range(0, len(content), RECORD_BYTES)]
 
 
 def damaged_among(ids: NDArray[np.int64], records: Records) -> NDArray[np.bool_]:
-    """Tell which of n records disagree with their checksums, (n,), given what the id slots of their rows hold."""
+    """Return which of n records disagree with their checksums, (n,), given the id slots of their rows."""
     content, id_bytes = records.tobytes(), np.abs(ids).astype("<i8").tobytes()
     return np.fromiter(
         (
@@ -93,9 +93,9 @@ def damaged_among(ids: NDArray[np.int64], records: Records) -> NDArray[np.bool_]
 
 
 def sound_records(ids: NDArray[np.int64], content: bytes) -> tuple[Records, NDArray[np.bool_]]:
-    """Return the records of n rows, (n,), given what their id slots hold, and which of them are damaged, (n,).
+    """Return the records of n rows, (n,), given their id slots, and which of them are damaged, (n,).
 
-    Those are empty, as are those of unused rows.
+    Records of damaged and unused rows are returned empty.
     """
     records = np.frombuffer(content, RECORD)
     damaged = damaged_among(ids, records) & (ids != 0)
@@ -115,17 +115,17 @@ def _record(logo_id: int, origin: Provenance | None) -> bytes:
         return _EMPTY
     url = _encoded(origin.image_url, origin.orientation)
     if url is None:
-        logger.warning("The image of logo %d is not kept: its address is over %d bytes", logo_id, URL_BYTES)
+        logger.warning("The image of logo %d is not kept: its address is longer than %d bytes", logo_id, URL_BYTES)
         return _EMPTY
     covered = _FIELDS.pack(url, *origin.bounding_box)
     return covered + _checksum(logo_id.to_bytes(8, "little"), covered).to_bytes(4, "little")
 
 
 def _encoded(url: str, orientation: int | None) -> bytes | None:
-    """Return an address as a record holds it; None if it cannot hold it."""
+    """Return an address as a record stores it; None if it does not fit."""
     try:
         content = url.encode()
-    except UnicodeEncodeError:  # a half of a surrogate pair, which no address has
+    except UnicodeEncodeError:  # half of a surrogate pair, which no address contains
         return None
     if not content or b"\0" in content:
         return None

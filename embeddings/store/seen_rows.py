@@ -1,6 +1,6 @@
-"""What one look at a store file saw: which rows it has, and which of them count.
+"""The rows of a store file as seen at one moment, and which of them count.
 
-It takes no memory to speak of, whatever the store's size: the id slots stay in the file, and are read by the block.
+This takes little memory, whatever the store's size: the id slots stay in the file, and are read a block at a time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ BLOCK = 1 << 14  # rows: 128 KiB of id slots, which stay in the processor's cach
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenRows:
-    """The rows of a store file, as of one look.
+    """The rows of a store file at one moment.
 
     Attributes:
         file: the open file.
         end: rows before this one were seen.
-        pending: (n,) ascending: rows that cannot be believed yet.
-        superseded: (n,) ascending: rows whose logo a later row holds, too; they count as deleted.
+        pending: (n,) ascending: rows that are not known to be whole yet.
+        superseded: (n,) ascending: rows whose logo a later row holds too; they count as deleted.
     """
 
     file: StoreFile
@@ -33,9 +33,9 @@ class SeenRows:
     superseded: NDArray[np.int64]
 
     def slots(self, first: int, stop: int) -> NDArray[np.int64]:
-        """Return what the id slots of the rows from `first` up to `stop`, or the end, hold now: (n,).
+        """Return the current id slots of the rows from `first` up to `stop` or the end: (n,).
 
-        They are 0 for pending rows, and negative also for superseded ones.
+        They are 0 for pending rows, and negative for superseded ones.
         """
         slots = self.file.ids(first, min(stop, self.end))
         pending, superseded = (_within(rows, first, stop) for rows in (self.pending, self.superseded))
@@ -60,9 +60,9 @@ class SeenRows:
         return slots[slots > 0]
 
     def added_since(self, before: SeenRows | None) -> NDArray[np.int64]:
-        """Return the ids, (n,), in the rows that an earlier look at the file did not see, or believe; all without one.
+        """Return the ids, (n,), in rows that were not seen, or still pending, in `before`; all ids if it is None.
 
-        A logo that was deleted and added again is among them: it has another row.
+        A logo that was deleted and added again is included, because it has another row.
         """
         if before is None or before.file is not self.file:
             return self.ids()
@@ -72,7 +72,7 @@ class SeenRows:
 
 
 def _within(rows: NDArray[np.int64], first: int, stop: int) -> NDArray[np.int64]:
-    """Return those of ascending rows that are from `first` up to `stop`, counted from `first`."""
+    """Return the ascending rows from `first` up to `stop`, counted from `first`."""
     if not len(rows):
         return rows
     return rows[slice(*rows.searchsorted([first, stop]))] - first

@@ -1,4 +1,4 @@
-"""What the store held at one moment: the way in which an index is built from it."""
+"""The logos in the store at one moment, from which an index is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Block(NamedTuple):
-    """Some logos of a snapshot: n ids, their embeddings, (n, dim), and where they come from, None if unknown."""
+    """Some logos of a snapshot: n ids, their embeddings, (n, dim), and their provenance, None if unknown."""
 
     ids: NDArray[np.int64]
     embeddings: NDArray[np.float32]
@@ -25,12 +25,12 @@ class Block(NamedTuple):
 
 
 class Snapshot:
-    """The logos stored at one moment, however the store changes afterwards, or moves to another file.
+    """The logos stored at one moment. They do not change when the store does, or moves to another file.
 
     Attributes:
         ids: (n,) their ids, in the order they were stored.
         dim: the length of an embedding.
-        damaged: how many logos the last walk through `blocks` left out.
+        damaged: how many logos the last pass through `blocks` skipped.
     """
 
     def __init__(self, file: StoreFile, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
@@ -41,18 +41,18 @@ class Snapshot:
         self._rows = rows
 
     def place_of(self, row: int) -> int:
-        """Return the place in `ids` of the first logo in a row of the store from this one on."""
+        """Return the place in `ids` of the first logo at or after a row of the store."""
         return int(self._rows.searchsorted(row))
 
     def row_after(self, place: int) -> int:
-        """Return the row of the store behind that of the logo at a place in `ids`."""
+        """Return the row of the store after that of the logo at a place in `ids`."""
         return int(self._rows[place]) + 1
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are left out."""
+        """Draw at most `count` logos at random: ids, (n,), and embeddings, (n, dim). Damaged ones are skipped."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:count]
         drawn.sort()
         embeddings = self._file.embeddings(self._rows[drawn], self.ids[drawn])
@@ -64,7 +64,7 @@ class Snapshot:
         return self._file.checksums(self._rows)
 
     def blocks_of(self, places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield, as `blocks` does, the logos at ascending places of `ids` only."""
+        """Yield only the logos at ascending places of `ids`, as `blocks` does."""
         some = Snapshot(self._file, self._rows[places], self.ids[places])
         yield from some.blocks()
         self.damaged = some.damaged
@@ -72,7 +72,7 @@ class Snapshot:
     def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield ids, (n,), and embeddings, (n, dim), in stored order; at most `rows` of them at a time.
 
-        Each row is held against its checksum. Damaged ones are left out, logged and counted.
+        Each row is checked against its checksum. Damaged ones are skipped, logged and counted.
         """
         for _, ids, embeddings in self._walk(rows):
             yield ids, embeddings
@@ -80,16 +80,16 @@ class Snapshot:
     def placed_blocks(
         self, rows: int = WINDOW
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield logos as `blocks` does, and their places in `ids` before them, (n,)."""
+        """Yield logos as `blocks` does, preceded by their places in `ids`, (n,)."""
         return self._walk(rows)
 
     def blocks_with_provenance(self, rows: int = WINDOW) -> Iterator[Block]:
-        """Yield logos as `blocks` does, and where they come from."""
+        """Yield logos as `blocks` does, with their provenance."""
         for places, ids, embeddings in self._walk(rows):
             yield Block(ids, embeddings, self.provenance(places))
 
     def provenance(self, places: NDArray[np.int64]) -> list[Provenance | None]:
-        """Return where the logos at n ascending places of `ids` come from; None if unknown, or damaged."""
+        """Return the provenance of the logos at n ascending places of `ids`; None if unknown or damaged."""
         rows = self._rows[places]
         found: list[Provenance | None] = []
         while len(rows):

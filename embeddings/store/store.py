@@ -1,52 +1,52 @@
 """The embedding store: what it has acknowledged survives a killed process, a kernel crash and a power cut.
 
-Any number of processes, with any number of threads, read and append to one file (`layout.py` says how its bytes lie).
-One rule holds it together: **a row exists if, and only if, its id slot is not zero.** The slot is written last, so
+Any number of processes, with any number of threads, read and append to one file (`layout.py` describes its bytes). All
+else follows from one rule: **a row exists if, and only if, its id slot is not zero.** The slot is written last, so
 there is no journal, and nothing to repair when a crashed service starts again.
 
 Appending, step by step
-    1.  Take the writer's lock: a `flock` on the side file `<path>.lock`. The kernel drops it when its holder dies.
-    2.  Look for rows that others appended. Ids that are there already are left out, but not before a sync: to say
-        "it is stored" promises as much as having stored it.
+    1.  Take the writer's lock: a `flock` on the side file `<path>.lock`. The kernel releases it when its holder dies.
+    2.  Look for rows that others appended. Ids that are already stored are skipped, but only after a sync: to report
+        "it is stored" promises as much as to store it.
     3.  Write embeddings, checksums and provenance into the rows after the last used one. Their id slots are zero: for
-        every reader, and after a crash, these rows are empty, and the next writer uses them again.
-    4.  `fdatasync`. Without it the disk could hold the ids of the next step before the content they stand for.
+        every reader, and after a crash, these rows are empty, and the next writer uses them.
+    4.  `fdatasync`. Without it the disk could hold the ids of the next step before their content.
     5.  Write the ids. Each is one aligned word, which a disk writes whole or not at all. A crash here keeps some ids
-        of the batch and loses others: rows that were never acknowledged, each of them whole or absent. A slot that
+        of the batch and loses others: those rows were never acknowledged, and each is whole or absent. A slot that
         stayed zero between used ones is never used again.
-    6.  `fdatasync`. Only now answer.
+    6.  `fdatasync`. Only then respond.
 
 Provenance, the image that a logo is cut from, takes part in step 3 only: it is as durable as the row, and has its own
-checksum. A row whose provenance is damaged is a good row without one. Stores laid out before it was kept have none.
+checksum. A row with damaged provenance is a good row without provenance. Stores of version 1 have none.
 
-Deleting notes the ids in a file for those who answer from an index (`deletions.py`), negates the slots, syncs, and
+Deleting writes the ids to a file for code that answers from an index (`deletions.py`), negates the slots, syncs, and
 never frees the rows: a slot that is not zero is never given to another logo.
 
 Replacing appends the logo once more, and then deletes its earlier row
-    After step 6 the logo is in two rows, and the later whole one holds: for every reader, and after a crash, when the
-    next writer syncs once more and goes on here. Note the ids in the file of deletions, sync it, negate the earlier
-    slots, sync. So at every instant either the old vector is there or the new one, with the provenance that came with
-    it. A backup whose last run was stopped (`backup.py`) may hold a logo twice for the same reason.
+    After step 6 the logo is in two rows, and the later whole one counts: for every reader, and after a crash, when the
+    next writer syncs once more and resumes here. Write the ids to the deletion log, sync it, negate the earlier slots,
+    sync. So at every instant either the old vector is there or the new one, with its own provenance. A backup whose
+    last run was interrupted (`backup.py`) may hold a logo twice for the same reason.
 
-After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache holds something else. So
+After a failed sync nobody knows what the disk holds, and the kernel forgets that its cache differs from the disk. So
 the ids just written are negated (others would read them from the cache and acknowledge them), and this store refuses
-to write until it is opened again. Any other error leaves rows that are whole or empty; a later append may succeed.
+to write until it is opened again. Any other error leaves rows whole or empty; a later append may succeed.
 
 Reading takes no lock, as a rule
-    A batch is at most `WINDOW` rows and begins after the last used row, so a look at the `WINDOW` slots after the last
+    A batch is at most `WINDOW` rows and begins after the last used row, so reading the `WINDOW` slots after the last
     known row never misses one. While a batch is being written, a reader may see a later id of it before an earlier
-    one. So a row whose slot is zero, or whose checksum disagrees, is *pending*: it is looked at again each time, until
-    a later batch, or holding the lock, shows that nobody can still be writing it.
+    one. So a row whose slot is zero, or whose checksum disagrees, is *pending*: it is checked again each time, until a
+    later batch, or holding the lock, shows that nobody can still be writing it.
 
-    Who reads all id slots after a look could miss a logo that is replaced meanwhile: the earlier row goes, and the
-    later one came after the look. The file of deletions has grown then, and the reader tries again; in the end it
-    keeps writers out for that moment.
+    Reading all id slots after a look could miss a logo that is replaced meanwhile: the earlier row is removed, and the
+    later one came after the look. The deletion log has grown then, so the reader tries again; the last try keeps
+    writers out for that moment.
 
-Growing and compacting (`rewrite.py`) put another file at the same path. Each call looks whether the file it knows
-still has the name; snapshots keep the old one. A writer syncs the directory when it opens a file, because the one who
-put it there may have been killed before doing so.
+Growing and compacting (`rewrite.py`) put another file at the same path. Each call checks whether its open file is still
+the one at the path; snapshots keep the old one. A writer syncs the directory when it opens a file, because the process
+that put it there may have been killed before doing so.
 
-All this holds on a local Linux file system whose disk does what a sync asks. Open a store after forking, not before.
+All this holds on a local Linux file system whose disk obeys syncs. Open a store after forking, not before.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ from embeddings.store.writer_lock import writer_lock
 
 logger = logging.getLogger(__name__)
 
-_DRAWS = 100  # of rows, before a store of deleted logos counts as empty
-_TRIES = 3  # to read all id slots while no row goes, before writers are kept out
+_DRAWS = 100  # random rows to try before `any_id` gives up
+_TRIES = 3  # to read all id slots while no row is removed, before writers are kept out
 
 T = TypeVar("T")
 
@@ -92,12 +92,12 @@ class EmbeddingStore:
 
     Args:
         path: the file, made by `prepare_store`.
-        writable: whether `append` and `delete` are wanted.
-        wait_seconds: how long a thread that wants to write waits for the others of its process. (One of them waits for
-            other processes as long as it takes: milliseconds, but minutes for a rewrite.)
+        writable: whether to allow `append` and `delete`.
+        wait_seconds: how long a thread that wants to write waits for other threads of its process. (One of them waits
+            for other processes without a limit: milliseconds, but minutes during a rewrite.)
 
     Raises:
-        StoreLayoutError: the file is no store, or has the layout of the original service.
+        StoreLayoutError: the file is not a store, or has the layout of the original service.
         StoreUnavailableError: it is missing, may not be opened, or another program has it open for writing.
     """
 
@@ -105,19 +105,19 @@ class EmbeddingStore:
         self.path = path.resolve()
         self._writable = writable
         self._wait_seconds = wait_seconds
-        self._turn = threading.Lock()  # of this process's writers, for the lock of all processes
-        self._mutex = threading.Lock()  # of what this process knows of the file
+        self._turn = threading.Lock()  # queues this process's writers for the lock of all processes
+        self._mutex = threading.Lock()  # guards what this process knows of the file
         self._deletions = DeletionLog(self.path)
         self._looked_at: LogPlace | None = None  # where the log ended before a look of `vectors`
-        self._damaged = DamageLog(logger, "Damaged rows of %s are left out of answers, of logos %s: see `verify`")
-        self._torn = DamageLog(logger, "Damaged provenance in %s is left out of answers, of logos %s: see `verify`")
+        self._damaged = DamageLog(logger, "Damaged rows of %s are left out of results, of logos %s: see `verify`")
+        self._torn = DamageLog(logger, "Damaged provenance in %s is left out of results, of logos %s: see `verify`")
         self._count = LiveCount(self.path, self._deletions)
         self._open: KnownRows | None = KnownRows(self._open_file())
         self._settle(self._open)
 
     @property
     def capacity(self) -> int:
-        """How many rows the file has."""
+        """The number of rows in the file."""
         return self._known().file.capacity
 
     @property
@@ -132,7 +132,7 @@ class EmbeddingStore:
 
     @property
     def keeps_provenance(self) -> bool:
-        """Whether the file has room for it; one laid out before it was kept has not, until it is rewritten."""
+        """Whether the file has room for provenance. A file of version 1 has none until it is rewritten."""
         return self._known().file.keeps_provenance
 
     def __len__(self) -> int:
@@ -155,14 +155,14 @@ class EmbeddingStore:
         if embedding is None:
             raise DamagedRowError(
                 f"the embedding of logo {logo_id} (row {row} of {self.path}) cannot be read, or disagrees with its "
-                "checksum: `manage.py repair` puts it aside, or takes it from a backup"
+                "checksum: `manage.py repair` quarantines it, or restores it from a backup"
             )
         return embedding
 
     def vectors(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of logos, (n, dim); one that is not stored, or damaged, is a row of NaN.
+        """Return the embeddings of logos, (n, dim), with a row of NaN for one that is not stored, or damaged.
 
-        One that another process has just deleted may still be among them. A damaged one is logged, once.
+        A logo that another process has just deleted may still be included. A damaged one is logged once.
         """
         known = self._known()
         place = self._deletions.place()
@@ -173,23 +173,23 @@ class EmbeddingStore:
             self._looked_at = place
             rows = known.find_all(logo_ids)
         found = known.file.embeddings(rows, logo_ids)
-        self._damaged.tell(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
+        self._damaged.log_new(self.path, logo_ids[np.isnan(found[:, 0]) & (rows >= 0)].tolist())
         return found
 
     def provenance(self, logo_ids: Sequence[int]) -> dict[int, Provenance]:
-        """Return where those of the logos come from that are stored and whose provenance is kept, in their order.
+        """Return the provenance of the logos that are stored and have it, in their order.
 
-        Damaged provenance is none; it is logged, once.
+        Damaged provenance is omitted, and logged once.
         """
         known, rows = self._find_each(logo_ids)
         ids = np.array([*rows], np.int64)
         records, damaged = known.file.records_at([*rows.values()], ids)
-        self._torn.tell(self.path, ids[damaged].tolist())
+        self._torn.log_new(self.path, ids[damaged].tolist())
         found = zip(rows, provenance_in(records), strict=True)
         return {logo_id: origin for logo_id, origin in found if origin is not None}
 
     def any_id(self) -> int | None:
-        """Return the id of a logo drawn at random; None if that finds none in a few rows."""
+        """Return the id of a random logo; None if no row of a few random ones holds a logo."""
         seen = self.seen()
         for _ in range(_DRAWS if seen.end else 0):
             slot = int(seen.slots(row := secrets.randbelow(seen.end), row + 1)[0])
@@ -206,15 +206,15 @@ class EmbeddingStore:
         return self._while_no_row_goes(lambda: StoredIds(self.seen()))
 
     def seen(self) -> SeenRows:
-        """Look at the file, and return which rows it has now.
+        """Return the rows that the file has now.
 
-        Of a logo that is replaced later, the later row is not among them, and the earlier one goes: to list all logos,
+        If a logo is replaced later, its later row is missing here and its earlier one is removed: to list all logos,
         use `ids` or `stored_ids`.
         """
         return self._look()[1]
 
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
-        """Return those of the ids that are not stored, in order, each once. The others are safely on the disk."""
+        """Return the ids that are not stored, in order, each once. The others are safely on the disk."""
         known, rows = self._find_each(logo_ids)
         if rows:
             with self._mutex:
@@ -229,21 +229,21 @@ class EmbeddingStore:
         *,
         replace: bool = False,
     ) -> list[int]:
-        """Store embeddings, (n, dim) float32, and return the ids that are new, once all are safely on the disk.
+        """Store embeddings, (n, dim) float32, and return the ids that are new, after all are safely on the disk.
 
-        Repetitions of an id are left out. So are ids stored before, unless they are to be replaced. More than `WINDOW`
-        rows are stored one batch after the other; when one fails, those before it stay.
+        Repeated ids are skipped, and so are ids stored before, unless `replace` is set. More than `WINDOW` rows are
+        stored in several batches; if one fails, those before it stay.
 
         Args:
             logo_ids: n ids.
             embeddings: (n, dim)
-            provenance: n of them, None for one that is not known. An address that is too long for the file, or any in
-                a file without room for it, is not kept.
+            provenance: n of them, None if unknown. An address that is too long is not kept, nor is any provenance in a
+                file without room for it.
             replace: whether ids stored before get the new embedding and provenance, each at one instant. Their old rows
-                stay taken until the store is compacted.
+                stay used until the store is compacted.
 
         Raises:
-            ValueError: an id is no positive 64-bit integer, or an embedding has another length or is not finite.
+            ValueError: an id is not a positive 64-bit integer, or an embedding has another length or is not finite.
             StoreFullError: a batch does not fit into the file or on the disk.
             StoreUnavailableError: it could not be written.
         """
@@ -254,12 +254,12 @@ class EmbeddingStore:
         return new
 
     def delete(self, logo_ids: Sequence[int]) -> list[int]:
-        """Forget logos, and return those that were stored, in order, each once. All are safely forgotten by then.
+        """Delete logos, and return those that were stored, in order, each once, after a sync.
 
-        Their rows stay taken until the store is compacted.
+        Their rows stay used until the store is compacted.
 
         Raises:
-            StoreFullError, StoreUnavailableError: it could not be written; some may be forgotten.
+            StoreFullError, StoreUnavailableError: it could not be written; some logos may be deleted.
         """
         with self._writing() as (known, check):
             rows = {logo_id: row for logo_id in logo_ids if (row := known.find(logo_id)) is not None}
@@ -267,53 +267,53 @@ class EmbeddingStore:
                 check()
                 self._deletions.write(rows)
                 commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
-            if len(rows) < len(logo_ids):  # "it is not there" is a promise, too
+            if len(rows) < len(logo_ids):  # "it is not stored" is a promise, too
                 known.file.sync()
         return list(rows)
 
     def deleted_among(self, logo_ids: Collection[int]) -> set[int]:
-        """Return those of the ids whose logos were deleted and not added again, by whatever process."""
-        known = self._open  # the file of the last look will do: what it misses is in the log
+        """Return the ids whose logos any process deleted and none added again."""
+        known = self._open  # the last file seen is enough: the log has what it misses
         candidates = self._deletions.among(logo_ids)
         if known is not None:
             candidates |= known.deleted.intersection(logo_ids)
         return {logo_id for logo_id in candidates if logo_id not in self}
 
     def ever_deleted(self) -> set[int]:
-        """Return the ids of all logos that were ever deleted, by whatever process, those added again among them."""
+        """Return the ids of all logos that any process ever deleted, including those added again."""
         return self._deletions.ids()
 
     def since(self, moment: object) -> Changes:
-        """Return what was stored and deleted since the moment that `StoreMark.as_json` told, or ever, if it is none."""
+        """Return what was stored and deleted since a moment from `StoreMark.as_json`, or ever, if it is not one."""
         mark = StoreMark.of_json(moment)
         changes = self._since(mark)
-        if changes.readded:  # or just being deleted: the log names a logo before its row goes
+        if changes.readded:  # or about to be deleted: the log names a logo before its row is removed
             with suppress(StoreUnavailableError), writer_lock(self.path):
                 changes = self._since(mark)
         return changes
 
     def count_since(self, moment: object) -> int:
-        """Return how many logos were stored since a moment, as `since` takes it; it waits for no writer."""
+        """Return how many logos were stored since a moment, as `since` accepts it. This waits for no writer."""
         mark, seen = StoreMark.of_json(moment), self.seen()
         first = mark.row if mark is not None and mark.is_of(seen) else 0
         return seen.count(first, StoreMark.at(seen, 0, 0).row)
 
     def mark(self) -> StoreMark:
-        """Return this moment, for `since`: one when no logo is half deleted, in the log, and its row still there."""
+        """Return this moment, for `since`. It waits for writers: the log names a logo before its row is removed."""
         with suppress(StoreUnavailableError), writer_lock(self.path):
             return self._mark()
         return self._mark()
 
     def snapshot(self) -> Snapshot:
-        """Return what is stored now, once it is safely on the disk."""
+        """Return the logos that are stored now, after a sync."""
         file, slots = self.settled()
         rows = np.flatnonzero(slots > 0)
         return Snapshot(file, rows, slots[rows])
 
     def settled(self) -> tuple[StoreFile, NDArray[np.int64]]:
-        """Return the open file and the id slots of its rows, (rows,), of deleted ones too, once all are on the disk.
+        """Return the open file and the id slots of its rows, (rows,), including deleted ones, after a sync.
 
-        The slots of rows that are being written right now are 0.
+        The slots of rows that are being written now are 0.
         """
         known, _ = self._look()
         if known.pending:
@@ -328,7 +328,7 @@ class EmbeddingStore:
         return damaged_rows(self.seen(), progress)
 
     def close(self) -> None:
-        """Let go of the file; snapshots keep theirs."""
+        """Close the file; snapshots keep theirs open."""
         with self._mutex:
             self._open = None
 
@@ -355,7 +355,7 @@ class EmbeddingStore:
         return Changes(now, first_row, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
 
     def _known(self) -> KnownRows:
-        """Return what is known of the file that has the name now; of the last one, if the name is gone."""
+        """Return what is known of the file that is at the path now, or of the last one, if the path has none."""
         known = self._open
         if known is not None and known.file.is_at(self.path, or_gone=True):
             return known
@@ -379,7 +379,7 @@ class EmbeddingStore:
         return file
 
     def _settle(self, known: KnownRows) -> None:
-        """Wait for whoever may be writing the pending rows: those that still disagree then are damaged."""
+        """Wait for writers of the pending rows; rows that still disagree after that are damaged."""
         if known.pending:
             with suppress(StoreUnavailableError), writer_lock(self.path), self._mutex:
                 known.look(alone=True)
@@ -394,7 +394,7 @@ class EmbeddingStore:
         return known, row
 
     def _find_each(self, logo_ids: Sequence[int]) -> tuple[KnownRows, dict[int, int]]:
-        """Return the rows of those of the logos that are stored, by their ids, in order."""
+        """Return the rows of the logos that are stored, by their ids, in order."""
         known = self._known()
         rows = {logo_id: known.find(logo_id) for logo_id in logo_ids}
         if None in rows.values():
@@ -443,10 +443,10 @@ class EmbeddingStore:
             slots = np.array(batch.ids, np.int64)
             file.write_content(row, slots, batch.embeddings, batch.records)
             file.sync()
-            check()  # else another writer may take these rows for its own
+            check()  # without the lock, another writer may use these rows
             commit(file, {row: slots})
             with self._mutex:
-                known.take_own(row, batch.ids)
+                known.add_own(row, batch.ids)
                 known.superseded.update(stored.values() if replace else ())
             if known.superseded:
                 check()
@@ -455,7 +455,7 @@ class EmbeddingStore:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[KnownRows, Callable[[], None]]]:
-        """Hold the writer's lock, knowing every row: whatever is in the file now stays as it is."""
+        """Hold the writer's lock and know every row: the file does not change until the block ends."""
         if not self._writable:
             raise StoreUnavailableError(f"{self.path} was opened for reading only")
         if not self._turn.acquire(timeout=self._wait_seconds):

@@ -1,7 +1,7 @@
-"""An open store file: the only code that reads or writes its rows.
+"""An open store file. No other code reads or writes its rows.
 
-`layout.py` says where the bytes lie. Nothing is mapped into memory: a bad disk or a file cut short is an error of one
-read, not a SIGBUS for the service.
+`layout.py` says where the bytes lie. Nothing is mapped into memory, so a bad disk or a truncated file is an error of
+one read, not a SIGBUS for the service.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _SOON = os.POSIX_FADV_WILLNEED
 
 
 class StoreFile:
-    """An open store file: always the same file, closed once nobody holds this object any more.
+    """An open store file: always the same file, closed when the last reference to this object is gone.
 
-    A reader that took hold of it can therefore read on while the store moves to another file.
+    So a reader can continue with it while the store moves to another file.
 
     Args:
         path: the file.
-        writable: open it for `write_content` and `write_ids`, too.
+        writable: whether to open it for `write_content` and `write_ids` too.
 
     Raises:
-        StoreLayoutError: it is no store in the layout of this version.
+        StoreLayoutError: it is not a store in the layout of this version.
         StoreUnavailableError: it is missing, may not be opened, or another program has it open for writing.
     """
 
@@ -54,14 +54,14 @@ class StoreFile:
         self._sync_failure: OSError | None = None
 
     def is_at(self, path: Path, *, or_gone: bool = False) -> bool:
-        """Tell whether this is the file at `path`; `or_gone` if there is none."""
+        """Return whether this is the file at `path`, or `or_gone` if there is none."""
         try:
             return os.path.samestat(path.stat(), self.status)
         except OSError:
             return or_gone
 
     def id_at(self, row: int) -> int:
-        """Return what the id slot of a row holds now."""
+        """Return the current id slot of a row."""
         return int.from_bytes(self._read(self._offsets.ids + ID_BYTES * row, ID_BYTES), "little", signed=True)
 
     def ids(self, first: int, stop: int) -> NDArray[np.int64]:
@@ -72,7 +72,7 @@ class StoreFile:
     def embedding(self, row: int, logo_id: int) -> NDArray[np.float32] | None:
         """Return the embedding of a row, (dim,) and read-only.
 
-        None if it is not what was stored for this logo or, as in `checked`, cannot be read: a bad sector costs one row.
+        None if it is not the one stored for this logo, or cannot be read: a bad sector loses one row.
         """
         try:
             content = self._read(self._offsets.embeddings + self._row_bytes * row, self._row_bytes)
@@ -84,11 +84,11 @@ class StoreFile:
         return np.frombuffer(content, "<f4")
 
     def embeddings(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the embeddings of rows anywhere, (n, dim), with NaN for one that `embedding` would not return.
+        """Return the embeddings of any rows, (n, dim), with NaN where `embedding` returns None.
 
-        A row of -1 is none.
+        A row of -1 means no row.
         """
-        for row in rows.tolist():  # one after the other they would wait for the disk at each: this halves a cold query
+        for row in rows.tolist():  # prefetch all: reading one after the other doubles the time of a cold query
             os.posix_fadvise(self._fd, self._offsets.embeddings + self._row_bytes * max(row, 0), self._row_bytes, _SOON)
         found = np.empty((len(rows), self.dim), "<f4")
         places = found.reshape(-1).view(np.uint8).data
@@ -101,7 +101,7 @@ class StoreFile:
                 if whole:
                     checksum = os.pread(self._fd, CRC_BYTES, self._offsets.checksums + CRC_BYTES * row)
             except OSError:
-                whole = False  # a bad sector costs one row
+                whole = False  # a bad sector loses one row
             id_checksum = zlib.crc32(id_bytes[ID_BYTES * place : ID_BYTES * (place + 1)])
             if not whole or zlib.crc32(content, id_checksum) != int.from_bytes(checksum, "little"):
                 found[place] = np.nan
@@ -119,18 +119,18 @@ class StoreFile:
         try:
             stop = int(rows[-1]) + 1 if len(rows) else 0
             return np.frombuffer(self._read(self._offsets.checksums, CRC_BYTES * stop), "<u4")[rows]
-        except StoreUnavailableError:  # a bad sector costs the rows that it touches
+        except StoreUnavailableError:  # a bad sector loses only the rows that it touches
             return np.array([self.checksum(row) for row in rows.tolist()], np.uint32)
 
     def checked(self, first: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read consecutive rows and hold each against its checksum.
+        """Read consecutive rows and check each against its checksum.
 
         Args:
             first: the first row.
-            ids: (n,) what the id slots of the rows hold.
+            ids: (n,) the id slots of the rows.
 
         Returns:
-            The embeddings, (n, dim), and which of them are good, (n,): those of a used slot that can be read and agree
+            The embeddings, (n, dim), and which of them are good, (n,): those of used slots that can be read and agree
             with their checksums.
         """
         rows = len(ids)
@@ -140,7 +140,7 @@ class StoreFile:
         except StoreUnavailableError:
             if rows == 1:
                 return np.zeros((1, self.dim), "<f4"), np.zeros(1, bool)
-            # One bad sector fails the whole read: halve it until the fault costs only the rows that it touches.
+            # One bad sector fails the whole read: halve it until only the rows that the sector touches are lost.
             half = rows // 2
             parts = self.checked(first, ids[:half]), self.checked(first + half, ids[half:])
             return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
@@ -148,15 +148,15 @@ class StoreFile:
         return embeddings, (checksums_of(ids, embeddings) == np.frombuffer(checksums, "<u4")) & (ids != 0)
 
     def records(self, first: int, ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
-        """Read the records of provenance of consecutive rows, and hold each against its checksum.
+        """Read the provenance records of consecutive rows, and check each against its checksum.
 
         Args:
             first: the first row.
-            ids: (n,) what the id slots of the rows hold.
+            ids: (n,) the id slots of the rows.
 
         Returns:
-            The records, (n,), and which of them are damaged, (n,). Those are empty, as are those of rows without
-            provenance, of unused rows, and of a store that keeps none.
+            The records, (n,), and which of them are damaged, (n,). Records are empty if they are damaged, if their row
+            is unused or has no provenance, and in a store that keeps none.
         """
         rows = len(ids)
         if self._offsets.provenance is None or not rows:
@@ -172,14 +172,14 @@ class StoreFile:
         return sound_records(ids, content)
 
     def records_at(self, rows: Sequence[int], ids: NDArray[np.int64]) -> tuple[Records, NDArray[np.bool_]]:
-        """Read the records of n rows anywhere, as `records` does."""
+        """Read the records of any n rows, as `records` does."""
         if self._offsets.provenance is None:
             return no_records(len(rows)), np.zeros(len(rows), bool)
         content, unread = [], np.zeros(len(rows), bool)
         for place, row in enumerate(rows):
             try:
                 content.append(self._read(self._offsets.provenance + RECORD_BYTES * row, RECORD_BYTES))
-            except StoreUnavailableError:  # a bad sector costs one row its provenance
+            except StoreUnavailableError:  # a bad sector loses the provenance of one row
                 content.append(bytes(RECORD_BYTES))
                 unread[place] = True
         records, damaged = sound_records(ids, b"".join(content))
@@ -188,7 +188,7 @@ class StoreFile:
     def write_content(
         self, first: int, ids: NDArray[np.int64], embeddings: NDArray[np.float32], records: Records | None = None
     ) -> None:
-        """Write embeddings, (n, dim), checksums, and records of provenance, (n,), into the rows from `first`.
+        """Write embeddings, (n, dim), checksums, and provenance records, (n,), into the rows from `first`.
 
         The id slots stay as they are. Without records the rows have no provenance.
         """
@@ -198,9 +198,9 @@ class StoreFile:
         self.write_records(first, no_records(len(ids)) if records is None else records)
 
     def write_records(self, first: int, records: Records) -> None:
-        """Write the records of provenance, (n,), of the rows from `first`; nothing in a store that keeps none.
+        """Write the provenance records, (n,), of the rows from `first`, unless the store keeps none.
 
-        Empty ones leave a hole of the file as it is.
+        Empty records leave a hole of the file as it is.
         """
         if self._offsets.provenance is not None:
             offset, content = self._offsets.provenance + RECORD_BYTES * first, np.ascontiguousarray(records)
@@ -215,10 +215,10 @@ class StoreFile:
         """Wait until all that any process wrote to the file is on the disk.
 
         Raises:
-            StoreUnavailableError: the kernel could not write all of it, now or at an earlier call. It tells so once,
-                and what it could not write still reads well from its cache: no later sync here means anything.
+            StoreUnavailableError: the kernel could not write all of it, now or in an earlier call. The kernel reports
+                this once, and its cache still returns what it could not write, so later syncs here mean nothing.
         """
-        with self._syncing:  # two threads at once would share one telling
+        with self._syncing:  # of two threads at once, only one would get the kernel's report
             if self._sync_failure is None:
                 try:
                     os.fdatasync(self._fd)
@@ -227,25 +227,25 @@ class StoreFile:
             self.refuse_after_failed_sync()
 
     def drop_cache(self) -> None:
-        """Let later reads come from the disk: what was synced is dropped from the kernel's cache."""
+        """Drop what was synced from the kernel's cache, so that later reads come from the disk."""
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def refuse_after_failed_sync(self) -> None:
         """Raise StoreUnavailableError if a sync has failed."""
         if self._sync_failure is not None:
             raise StoreUnavailableError(
-                f"a sync of {self.path} failed ({self._sync_failure.strerror}): see to its disk, then restart"
+                f"a sync of {self.path} failed ({self._sync_failure.strerror}): check its disk, then restart"
             ) from self._sync_failure
 
     def _is_empty(self, offset: int, size: int) -> bool:
         try:
             return not any(self._read(offset, size))
-        except StoreUnavailableError:  # a bad sector, which writing may replace
+        except StoreUnavailableError:  # a bad sector, which a write may replace
             return False
 
     def _read(self, offset: int, size: int) -> bytes:
         content = b""
-        while len(content) < size:  # once, but for the 2 GiB that Linux reads at most
+        while len(content) < size:  # once, because Linux reads up to 2 GiB
             try:
                 part = os.pread(self._fd, size - len(content), offset + len(content))
             except OSError as error:

@@ -1,6 +1,6 @@
-"""What lies at the path of a store: inspect it, or create an empty store there.
+"""Inspect the file at the path of a store, or create an empty store there.
 
-Both import HDF5 only when they need it. That takes longer than most starts of the service, which find a header.
+Both import HDF5 only when they need it: the import takes longer than most starts of the service, which find a header.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> N
     The caller holds the writer's lock.
 
     Raises:
-        StoreFullError: the file system has no room, or takes no file of this size.
-        StoreUnavailableError: it cannot be written here, or there is a file at `path` already.
+        StoreFullError: the file system has no room, or allows no file of this size.
+        StoreUnavailableError: it cannot be written here, or there is already a file at `path`.
     """
     from embeddings.store.hdf5_file import lay_out
 
@@ -28,14 +28,14 @@ def create_store(path: Path, *, capacity: int, dim: int, stamp: ModelStamp) -> N
     with storage_errors(f"create {path}"):
         try:
             lay_out(draft, capacity=capacity, dim=dim, stamp=stamp)
-            os.link(draft, path)  # unlike a rename it never replaces a file
+            os.link(draft, path)  # unlike a rename, this never replaces a file
         finally:
             draft.unlink(missing_ok=True)
         sync_directory(path.parent)
 
 
 def draft_path(path: Path) -> Path:
-    """Return where a new store is written before it gets its name; without the lock held, a file there is rubbish."""
+    """Return where a new store is written before it is renamed. Without the lock held, a file there is left over."""
     return path.with_name(f"{path.name}.tmp")
 
 
@@ -49,7 +49,7 @@ def inspect(path: Path) -> Layout | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise StoreLayoutError(f"{path} is no regular file: move it away")
+        raise StoreLayoutError(f"{path} is not a regular file: move it away")
     with storage_errors(f"open {path}"), path.open("rb") as file:
         keep_writers_out(file.fileno(), path)
         if has_header(file.fileno()):

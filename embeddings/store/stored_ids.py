@@ -1,7 +1,7 @@
 """The ids of the logos that a store held at one moment, in one bit a row.
 
-Once used, the id slot of a row changes its sign at most, when the logo is deleted. So the ids need not be copied: which
-rows held logos is enough, and the file, however long it takes to read them.
+Once a row is used, its id slot can only change its sign, when the logo is deleted. So the ids need not be copied: it is
+enough to keep which rows held logos, and the open file, however long it takes to read them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from embeddings.store.seen_rows import BLOCK, SeenRows
 
 
 class StoredIds:
-    """Ids of logos, in the order they were stored; whatever happens to the store meanwhile, they stay the same.
+    """Ids of logos, in the order they were stored. They stay the same whatever happens to the store.
 
     Attributes:
-        nbytes: how much memory they take.
+        nbytes: the memory they take, in bytes.
     """
 
     def __init__(self, seen: SeenRows) -> None:
@@ -32,11 +32,11 @@ class StoredIds:
         """Yield the ids, `BLOCK` or fewer at a time.
 
         Raises:
-            StoreUnavailableError: they cannot be read, or one of the rows was damaged and has just been put aside.
+            StoreUnavailableError: they cannot be read, or a repair has just quarantined one of the rows.
         """
         for number, bits in enumerate(self._live):
             slots = self._file.ids(number * BLOCK, min((number + 1) * BLOCK, self._end))
             ids = np.abs(slots[np.unpackbits(bits, count=len(slots)).view(bool)])
             if len(ids) and ids.min() < 1:
-                raise StoreUnavailableError(f"{self._file.path} was repaired while its ids were read: ask again")
+                raise StoreUnavailableError(f"{self._file.path} was repaired while its ids were read: try again")
             yield ids

@@ -1,4 +1,4 @@
-"""The lock of all who write a store: a `flock` on the side file `<path>.lock`, which ends with its holder."""
+"""The lock for all who write a store: a `flock` on the side file `<path>.lock`, released when its holder ends."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from embeddings.errors import StoreUnavailableError, storage_errors
 
 @contextmanager
 def writer_lock(path: Path) -> Iterator[Callable[[], None]]:
-    """Be the only one, of all processes and threads, who writes the store at `path`; wait for that in a fair queue.
+    """Hold the lock of the store at `path`, which one thread of one process holds at a time; wait in a fair queue.
 
     Yields:
-        A check to make before each step that cannot be taken back. It raises StoreUnavailableError if the side file was
-        removed: whoever came later locked another one.
+        A check to call before each step that cannot be undone. It raises StoreUnavailableError if the side file was
+        removed, because later writers lock another one.
 
     Raises:
-        StoreUnavailableError: the side file cannot be made or locked.
+        StoreUnavailableError: the side file cannot be created or locked.
     """
     side = Path(f"{path}.lock")
 
     def check() -> None:
         if not _is_at(fd, side):
-            raise StoreUnavailableError(f"{side} was removed while it was locked: leave it where it is")
+            raise StoreUnavailableError(f"{side} was removed while it was locked: do not remove it")
 
     while True:
         with storage_errors(f"lock {side}"):
@@ -34,18 +34,18 @@ def writer_lock(path: Path) -> Iterator[Callable[[], None]]:
         try:
             with storage_errors(f"lock {side}"):
                 fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_at(fd, side):  # else it was removed while this one waited, and the others wait for a new one
+            if _is_at(fd, side):  # else it was removed while this call waited, and the others wait for a new one
                 yield check
                 return
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds the descriptor, too
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile also holds the descriptor
             os.close(fd)
 
 
 def is_free(path: Path) -> bool:
-    """Tell whether nobody holds the writer's lock of the store at `path`.
+    """Return whether nobody holds the writer's lock of the store at `path`.
 
-    False also where that cannot be told: before there is a side file, which only writers make.
+    Also False if this is unknown, because there is no side file yet: only writers create it.
     """
     side = Path(f"{path}.lock")
     try:

@@ -1,7 +1,7 @@
-"""Vectors to the files of an index.
+"""Build the files of an Annoy index from vectors.
 
-`build_index` writes the three files of a generation, `build_pair` the two files of the original. Annoy wants
-all vectors before it grows trees over them, and tells nothing of how far it is with those.
+`build_index` writes the three files of a generation, `build_pair` the two files of the original. Annoy needs all
+vectors before it grows trees over them, and reports no progress while it does.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from index.vectors import MAX_LENGTH, usable_rows
 logger = logging.getLogger(__name__)
 
 Blocks = Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]]
-"""Parts of what is indexed: ids `(m,)` and vectors `(m, dim)`, of any length each."""
+"""Parts of the input: ids `(m,)` and vectors `(m, dim)`, each of any length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """How trees are grown; the fields are the arguments of `build_index` of the same names."""
+    """How trees are grown. The fields are the arguments of `build_index` with the same names."""
 
     trees: int
     seed: int | None
@@ -55,7 +55,7 @@ class Growth:
     on_disk: bool
 
     def check(self, rows: int) -> None:
-        """Raise `IndexBuildError` if no trees can be grown like that over so many logos."""
+        """Raise `IndexBuildError` if trees cannot be grown like this over this many logos."""
         if rows < 1:
             raise IndexBuildError("nothing to index")
         if self.trees < 1:
@@ -66,7 +66,7 @@ class Growth:
             raise IndexBuildError(f"the seed {self.seed} is not from 0 to {2**31 - 1}")
 
     def begin(self, directory: Path, dim: int) -> AnnoyIndex:
-        """Make an index to which items can be added."""
+        """Return an index to which items can be added."""
         annoy = AnnoyIndex(dim, "euclidean")
         if self.seed is not None:
             annoy.set_seed(self.seed)
@@ -86,7 +86,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the manifest says of the vectors: their length, whose they are, and how many were stored."""
+    """Facts for the manifest: the length of the vectors, the model that made them, and how many were stored."""
 
     dim: int
     model_name: str
@@ -112,26 +112,26 @@ def build_index(
 ) -> Manifest:
     """Write `index.bin`, `index.txt` and `index.json` into a directory, all synced.
 
-    A vector that no distance can be computed from is left out, and the log says how many were.
+    A vector that no distance can be computed from is skipped, and the log says how many were.
 
     Args:
         directory: exists, and holds no index.
-        blocks: what to index, in the order that the items will have.
-        dim: the number of values of a vector.
-        rows: how many logos `blocks` will give, as far as is known; for telling early that there is too little room.
-        trees: more find more of the nearest, and take more time and room.
+        blocks: the logos to index, in item order.
+        dim: the number of values in a vector.
+        rows: the expected number of logos in `blocks`, to find out early that there is too little space.
+        trees: more trees find more of the nearest logos, and take more time and space.
         seed: with one job, the same seed gives the same bytes; `None` leaves it to Annoy.
-        jobs: threads that grow trees; -1 for one per processor.
-        on_disk: let the vectors lie on disk while the trees grow, not in memory.
-        progress: is told the number of rows just read.
+        jobs: threads that grow trees; -1 means one per processor.
+        on_disk: keep the vectors on disk while the trees grow, not in memory.
+        progress: called with the number of rows just read.
         model_name: the model that made the vectors, for the manifest; empty if unknown.
         weights_digest: of that model's weights, for the manifest; empty if unknown.
         stored_rows: logos in the store, for the manifest; by default `rows`.
-        sample: what recall is measured on; `None` measures nothing.
+        sample: the logos to measure recall on; `None` measures nothing.
 
     Raises:
-        IndexBuildError: there is nothing to index, an id is not positive or there twice, an argument is out of
-            range, or the disk has no room or refuses to write.
+        IndexBuildError: there is nothing to index, an id is not positive or occurs twice, an argument is out of range,
+            or the disk is full or refuses to write.
     """
     plan = Growth(trees, seed, jobs, on_disk)
     plan.check(rows)
@@ -170,13 +170,13 @@ def build_pair(
 ) -> Manifest:
     """Write the original's pair of files: `index.bin` and `index.txt` in the directory `output`.
 
-    The directory is made if missing. An `output` that ends in `.bin` is the one file itself, and the other
-    lies beside it with `.txt`. Both are written elsewhere in the same directory and moved into place, so a
-    service that has the old ones mapped goes on with those. In between there is no `.txt`, never one that
-    belongs to another `.bin`. `wait` is for another build of the same pair; all else is as for `build_index`.
+    The directory is created if missing. An `output` that ends in `.bin` is the path of that file, and the other one has
+    the same name with `.txt`. Both are written in a temporary directory beside them and moved into place, so a service
+    that has the old ones mapped keeps using those. In between there is no `.txt`, never one that belongs to another
+    `.bin`. With `wait`, another build of the same pair is waited for; all else is as for `build_index`.
 
     Raises:
-        BuildInProgressError: another build of the pair is under way, and `wait` is false.
+        BuildInProgressError: another build of the pair is running, and `wait` is false.
         IndexBuildError: as for `build_index`.
     """
     bin_path = output if output.suffix == ".bin" else output / BIN_NAME
@@ -210,7 +210,7 @@ def build_pair(
 
 
 def estimated_size(rows: int, dim: int, trees: int) -> int:
-    """Answer about how many bytes `index.bin` will have.
+    """Return the approximate size of `index.bin` in bytes.
 
     A tree over n items has some 2.2 n / (dim + 2) nodes for clustered data, up to 2.8 n / (dim + 2) for noise
     of few dimensions (measured); see `index.annoy.file_check` for the layout.
@@ -219,17 +219,17 @@ def estimated_size(rows: int, dim: int, trees: int) -> int:
 
 
 def check_room(directory: Path, needed: int) -> None:
-    """Raise `IndexBuildError` unless so many bytes fit on the disk of a directory."""
+    """Raise `IndexBuildError` unless this many bytes fit on the disk of a directory."""
     free = shutil.disk_usage(directory).free
     if free < needed:
-        raise IndexBuildError(f"{directory} has {free / 1e9:.1f} GB left; the index needs about {needed / 1e9:.1f} GB")
+        raise IndexBuildError(f"{directory} has {free / 1e9:.1f} GB free; the index needs about {needed / 1e9:.1f} GB")
 
 
 def checked_ids(added: list[NDArray[np.int64]], read: int) -> LogoIds:
-    """Answer the ids of all items, out of how many that were read.
+    """Return the ids of all items, given how many rows were read.
 
     Raises:
-        IndexBuildError: there are none, or one is not positive or there twice.
+        IndexBuildError: there are none, or an id is not positive or occurs twice.
     """
     items = sum(map(len, added))
     if items < read:
@@ -278,7 +278,7 @@ def _add_items(
         if truth is not None and len(good):
             truth.take_in(added[-1], good)
         for item, vector in enumerate(good, start=items):
-            annoy.add_item(item, vector.data)  # measured: a memoryview is taken in twice as fast as an array
+            annoy.add_item(item, vector.data)  # measured: a memoryview is added twice as fast as an array
         items += len(good)
         read += len(logo_ids)
         progress(len(logo_ids))

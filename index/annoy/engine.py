@@ -1,7 +1,7 @@
-"""The Annoy engine: approximate search in files that are mapped, not read, into memory.
+"""The Annoy engine: approximate search in files that are mapped into memory, not read.
 
-Annoy releases the GIL while it searches, so threads search in parallel. An index that was loaded stays
-mapped for as long as anyone holds it: it is never unloaded, which would crash a search under way.
+Annoy releases the GIL while it searches, so threads search in parallel. A loaded index stays mapped for as long as
+anything refers to it. It is never unloaded explicitly, which would crash a running search.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Effort:
     """How many candidates Annoy inspects for a query.
 
     Attributes:
-        search_k: for every query (but at least `count`), whatever else is said here; `None` leaves it to the others.
-        measured: what was found to be enough for a hundred neighbours when the index was built, if that was measured;
-            more neighbours take more in proportion.
+        search_k: the number for every query (but at least `count`), overriding the others; `None` to use those.
+        measured: the number that was enough for a hundred neighbours when the index was built; `None` if not measured.
+            Queries for more neighbours inspect proportionally more.
         floor: see `SEARCH_K_FLOOR`; each tree of a full index gets at least `max(count, floor)`.
         reduced: whether the index is a reduced one, for which only `measured` counts.
     """
@@ -49,7 +49,7 @@ class Effort:
     reduced: bool = False
 
     def candidates(self, count: int, trees: int) -> int:
-        """Answer the `search_k` for `count` neighbours."""
+        """Return the `search_k` for `count` neighbours."""
         if self.search_k is not None:
             return max(count, self.search_k)
         least = count if self.reduced and self.measured is not None else max(count, self.floor) * trees
@@ -62,7 +62,7 @@ class AnnoyTrees:
 
     Args:
         path: `index.bin`.
-        files: what was verified of it.
+        files: its verified files.
 
     Raises:
         IndexDamagedError: it cannot be loaded, or is not the file that was verified.
@@ -90,13 +90,13 @@ class AnnoyTrees:
         count: int,
         candidates: int | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Answer the nearest items, `(count,)` or all there are, and their distances, in Annoy's order.
+        """Return the nearest items, `(count,)` or all there are, and their distances, in Annoy's order.
 
         Args:
             nearest: a method of `annoy`.
             to: an item or a vector.
-            count: of neighbours that are wanted.
-            candidates: items to answer, if more than the neighbours that are wanted.
+            count: number of neighbours needed.
+            candidates: number of items to return, if more than `count`.
         """
         check_count(count)
         search_k = min(self._effort.candidates(min(count, self._items), self.count), self._everything)
@@ -109,11 +109,11 @@ class AnnoyTrees:
 
 
 class AnnoySearchIndex(IndexedLogos):
-    """An index whose trees are grown over the vectors themselves; `load` makes one.
+    """An index whose trees are grown over the vectors themselves; made by `load`.
 
     Args:
         trees: the loaded trees.
-        files: what was verified of the index.
+        files: its verified files.
     """
 
     def __init__(self, trees: AnnoyTrees, files: VerifiedFiles) -> None:
@@ -144,10 +144,10 @@ class AnnoySearchIndex(IndexedLogos):
 
     @classmethod
     def of(cls, directory: Path, files: VerifiedFiles, effort: Effort) -> AnnoySearchIndex:
-        """Map files that were verified.
+        """Map verified files into memory.
 
         Raises:
-            IndexDamagedError: they are those of a reduced index, or were replaced meanwhile.
+            IndexDamagedError: they belong to a reduced index, or were replaced meanwhile.
         """
         if files.reduction is not None:
             raise IndexDamagedError(f"{directory} holds a reduced index, which is searched with the store at hand")
@@ -155,14 +155,14 @@ class AnnoySearchIndex(IndexedLogos):
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
         return self._trees.annoy.f
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Answer the `count` nearest logos to an indexed one: itself first, at distance 0."""
+        """Return the `count` nearest logos to an indexed one: itself first, at distance 0."""
         item = self._logo_ids.item_of(logo_id)
         items, distances = in_order(*self._trees.search(self._trees.annoy.get_nns_by_item, item, count))
-        # Duplicates of its vector may stand before it, and an approximate search may have missed it.
+        # Duplicates of its vector may come before it, and an approximate search may have missed it.
         others = items != item
         return Neighbours(
             [logo_id, *self._logo_ids.of_items(items[others][: count - 1])],
@@ -170,16 +170,16 @@ class AnnoySearchIndex(IndexedLogos):
         )
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        """Return the `count` nearest logos to a `(dim,)` float32 vector."""
         query = as_query(vector, self.dim).tolist()
         items, distances = in_order(*self._trees.search(self._trees.annoy.get_nns_by_vector, query, count))
         return Neighbours(self._logo_ids.of_items(items), distances.tolist())
 
 
 def in_order(items: NDArray[np.int64], distances: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Order by distance, then item, and leave out what a damaged vector has no distance to.
+    """Order by distance, then item, and drop items with damaged vectors, which have no distance.
 
-    Annoy orders by the square of the distance, where two that differ may have the same root.
+    Annoy orders by squared distance, where two different squares may have the same root.
     """
     order = np.lexsort((items, distances))
     order = order[np.isfinite(distances[order])]

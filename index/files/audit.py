@@ -1,4 +1,4 @@
-"""Every file of every index held against its checksum: what `manage.py verify` asks."""
+"""Check every file of every index against its checksum, for `manage.py verify`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from index.map.map_file import MapFile
 def audit(
     data_dir: Path, *, dim: int, progress: Callable[[int], None] = lambda _bytes: None
 ) -> Iterator[tuple[Path, str | None]]:
-    """Answer each generation and each original pair below the data directory, and what is wrong with it, if anything.
+    """Yield each generation and each original pair below the data directory, and its damage, if any.
 
-    What a `current` link points at is among them, even if it is missing.
+    The target of a `current` link is included, even if it is missing.
 
     Args:
         data_dir: holds a directory for each index; see `index_directories`.
-        dim: the number of values that a vector has to have.
-        progress: is told the number of bytes just read.
+        dim: the number of values that a vector must have.
+        progress: called with the number of bytes just read.
     """
     for index_dir in index_directories(data_dir):
         try:

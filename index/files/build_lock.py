@@ -1,6 +1,6 @@
-"""One build of an index at a time, between processes.
+"""Allow one build of an index at a time, across processes.
 
-The lock is the kernel's (flock): it goes with the process that holds it, however that ends.
+The kernel holds the lock (flock) and releases it when the process ends, however that happens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def build_lock(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock on a file, which is made if missing and stays behind.
+    """Hold the lock on a file, which is created if missing and not removed afterwards.
 
     Raises:
         BuildInProgressError: another build holds it, and `wait` is false.

@@ -1,4 +1,4 @@
-"""Generations of an index: each built aside, whole and synced before the `current` link points at it.
+"""Generations of an index: each is built aside, complete and synced before the `current` link points at it.
 
     <index>/generations/20250131T030000Z/{index.bin, index.txt, index.json, ...}
     <index>/generations/20250201T030000Z/…
@@ -6,14 +6,14 @@
 
 Publishing takes these steps, so that a kill or a power cut between any two leaves the old `current` valid:
 
-1. Under the index's lock, remove what killed builds left behind.
+1. Under the index's lock, remove what killed builds left.
 2. Build in `generations/.building-*`; every file is synced.
-3. Rename that directory to the time in UTC, and sync `generations`: the generation is there for good.
-4. Make a new link under another name, `os.replace` it over `current`, and sync the index directory: only now
-   can a service see it.
-5. Remove all but the newest generations, each renamed out of the list first, so that none in it is partial.
+3. Rename that directory to the time in UTC, and sync `generations`: the generation is now durable.
+4. Create a new link under another name, `os.replace` it over `current`, and sync the index directory: only now can a
+   service see it.
+5. Remove all but the newest generations. Each is first renamed, so that no listed generation is partial.
 
-Removing files that a service has mapped does not disturb it: they go when the last one lets go of them.
+Removing files that a service has mapped does not disturb it: the kernel frees them when nothing maps them any more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CURRENT = "current"
 
 _NAME = re.compile(r"\d{8}T\d{6}Z(-\d{3})?")
 _TIME = "%Y%m%dT%H%M%SZ"
-_LAST = "999"  # of one second; the next is named after the second behind it
+_LAST = "999"  # of one second; the next name uses the following second
 _LOCK = ".generate.lock"
 _NEW_LINK = ".current.new"
 _BUILDING = ".building-"
@@ -48,16 +48,16 @@ def publish(index_dir: Path, build: Callable[[Path], Manifest], *, keep: int = 2
     """Build a generation and make it the current one.
 
     Args:
-        index_dir: the directory of the index, made if missing.
-        build: writes the files of a generation, synced, into the empty directory it is given.
-        keep: how many generations stay, the new one among them; at least 1.
-        wait: for another build of this index to end.
+        index_dir: the directory of the index, created if missing.
+        build: writes the files of a generation, synced, into the empty directory that it is given.
+        keep: number of generations to keep, including the new one; at least 1.
+        wait: whether to wait for another build of this index to end.
 
     Returns:
         The directory of the new generation.
 
     Raises:
-        BuildInProgressError: another build of this index is under way, and `wait` is false.
+        BuildInProgressError: another build of this index is running, and `wait` is false.
     """
     generations = index_dir / GENERATIONS
     generations.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def publish(index_dir: Path, build: Callable[[Path], Manifest], *, keep: int = 2
 
 
 def index_directories(data_dir: Path) -> list[Path]:
-    """Answer the directories that may hold an index: all but hidden ones and the `lost+found` of a file system."""
+    """Return the directories that may hold an index: all except hidden ones and a file system's `lost+found`."""
     if not data_dir.is_dir():
         return []
     names = [path for path in data_dir.iterdir() if not path.name.startswith(".") and path.name != "lost+found"]
@@ -90,7 +90,7 @@ def index_directories(data_dir: Path) -> list[Path]:
 
 
 def list_generations(index_dir: Path) -> list[Path]:
-    """Answer the directories of all complete generations, oldest first."""
+    """Return the directories of all complete generations, oldest first."""
     generations = index_dir / GENERATIONS
     if not generations.is_dir():
         return []
@@ -98,13 +98,13 @@ def list_generations(index_dir: Path) -> list[Path]:
 
 
 def current_generation(index_dir: Path) -> Path | None:
-    """Answer the directory that `current` points at, which may be missing; `None` if there is no such link."""
+    """Return the directory that `current` points at, which may be missing; `None` if there is no such link."""
     link = index_dir / CURRENT
     return index_dir / link.readlink() if link.is_symlink() else None
 
 
 def _next_name(index_dir: Path) -> str:
-    """Answer the time in UTC, or what sorts right behind the newest generation if that is not later."""
+    """Return the time in UTC, or the next name after the newest generation if that is not later."""
     now = datetime.now(UTC).strftime(_TIME)
     newest = max((path.name for path in list_generations(index_dir)), default="")
     if now > newest:
@@ -132,5 +132,5 @@ def _sweep(index_dir: Path) -> None:
     (index_dir / _NEW_LINK).unlink(missing_ok=True)
     for pattern in (_BUILDING, _REMOVING):
         for left_over in (index_dir / GENERATIONS).glob(f"{pattern}*"):
-            logger.info("removing %s, which a build left that was killed", left_over)
+            logger.info("removing %s, which a killed build left", left_over)
             shutil.rmtree(left_over)

@@ -1,7 +1,7 @@
 """Which logo an item of an index is, and which item a logo is.
 
-Engines number their items 0, 1, 2, …; `index.txt` lists the logo id of each, one a line, in that order.
-In memory an id costs 12 bytes, so that millions of logos cost tens of megabytes and no time at start.
+Engines number their items 0, 1, 2, …; `index.txt` lists the logo id of each, one a line, in that order. In memory an id
+takes 12 bytes, so millions of logos take tens of megabytes and no time at start.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MAX_LOGO_ID = 2**63 - 1
-_FEW = 1000  # ids that are sooner looked up one by one
+_FEW = 1000  # ids up to which a lookup one by one is faster
 
 
 class LogoIds:
     """The ids of `n` items: `(n,)` distinct, positive 64-bit integers, in item order.
 
     Raises:
-        ValueError: an id is not positive, or there twice.
+        ValueError: an id is not positive, or occurs twice.
     """
 
     def __init__(self, logo_ids: ArrayLike) -> None:
@@ -30,30 +30,30 @@ class LogoIds:
         order = np.argsort(self._ids, kind="stable")
         ascending = self._ids[order]
         if len(ascending) and ascending[0] < 1:
-            raise ValueError(f"{ascending[0]} is no logo id: ids are positive")
+            raise ValueError(f"{ascending[0]} is not a logo id: ids are positive")
         repeated = ascending[1:][ascending[1:] == ascending[:-1]]
         if len(repeated):
-            raise ValueError(f"logo {repeated[0]} is there twice")
-        self._order = order.astype(np.int32)  # Annoy counts items in 32 bits, too
+            raise ValueError(f"logo {repeated[0]} occurs twice")
+        self._order = order.astype(np.int32)  # Annoy also counts items in 32 bits
 
     @classmethod
     def parse(cls, text: bytes) -> LogoIds:
         """Read the content of an `index.txt`.
 
         Raises:
-            ValueError: a line is not a logo id, the last line is cut off, or an id is there twice.
+            ValueError: a line is not a logo id, the last line is cut off, or an id occurs twice.
         """
         if text and not text.endswith(b"\n"):
-            raise ValueError("its last line has no end: it was cut, or, if you know that it is whole, lacks a newline")
+            raise ValueError("its last line has no newline: it was truncated, or only the newline is missing")
         if text.translate(None, b"0123456789\n") or text.startswith(b"\n") or b"\n\n" in text:
-            raise ValueError("it holds something else than one logo id a line")
-        ids = np.fromstring(text, np.uint64, sep="\n")  # too large a number becomes the largest
+            raise ValueError("it holds something other than one logo id a line")
+        ids = np.fromstring(text, np.uint64, sep="\n")  # a number that is too large becomes the largest
         if len(ids) and ids.max() > MAX_LOGO_ID:
             raise ValueError("an id has more than 64 bits")
         return cls(ids)
 
     def format(self) -> bytes:
-        """Write the content of an `index.txt`."""
+        """Return the content of an `index.txt`."""
         return "".join(f"{logo_id}\n" for logo_id in self._ids.tolist()).encode("ascii")
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class LogoIds:
         return self._find(logo_id) is not None
 
     def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids, `(n,)`, that are no item, in their order."""
+        """Return the ids of `(n,)` that are not items, in their order."""
         if len(logo_ids) <= _FEW:
             return np.array([logo_id for logo_id in logo_ids.tolist() if logo_id not in self], np.int64)
         places = np.searchsorted(self._ids, logo_ids, sorter=self._order)
@@ -71,23 +71,23 @@ class LogoIds:
         return logo_ids[self._ids[self._order[places]] != logo_ids] if len(self) else logo_ids
 
     def all(self) -> NDArray[np.int64]:
-        """Answer the ids of all items, `(n,)`, in item order."""
+        """Return the ids of all items, `(n,)`, in item order."""
         return self._ids.copy()
 
     def item_of(self, logo_id: int) -> int:
-        """Answer the item that a logo is; `KeyError` if it is none."""
+        """Return the item of a logo; `KeyError` if it has none."""
         item = self._find(logo_id)
         if item is None:
             raise KeyError(logo_id)
         return item
 
     def of_items(self, items: NDArray[np.int64]) -> list[int]:
-        """Answer the logos that items are."""
+        """Return the logos of items."""
         logo_ids: list[int] = self._ids[items].tolist()
         return logo_ids
 
     def random(self) -> int | None:
-        """Answer any id; `None` if there is none."""
+        """Return a random id; `None` if there is none."""
         return int(self._ids[secrets.randbelow(len(self))]) if len(self) else None
 
     def _find(self, logo_id: int) -> int | None:
@@ -98,7 +98,7 @@ class LogoIds:
 
 
 class IndexedLogos:
-    """What engines have in common: they know which logos they hold, in `_logo_ids`."""
+    """Methods that engines share, using the logos in `_logo_ids`."""
 
     _logo_ids: LogoIds
 
@@ -109,13 +109,13 @@ class IndexedLogos:
         return logo_id in self._logo_ids
 
     def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Answer those of some ids that are not indexed."""
+        """Return the ids that are not indexed."""
         return self._logo_ids.absent(logo_ids)
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> Self:
-        """Answer itself: nothing is gained by asking for several logos at once."""
+        """Return `self`: searching for several logos at once gains nothing."""
         return self
 
     def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo; `None` if the index is empty."""
+        """Return the id of a random indexed logo; `None` if the index is empty."""
         return self._logo_ids.random()

@@ -1,7 +1,6 @@
-"""`index.json`: what a generation of an index is, and what its files have to be.
+"""`index.json`: the description of a generation, and of what its files must be.
 
-It is written last and names the size and the SHA-256 of the other two files, so that files which do not
-belong together are told apart.
+It is written last and has the size and SHA-256 of the other files, so files that do not belong together are recognised.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _OPTIONAL = ("reduction", "recall")
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a file has to be: its size in bytes and its SHA-256 in hexadecimal digits."""
+    """What a file must be: its size in bytes and its SHA-256 in hexadecimal digits."""
 
     size: int
     sha256: str
@@ -51,7 +50,7 @@ class ReductionRecord:
     Attributes:
         tree_dim: components that the trees are grown over.
         code_dim: components that candidates are ranked by.
-        scale: what one step of a code stands for.
+        scale: the value of one step of a code.
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
     """
@@ -69,7 +68,7 @@ class ReductionRecord:
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> ReductionRecord:
-        """Read what `asdict` made."""
+        """Parse the output of `asdict`."""
         components, records = (FileRecord(**fields.pop(name)) for name in ("components", "records"))
         return cls(**fields, components=components, records=records)
 
@@ -79,18 +78,18 @@ class Manifest:
     """The content of `index.json`.
 
     Attributes:
-        dim: the number of values of a vector.
-        items: logos in the index.
-        trees: Annoy's trees.
-        seed: of the build; `None` if Annoy chose.
+        dim: the number of values in a vector.
+        items: number of logos in the index.
+        trees: number of Annoy's trees.
+        seed: of the build; `None` if Annoy chose it.
         index_bin: vectors and trees, in Annoy's format.
         index_txt: the logo ids in item order.
         model: the model that made the vectors; empty if unknown.
         weights_digest: of the model's weights; empty if unknown.
         built_at: UTC, ISO 8601.
-        stored_rows: logos that the store held when the index was built.
+        stored_rows: number of logos in the store when the index was built.
         reduction: `None` if the trees are grown over the vectors themselves.
-        recall: what was measured after the build; `None` if it was not.
+        recall: the recall measured after the build; `None` if not measured.
     """
 
     dim: int
@@ -115,17 +114,17 @@ class Manifest:
         datetime.fromisoformat(self.built_at)
 
     def format(self) -> bytes:
-        """Write the content of an `index.json`."""
+        """Return the content of an `index.json`."""
         fields = {"format": _FORMAT, "metric": _METRIC, **asdict(self)}
         fields = {name: value for name, value in fields.items() if name not in _OPTIONAL or value is not None}
         return (json.dumps(fields, indent=2) + "\n").encode()
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:
-        """Read the content of an `index.json`.
+        """Parse the content of an `index.json`.
 
         Raises:
-            ValueError: it is not exactly what `format` writes.
+            ValueError: it is not exactly what `format` returns.
         """
         fields = json.loads(content)
         try:

@@ -1,4 +1,4 @@
-"""Opening what has to be a regular file: a named pipe, say, would keep a reader waiting for good."""
+"""Open files that must be regular files: reading a named pipe, for example, could block for ever."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def open_regular(path: Path) -> FileIO:
     """Open a regular file for reading, unbuffered.
 
     Raises:
-        OSError: it is none, or cannot be opened.
+        OSError: it is not a regular file, or cannot be opened.
     """
     file = FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     return file
 
 
 def read_regular(path: Path) -> bytes:
-    """Read all of a regular file; errors are those of `open_regular`."""
+    """Return the content of a regular file; errors are those of `open_regular`."""
     with open_regular(path) as file:
         return file.readall()

@@ -1,8 +1,8 @@
-"""Do the files of an index belong together, and are they whole?
+"""Check that the files of an index belong together and are whole.
 
-Nothing is searched that did not pass here. The original's pair (`index.bin`, `index.txt`) is checked by its
-structure; a generation has an `index.json` besides, by which sizes, counts, the digest of `index.txt` and, if asked
-for, that of `index.bin` are checked. A changed digit of an id is seen by nothing else, and would be another logo.
+No index is searched that was not checked here. The original's pair (`index.bin`, `index.txt`) is checked by its
+structure. A generation also has an `index.json`, against which sizes, counts, the digest of `index.txt` and, on
+request, that of `index.bin` are checked. Only the digest shows a changed digit in an id, which would be another logo.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _READ_BYTES = 2**22
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFiles:
-    """What the files of an index hold.
+    """The verified content of an index's files.
 
     Attributes:
         logo_ids: the ids in item order.
         trees: the number of Annoy's trees.
-        identity: which file `index.bin` is, so that the one that is loaded can be told to be the one that was
-            verified: device, inode, size and time of the last change.
+        identity: identifies `index.bin` by device, inode, size and time of the last change, so that the file that is
+            loaded can be compared with the one that was verified.
         tree_dim: the number of values that the trees are grown over.
         reduction: how the vectors were shortened; `None` if they were not.
-        recall: what was measured when the index was built, if that was measured.
-        built_at: when the index was built, if it says so.
+        recall: the recall measured when the index was built; `None` if not measured.
+        built_at: when the index was built; `None` if unknown.
     """
 
     logo_ids: LogoIds
@@ -62,7 +62,7 @@ class VerifiedFiles:
 
     @property
     def measured_effort(self) -> int | None:
-        """The `search_k` that was found to be enough, if that was measured."""
+        """The `search_k` that was measured to be enough; `None` if not measured."""
         return None if self.recall is None else self.recall.search_k
 
 
@@ -78,10 +78,10 @@ def verify_files(
 
     Args:
         directory: holds `index.bin`, `index.txt` and, unless it is the original's pair, `index.json`.
-        dim: the number of values that a vector has to have.
+        dim: the number of values that a vector must have.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        digests: check the SHA-256 of `index.bin`, too (about a second a gigabyte).
-        progress: is told the number of bytes of `index.bin` just read.
+        digests: whether to check the SHA-256 of `index.bin` too (about a second a gigabyte).
+        progress: called with the number of bytes of `index.bin` just read.
 
     Raises:
         IndexDamagedError: the files are missing, broken, or do not belong together; the message says why.
@@ -103,7 +103,7 @@ def verify_files(
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Answer what tells a file from another one, or from itself after a change."""
+    """Return values that identify a file and change with it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -126,7 +126,7 @@ def _check_origin(directory: Path, manifest: Manifest, dim: int, weights_digest:
     if manifest.weights_digest and weights_digest and manifest.weights_digest != weights_digest:
         raise IndexDamagedError(
             f"{directory}: its vectors were made by a model with the weights {manifest.weights_digest}, those of the"
-            f" store with {weights_digest}; generate the index anew"
+            f" store with {weights_digest}; generate the index again"
         )
 
 
@@ -155,7 +155,7 @@ def _check_reduction(
     for name, of_file in ((COMPONENTS_NAME, record.components), (RECORDS_NAME, record.records)):
         with open_regular(directory / name) as file:
             _check_count(directory / name, "bytes", os.fstat(file.fileno()).st_size, of_file.size)
-            # Read through in any case: a bad block is an error here, but ends a process that has it mapped.
+            # Read all of it in any case: a bad block is an error here, but kills a process that has it mapped.
             if digests or name == COMPONENTS_NAME:
                 _check_digest(directory / name, digest_of(file, progress), of_file)
             else:
@@ -170,7 +170,7 @@ def _check_reduction(
 
 
 def digest_of(file: FileIO, progress: Callable[[int], None] = lambda _bytes: None) -> str:
-    """Answer the SHA-256 of what is left to read of a file, in hexadecimal digits."""
+    """Return the SHA-256 of the unread rest of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     while content := file.read(_READ_BYTES):
         digest.update(content)

@@ -1,10 +1,10 @@
-"""The map of an index: its logos, or a sample of them, laid out on a plane so that those that look alike lie together.
+"""The map of an index: its logos, or a sample of them, laid out on a plane so that similar logos are close together.
 
-It is made after a generation was published, for a picture must not keep searches waiting, and put into the generation
-when it is whole. A build that is killed on the way, or fails, leaves an index without a map; the next has one.
+It is drawn after a generation was published, because searches should not wait for a picture, and moved into the
+generation when it is complete. If a build is killed on the way, or fails, its index has no map; the next one will.
 
-From one generation to the next, most of what was on the map stays on it, and stays where it was: the sample is drawn by
-the logos' ids, and the layout begins from the last one.
+From one generation to the next, most logos stay on the map, in about the same place: the sample is drawn by the logos'
+ids, and the layout starts from the previous one.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ FEWEST_LOGOS = 50
 """A smaller index has no map: its logos fit on one page, and starting the layout takes longer than building it."""
 
 COMPONENTS = 50
-"""Principal components that the layout is made from; van der Maaten and Hinton took 30, most have taken 50 since."""
+"""Principal components that the layout starts from; van der Maaten and Hinton used 30, most have used 50 since."""
 
-_FITTED = 2**12  # logos that the components are found from
+_FITTED = 2**12  # logos that the components are computed from
 _BLOCK = 2**11  # logos whose vectors are in memory at once
-_ENOUGH_KNOWN = 0.5  # of the points, for a layout to begin from the last one
+_ENOUGH_KNOWN = 0.5  # share of the points that an earlier layout must have to start from it
 
 
 def earlier_map(index_dir: Path, *, weights_digest: str) -> LogoMap | None:
-    """Read the newest map of an index that shows vectors of the same weights; `None` if there is none."""
+    """Return the newest map of an index that shows vectors of the same weights; `None` if there is none."""
     for generation in reversed(list_generations(index_dir)):
         try:
             if read_manifest(generation).weights_digest == weights_digest and (found := read_map(generation)):
                 return found
         except IndexDamagedError as error:
-            logger.warning("passed over: %s", error)
+            logger.warning("skipping: %s", error)
     return None
 
 
@@ -64,18 +64,18 @@ def add_map(
     seed: int = 0,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> LogoMap:
-    """Make the map of a published generation, and put it there.
+    """Draw the map of a published generation, and store it there.
 
     Args:
         generation: its directory.
-        vectors: gives the vectors of logos.
-        max_points: how many logos are on the map, at most.
-        earlier: a map to begin from, if it shows at least half of these logos.
+        vectors: returns the vectors of logos.
+        max_points: the largest number of logos on the map.
+        earlier: a map to start from, if it shows at least half of these logos.
         seed: see `index.map.tsne.lay_out`.
-        progress: is told the number of steps just done, or spared, of `index.map.tsne.STEPS`.
+        progress: called with the number of steps just done, or skipped, of `index.map.tsne.STEPS`.
 
     Raises:
-        OSError, ValueError: the generation cannot be read, or not be written.
+        OSError, ValueError: the generation cannot be read, or cannot be written.
     """
     ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
     return draw_map(generation, ids, vectors, max_points=max_points, earlier=earlier, seed=seed, progress=progress)
@@ -91,7 +91,7 @@ def draw_map(
     seed: int = 0,
     progress: Callable[[int], None] = lambda _steps: None,
 ) -> LogoMap:
-    """Make a map of logos, (n,), and put it into a directory; see `add_map`.
+    """Draw a map of logos, (n,), and store it in a directory; see `add_map`.
 
     Raises:
         OSError: it cannot be written.
@@ -99,18 +99,18 @@ def draw_map(
     ids, points = _reduced(sampled(logo_ids, max_points), vectors)
     known = None if earlier is None else _known(ids, earlier)
     if known is not None:
-        progress(STEPS - STEPS_FROM_EARLIER)  # are spared
+        progress(STEPS - STEPS_FROM_EARLIER)  # these are skipped
     layout = lay_out(points, seed=seed, earlier=known, progress=progress)
     made = LogoMap(ids, _on_the_square(layout))
     write_map(directory, made)
-    logger.info("a map of %d logos is in %s", len(ids), directory)
+    logger.info("drew a map of %d logos in %s", len(ids), directory)
     return made
 
 
 def sampled(logo_ids: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Draw up to `count` of some ids, (n,), in an order that is random, too.
+    """Draw up to `count` of the ids, (n,), in random order.
 
-    Which ones are drawn depends on the ids alone, so of logos that were drawn from among fewer, most are drawn again.
+    Which ones are drawn depends on the ids alone, so as logos are added, most logos of the sample stay in it.
     """
     if count <= 0:
         return logo_ids[:0]
@@ -130,7 +130,7 @@ def _mixed(logo_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the principal components of logos, (n, components), of those whose vectors can be had."""
+    """Return the principal components, (n, components), of the logos with usable vectors, and their ids."""
     kept, points = [ids[:0]], [np.zeros((0, 1), np.float32)]
     reduction: Reduction | None = None
     for start, stop in _blocks(len(ids)):
@@ -148,13 +148,13 @@ def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64
 
 
 def _blocks(count: int) -> Iterator[tuple[int, int]]:
-    """Yield where blocks begin and end: a large one, from which the components are found, and small ones."""
+    """Yield the bounds of blocks: a large one, which the components are computed from, then small ones."""
     edges = [0, *range(min(_FITTED, count), count, _BLOCK), count]
     return pairwise(edges)
 
 
 def _known(ids: NDArray[np.int64], earlier: LogoMap) -> NDArray[np.float32] | None:
-    """Return where an earlier map has logos, (n, 2), or NaN; `None` if it has too few of them."""
+    """Return the positions of logos on an earlier map, (n, 2), NaN if missing; `None` if too many are."""
     shared, places, earlier_places = np.intersect1d(ids, earlier.logo_ids, assume_unique=True, return_indices=True)
     if not len(shared) or len(shared) < _ENOUGH_KNOWN * len(ids):
         return None
@@ -164,7 +164,7 @@ def _known(ids: NDArray[np.int64], earlier: LogoMap) -> NDArray[np.float32] | No
 
 
 def _on_the_square(layout: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return a layout in whole numbers, as large as fits, in the middle."""
+    """Return a layout in whole numbers, centred, and as large as fits."""
     if not len(layout):
         return np.zeros((0, 2), np.int64)
     low, high = layout.min(axis=0), layout.max(axis=0)

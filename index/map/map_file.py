@@ -1,10 +1,10 @@
-"""`map.json.gz` in a generation: the map of its logos, as it is answered.
+"""`map.json.gz` in a generation: the map of its logos, in the form that is served.
 
     {"generation": "20261122T030000Z", "logo_ids": [...], "x": [...], "y": [...]}
 
-The positions are whole numbers from 0 to `SIDE`, at one scale along both sides. gzip's own checksum tells whether the
-file is whole, and its name for the generation whether it lies where it belongs. It comes after the index that it shows:
-a generation may lack it, and none is worse for it.
+Positions are whole numbers from 0 to `SIDE`, at the same scale on both axes. gzip's own checksum shows whether the file
+is whole, and the name of the generation whether it is in the right place. The map is added after its index is
+published, so a generation may lack it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KEYS = {"generation", "logo_ids", "x", "y"}
 
 @dataclass(frozen=True, slots=True)
 class LogoMap:
-    """Where logos lie on a plane.
+    """Positions of logos on a plane.
 
     Attributes:
         logo_ids: (n,) distinct.
@@ -50,7 +50,7 @@ class MapFile:
 
     Attributes:
         compressed: the file.
-        points: how many logos are on the map.
+        points: the number of logos on the map.
     """
 
     compressed: bytes
@@ -61,7 +61,7 @@ class MapFile:
         """Read the map of a generation; `None` if it has none.
 
         Raises:
-            IndexDamagedError: it is damaged, or another generation's.
+            IndexDamagedError: it is damaged, or belongs to another generation.
         """
         content = _read(generation)
         if content is None:
@@ -71,10 +71,10 @@ class MapFile:
 
 
 def read_map(generation: Path) -> LogoMap | None:
-    """Read where the logos lie on the map of a generation; `None` if it has none.
+    """Read the positions of logos on the map of a generation; `None` if it has none.
 
     Raises:
-        IndexDamagedError: as `MapFile.read`.
+        IndexDamagedError: as for `MapFile.read`.
     """
     content = _read(generation)
     if content is None:
@@ -84,10 +84,10 @@ def read_map(generation: Path) -> LogoMap | None:
 
 
 def write_map(generation: Path, logo_map: LogoMap) -> None:
-    """Put a map into a generation, durably, and at once or not at all.
+    """Store a map in a generation, durably and atomically.
 
     Raises:
-        OSError: it cannot be written; or the generation was removed meanwhile.
+        OSError: it cannot be written, or the generation was removed meanwhile.
     """
     x, y = np.ascontiguousarray(logo_map.positions.T)
     fields = {"generation": generation.name, "logo_ids": logo_map.logo_ids, "x": x, "y": y}
@@ -122,12 +122,12 @@ def _unzip(compressed: bytes) -> bytes:
 def _check(fields: object, generation: str) -> None:
     """Raise `ValueError` unless fields are those of a map."""
     if not isinstance(fields, dict) or set(fields) != _KEYS:
-        raise ValueError("it is no map")
+        raise ValueError("it is not a map")
     if fields["generation"] != generation:
         raise ValueError(f"it is the map of {fields['generation']}")
     columns = [_whole_numbers(fields[name]) for name in ("logo_ids", "x", "y")]
     if len({len(column) for column in columns}) > 1:
-        raise ValueError("its lists are not equally long")
+        raise ValueError("its lists differ in length")
     ids, x, y = columns
     if len(ids) and (ids.min() < 1 or min(x.min(), y.min()) < 0 or max(x.max(), y.max()) > SIDE):
         raise ValueError("a number in it is out of range")
@@ -135,14 +135,14 @@ def _check(fields: object, generation: str) -> None:
 
 def _whole_numbers(values: object) -> NDArray[np.int64]:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise ValueError("something in it is no whole number")
+        raise ValueError("it holds something other than whole numbers")
     return np.array(values, np.int64)
 
 
 def file_stamp(generation: Path) -> tuple[int, int, int] | None:
-    """Answer what tells a generation's map from another one; `None` if it has none."""
+    """Return values that identify the file of a generation's map; `None` if it has none."""
     try:
-        status = os.stat(generation / MAP_NAME)  # noqa: PTH116 - every request for a map asks
+        status = os.stat(generation / MAP_NAME)  # noqa: PTH116 - called in every request for a map
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

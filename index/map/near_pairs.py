@@ -1,7 +1,7 @@
 """Which points attract each other on a map, and how strongly: the affinities of t-SNE.
 
-Each point attracts its nearest, by a Gaussian as wide as it takes for their number to be about `PERPLEXITY`: near ones
-in dense places, farther ones in sparse places (van der Maaten and Hinton 2008, section 2).
+Each point attracts its nearest neighbours, weighted by a Gaussian that is just wide enough for about `PERPLEXITY` of
+them: narrow in dense places, wide in sparse ones (van der Maaten and Hinton 2008, section 2).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 PERPLEXITY = 15.0
 """About how many points attract each one.
 
-Of 20,000 drawn logos, 30 keep fewer of the nearest ten on the map (see `index.map.tsne`), and take twice as long."""
+With 30, the map of 20,000 logos keeps fewer of the nearest ten (see `index.map.tsne`), and takes twice as long."""
 
-_NEAREST_A_PERPLEXITY = 3  # beyond it the Gaussian has next to nothing
+_NEAREST_A_PERPLEXITY = 3  # further away the Gaussian is close to 0
 _BISECTIONS = 40
 _BLOCK_VALUES = 2**22  # distances that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
 class NearPairs:
-    """Pairs of near points. A pair of points may be there twice, once from the view of either.
+    """Pairs of near points. A pair may occur twice, once from each point's side.
 
     Attributes:
         others: (n, k), the nearest points to each point.
-        weights: (n, k) float32, how strongly the pair attracts each other; all together 1/2, for each pair counts for
-            both of its points.
+        weights: (n, k) float32, how strongly the pair attracts each other; their sum is 1/2, because each pair counts
+            for both of its points.
     """
 
     others: NDArray[np.int64]
@@ -36,7 +36,7 @@ class NearPairs:
 
     @classmethod
     def of(cls, points: NDArray[np.float32]) -> NearPairs:
-        """Find the pairs of `(n, dim)` points, of which there are two or more."""
+        """Find the pairs of two or more `(n, dim)` points."""
         perplexity = min(PERPLEXITY, (len(points) - 1) / _NEAREST_A_PERPLEXITY)
         others, squares = nearest(points, max(1, round(_NEAREST_A_PERPLEXITY * perplexity)))
         weights = _gaussians(squares, max(perplexity, 1.0)) / (2 * len(points))
@@ -44,7 +44,7 @@ class NearPairs:
 
 
 def nearest(points: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the `count` nearest of each of `(n, dim)` points: which, and their squared distances, `(n, count)` both."""
+    """Return the `count` nearest points to each of `(n, dim)`, and their squared distances: `(n, count)` both."""
     total = len(points)
     squares = np.einsum("ij,ij->i", points, points)
     others = np.empty((total, count), np.int64)
@@ -61,7 +61,7 @@ def nearest(points: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64],
 
 
 def _gaussians(squares: NDArray[np.float32], perplexity: float) -> NDArray[np.float64]:
-    """Return weights of `(n, k)` squared distances, of each row 1 in all, by Gaussians that are wide enough."""
+    """Return Gaussian weights of `(n, k)` squared distances. Each row sums to 1; the widths give the perplexity."""
     distances = squares.astype(np.float64) - squares.min(axis=1, keepdims=True)
     usual = distances.mean(axis=1, keepdims=True)
     distances /= np.where(usual > 0, usual, 1.0)

@@ -1,8 +1,8 @@
-"""How all points of a map push each other apart, without looking at each pair: the denominator of t-SNE.
+"""How all points of a map repel each other, without computing each pair: the denominator of t-SNE.
 
-The points are spread over the nodes of a grid, their kernel 1 / (1 + d^2) is applied to the grid by Fourier transforms,
-and what it gives at the nodes is interpolated where the points are (Linderman et al. 2019, "Fast interpolation-based
-t-SNE"). The force is half the gradient of the potential, so one spreading and three fields are enough.
+The points are spread over the nodes of a grid, the kernel 1 / (1 + d^2) is applied to the grid by Fourier transforms,
+and the values at the nodes are interpolated at the points (Linderman et al. 2019, "Fast interpolation-based t-SNE").
+The force is half the gradient of the potential, so one spreading and three fields are enough.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDEST = 250.0
-"""The width of a map beyond which forces become coarser, for the grid has no more nodes."""
+"""The width of a map beyond which forces become coarser, because the grid has no more nodes."""
 
-# Between two nodes, where the kernel is 1 wide. Forces are right to a fifteenth (median); half the step makes that a
-# hundredth, but takes three times as long, and the map keeps no more neighbours for it.
+# The distance between nodes; the kernel is 1 wide. The median error of forces is a fifteenth. Half the step reduces it
+# to a hundredth, but takes three times as long, and the map keeps no more neighbours.
 _STEP = 0.5
 _MARGIN = 2  # nodes beyond the outermost points
 _MAX_NODES = int(WIDEST / _STEP) + 2 * _MARGIN + 2  # along each side
@@ -22,7 +22,7 @@ _FAST_SIZES = sorted(2**a * 3**b * 5**c for a in range(1, 12) for b in range(4) 
 
 
 class Repulsion:
-    """Computes it for one layout after the other, and keeps what they have in common. For one thread."""
+    """Computes repulsion for a sequence of layouts, and keeps what they share. For one thread."""
 
     def __init__(self) -> None:
         self._grid = (0, 0.0)
@@ -36,7 +36,7 @@ class Repulsion:
         nodes = int(span / step) + 2 * _MARGIN + 2
         places, weights = _stencils((layout - corner) / np.float32(step) + np.float32(_MARGIN), nodes)
         charges = np.bincount(places.ravel(), weights.ravel(), nodes * nodes).astype(np.float32)
-        size = next(size for size in _FAST_SIZES if size >= 2 * nodes)  # twice, for a transform wraps around
+        size = next(size for size in _FAST_SIZES if size >= 2 * nodes)  # twice, because a transform wraps around
         spectrum = np.fft.rfft2(charges.reshape(nodes, nodes), (size, size))
         fields: list[NDArray[np.float32]] = []
         for kernel in self._kernels(size, step):
@@ -45,12 +45,12 @@ class Repulsion:
         potential, *forces = fields
         points = len(layout)
         total = float((potential - _own_potential(weights, step)).sum())
-        least = points * (points - 1) / (1 + 2 * span * span)  # whatever rounding says
+        least = points * (points - 1) / (1 + 2 * span * span)  # a lower bound, against rounding
         shares = np.stack(forces, axis=1) / max(total, least)
         return shares.astype(np.float32)
 
     def _kernels(self, size: int, step: float) -> list[NDArray[np.complex64]]:
-        """Return the transforms of a point's potential and of its force along both sides, on a grid of this size."""
+        """Return the transforms of a point's potential, and of its force along both axes, on a grid of this size."""
         if self._grid != (size, step):
             along = (np.fft.fftfreq(size, 1 / size) * step).astype(np.float32)
             rows, columns = along[:, np.newaxis], along[np.newaxis, :]
@@ -63,7 +63,7 @@ class Repulsion:
 
 
 def _own_potential(weights: NDArray[np.float32], step: float) -> NDArray[np.float32]:
-    """Return what the grid says of each point's potential where it is itself, (n,)."""
+    """Return each point's own potential at its place on the grid, (n,)."""
     nodes = np.stack(np.meshgrid(np.arange(3), np.arange(3), indexing="ij"), axis=2).reshape(9, 2) * step
     kernel = 1 / (1 + ((nodes[:, np.newaxis] - nodes) ** 2).sum(axis=2))
     potential: NDArray[np.float32] = np.einsum("ij,ij->i", weights @ kernel.astype(np.float32), weights)
@@ -71,7 +71,7 @@ def _own_potential(weights: NDArray[np.float32], step: float) -> NDArray[np.floa
 
 
 def _stencils(scaled: NDArray[np.float32], nodes: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nine nodes about each point, and their shares of it, `(n, 9)` both: a parabola along each side."""
+    """Return the nine nodes around each point, and their shares of it, `(n, 9)` both: a parabola along each axis."""
     middle = np.rint(scaled)
     off = scaled - middle
     sides = np.stack([off * (off - 1) / 2, 1 - off * off, off * (off + 1) / 2], axis=2)  # (n, 2, 3)

@@ -1,19 +1,19 @@
-"""Points of many values laid out on a plane so that neighbours stay neighbours: t-SNE (van der Maaten and Hinton 2008).
+"""Lay out points of many values on a plane so that neighbours stay neighbours: t-SNE (van der Maaten and Hinton 2008).
 
 Near points attract each other (`index.map.near_pairs`), all points repel each other (`index.map.repulsion`), and
-gradient descent finds a balance. It begins from the first two principal components, which keeps what is far apart at
-large (Kobak and Berens 2019), or from an earlier layout.
+gradient descent finds a balance. It starts from the first two principal components, which preserves large distances
+(Kobak and Berens 2019), or from an earlier layout.
 
-Of 20,000 drawn logos of 1280 values, a layout of their first 50 components takes 21 s on two cores, and of the ten
-nearest of each, six are among its ten nearest there (0.594; of the plane of the first two components, 0.013); of 1,000,
-1.3 s and 0.616. From the layout of the night before it takes 16 s, and points move by 0.2 % of the width (median), or
-by 0.4 % if a tenth of them are new.
+Measured on the first 50 components of 20,000 logos of 1280 values, a layout takes 21 s on two cores. Of the ten nearest
+to each logo, 0.594 are among its ten nearest on the map (0.013 on the plane of the first two components). For 1,000
+logos it takes 1.3 s and keeps 0.616. Starting from the layout of the night before, it takes 16 s, and points move by
+0.2 % of the width (median), or by 0.4 % if a tenth of them are new.
 
-Why not openTSNE 1.0.4, which is well kept: with its defaults and two threads it took 50 s for the 20,000 (0.587) and
-10 s for the 1,000 (0.615). Of 200, 1,000 and 5,000 logos it takes 8, 11 and 8 times the processor time of this (on one
-thread; its threads wait for each other, and beside a service that works, two are slower than one). It brings
-scikit-learn and SciPy into the image that serves, 206 MB where all packages together have 232 MB, and umap-learn would
-bring Numba besides. A map is drawn each night on the machine that answers queries.
+openTSNE 1.0.4 was measured too, with its defaults and two threads: 50 s for the 20,000 logos (0.587) and 10 s for the
+1,000 (0.615). For 200, 1,000 and 5,000 logos it takes 8, 11 and 8 times the processor time of this module (on one
+thread; its threads wait for each other, and beside a busy service two are slower than one). It would also add
+scikit-learn and SciPy to the image: 206 MB, where all packages together have 232 MB. umap-learn would add Numba as
+well. A map is drawn each night on the machine that answers queries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from index.map.repulsion import WIDEST, Repulsion
 Progress = Callable[[int], None]
 
 FEWEST = 10
-"""Points below which the first two principal components are the layout: there is nothing to untangle."""
+"""With fewer points, the first two principal components are the layout: there is nothing to untangle."""
 
 STEPS, STEPS_FROM_EARLIER = 750, 100
 """Steps of the descent, from the components and from an earlier layout."""
@@ -39,7 +39,7 @@ _MOMENTUM = 0.8
 _SLOWEST_GAIN = 0.01
 _LONGEST_STEP = 5.0
 _BEGINNING = 1e-4  # the standard deviation of the first layout
-_BISECTIONS = 12  # on the way to a scale
+_BISECTIONS = 12  # to find a scale
 
 
 def lay_out(
@@ -52,15 +52,15 @@ def lay_out(
     """Lay out points.
 
     Args:
-        points: (n, dim), of falling variance along the dimensions, as principal components are.
-        seed: of the noise that tells equal points apart. On one machine, the same seed gives the same layout.
-        earlier: (n, 2), a layout of the same points at any scale to begin from, NaN for points that it lacks.
-        progress: is told the number of steps just done.
+        points: (n, dim), with decreasing variance along the dimensions, as for principal components.
+        seed: of the noise that separates equal points. On one machine, the same seed gives the same layout.
+        earlier: (n, 2), a layout of the same points at any scale to start from, NaN for missing points.
+        progress: called with the number of steps just done.
 
     Returns:
         (n, 2), at the scale of the kernel.
     """
-    points = points / np.float32(np.abs(points).max(initial=0) or 1)  # no scale makes a difference
+    points = points / np.float32(np.abs(points).max(initial=0) or 1)  # the scale makes no difference
     if len(points) < FEWEST:
         flat = np.zeros((len(points), 2), np.float32)
         flat[:, : points.shape[1]] = points[:, :2]
@@ -81,7 +81,7 @@ def lay_out(
 def _descend(
     pairs: NearPairs, layout: NDArray[np.float32], steps: int, exaggeration: float, progress: Progress
 ) -> NDArray[np.float32]:
-    """Step down the gradient with momentum, each value at a pace of its own (Jacobs 1988)."""
+    """Step down the gradient with momentum, each value at its own pace (Jacobs 1988)."""
     pace = len(layout) / exaggeration  # Linderman and Steinerberger 2019
     gains, update = np.ones_like(layout), np.zeros_like(layout)
     repulsion = Repulsion()
@@ -99,7 +99,7 @@ def _descend(
 
 
 def _attraction(pairs: NearPairs, layout: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the pull on each point, (n, 2), away from where it is drawn to."""
+    """Return the negative pull on each point, (n, 2)."""
     flat = pairs.others.ravel()
     x, y = np.ascontiguousarray(layout.T)
     from_x, from_y = (side[:, np.newaxis] - side[pairs.others] for side in (x, y))
@@ -112,7 +112,7 @@ def _attraction(pairs: NearPairs, layout: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _completed(earlier: NDArray[np.float32], pairs: NearPairs) -> NDArray[np.float32]:
-    """Place the points that an earlier layout lacks among the nearest that it has; its centre is 0."""
+    """Place the points that an earlier layout lacks among the nearest ones that it has, and centre it at 0."""
     known = ~np.isnan(earlier[:, 0])
     layout = np.where(known[:, np.newaxis], earlier - earlier[known].mean(axis=0), np.float32(0))
     shares = pairs.weights * known[pairs.others]
@@ -122,7 +122,7 @@ def _completed(earlier: NDArray[np.float32], pairs: NearPairs) -> NDArray[np.flo
 
 
 def _balanced_scale(pairs: NearPairs, layout: NDArray[np.float32]) -> np.float32:
-    """Find the scale at which a layout neither grows nor shrinks, or at which it is as wide as it may be."""
+    """Return the scale at which a layout neither grows nor shrinks, or at which it has the largest width allowed."""
     width = float(np.ptp(layout, axis=0).max()) or 1.0
     low, high = np.log(1.0 / width), np.log(WIDEST / width)
     repulsion = Repulsion()

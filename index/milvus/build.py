@@ -1,15 +1,15 @@
-"""A new collection from the store, and the switch to it.
+"""Build a new collection from the store, and switch to it.
 
-1.  Make the collection `logos_<index>_<time>`, and send a snapshot of the store to it, message by message. After each,
-    `milvus-build.json` in the directory of the index says how far it came: a build that was killed goes on there.
-2.  Have Milvus seal and index it, and load it into memory, beside the one that answers.
-3.  Count what it holds, and send what it lacks: a Milvus that was put back to an older disk may have lost some.
-4.  Measure its recall, with more and more effort until it finds enough.
-5.  Holding the outbox, so that nobody else sends: send what was stored meanwhile, write the record that makes the
-    collection a whole one, point the alias at it, and write `milvus.json`. Only now do services see it.
-6.  When these had time to, release what answered before from memory, and drop all but the newest.
+1.  Create the collection `logos_<index>_<time>`, and send a snapshot of the store to it, message by message. After
+    each, `milvus-build.json` in the index's directory records the progress, so a killed build resumes there.
+2.  Milvus seals and indexes it, and loads it into memory, beside the one that is served.
+3.  Count what it holds, and send what it lacks: a Milvus that was restored to an older disk may have lost some.
+4.  Measure its recall, with increasing effort until it is high enough.
+5.  Hold the outbox, so that nobody else sends. Send what was stored meanwhile, write the record that marks the
+    collection as complete, point the alias at it, and write `milvus.json`. Only now do services see it.
+6.  After services had time to switch, release the previous collection from memory, and drop all but the newest.
 
-A Milvus that goes away in between is waited for.
+If Milvus goes away in between, the build waits for it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ logger = logging.getLogger(__name__)
 STATE_NAME = "milvus-build.json"
 
 _LOCK_NAME = ".generate.lock"
-_MESSAGE_SECONDS = 60.0  # that taking in one may take
+_MESSAGE_SECONDS = 60.0  # limit for one message
 _IDS_AT_ONCE = 65_536
-_DRAWN = 4 * QUERIES  # logos that recall is measured on some of
+_DRAWN = 4 * QUERIES  # logos of which some are used to measure recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class CollectionPlan:
 
     Attributes:
         kind: the index type; see `index.milvus.kinds`.
-        shards: parts of the collection.
-        replicas: in how many query nodes each logo is in memory.
-        keep: collections that stay, the new one among them; at least 1.
-        seed: which logos recall is measured on.
-        resume: go on with a build that was killed.
-        patience_seconds: how long to wait for a Milvus that is away, or does not get on.
-        grace_seconds: until every service has seen the new alias.
+        shards: number of shards.
+        replicas: number of query nodes that hold each logo in memory.
+        keep: number of collections to keep, including the new one; at least 1.
+        seed: selects the logos that recall is measured on.
+        resume: resume a build that was killed.
+        patience_seconds: how long to wait for a Milvus that is away, or makes no progress.
+        grace_seconds: time for every service to see the new alias.
     """
 
     kind: str
@@ -82,14 +82,14 @@ class CollectionBuild:
     Args:
         milvus: the connection.
         source: the logos.
-        index_dir: the directory of the index, made if missing.
-        plan: how it is built.
-        progress: is told the number of logos just sent, or found to have been.
-        only: the ids of the logos to take, (n,); `None` takes all.
+        index_dir: the directory of the index, created if missing.
+        plan: how to build it.
+        progress: called with the number of logos just sent, or found to have been sent before.
+        only: the ids of the logos to include, (n,); `None` includes all.
 
     Attributes:
-        before: what answered before.
-        damaged: how many logos were left out, for their rows are damaged.
+        before: the collection that was served before.
+        damaged: number of logos skipped because their rows are damaged.
     """
 
     def __init__(
@@ -117,20 +117,20 @@ class CollectionBuild:
         self._alias = collections.alias_of(index_dir.name)
 
     def run(self, *, wait: bool = True) -> Collection:
-        """Build it, and switch to it.
+        """Build the collection, and switch to it.
 
         Args:
-            wait: for another build of this index to end.
+            wait: whether to wait for another build of this index to end.
 
         Raises:
-            BuildInProgressError: another build of this index is under way, and `wait` is false.
-            EngineError: Milvus was away too long, or refuses.
-            IndexBuildError: there is nothing to index, or Milvus' names do not tell the index from another.
+            BuildInProgressError: another build of this index is running, and `wait` is false.
+            EngineError: Milvus was away too long, or refused a call.
+            IndexBuildError: there is nothing to index, or another index has the same name in Milvus.
         """
         self._index_dir.mkdir(parents=True, exist_ok=True)
         with build_lock(self._index_dir / _LOCK_NAME, wait=wait):
             self.before = self._patient.wait_for(self._current)
-            moment = self._source.mark()  # before the snapshot: what lies between is in it, and is looked at again
+            moment = self._source.mark()  # before the snapshot: what is stored in between is in it, and checked again
             snapshot = self._source.snapshot()
             collection, moment, row = self._begun(moment, len(snapshot))
             truth, sent = self._fill(collection, snapshot, moment, row)
@@ -148,21 +148,21 @@ class CollectionBuild:
         return collection
 
     def _current(self) -> Collection | None:
-        """Answer what the alias stands for now."""
+        """Return the collection that the alias points at now."""
         name = collections.aliased(self._milvus, self._alias)
         found = None if name is None else collections.describe(self._milvus, name)
         if found is not None and found.record.index != self._index_dir.name:
             raise IndexBuildError(
-                f"the alias {self._alias} is that of the index {found.record.index}, which Milvus' names do not tell"
-                f" from {self._index_dir.name}: choose another name"
+                f"the alias {self._alias} belongs to the index {found.record.index}, whose name in Milvus is the same"
+                f" as that of {self._index_dir.name}: choose another name"
             )
         return found
 
     def _begun(self, moment: Mark, logos: int) -> tuple[Collection, Mark, int]:
-        """Take up the collection of a build that was killed, or make a new one.
+        """Resume the collection of a build that was killed, or create a new one.
 
         Returns:
-            The collection; the moment of the store that it is to hold in the end; the first row that was not sent.
+            The collection; the moment of the store that it will hold in the end; the first row that was not sent.
         """
         kind = IndexKind.of(self._plan.kind, logos)
         record = Record(self._index_dir.name, self._source.stamp.name, self._source.stamp.digest, kind.name)
@@ -170,11 +170,11 @@ class CollectionBuild:
         left = None if known is None else self._patient.wait_for(lambda: self._left(known[0]))
         if known is not None and left is not None:
             same = left.record == record and left.dim == self._source.dim and left.marks_build
-            resume = self._plan.resume and same and self._only is None  # it may hold others
+            resume = self._plan.resume and same and self._only is None  # with `only`, it may hold other logos
             changes = self._source.since(known[1])
             if resume and changes.first_row:
-                logger.info("going on with the collection %s, which a build left", left.name)
-                # Now, for what it holds is counted before the last delta, and what came again is inserted once more.
+                logger.info("resuming the collection %s of an earlier build", left.name)
+                # Now: its logos are counted before the last delta, and logos that were added again are inserted again.
                 gone = [*changes.deleted, *changes.readded]
                 self._patient.wait_for(lambda: delete(self._milvus, left.name, gone))
                 return left, moment, changes.first_row
@@ -186,7 +186,7 @@ class CollectionBuild:
         return Collection(name, self._source.dim, record), moment, 0
 
     def _left(self, name: str) -> Collection | None:
-        """Answer the collection that a build left; `None` if it is gone, or answers by now."""
+        """Return the collection of an earlier build; `None` if it is gone, or was completed."""
         try:
             found = collections.describe(self._milvus, name)
         except IndexDamagedError:  # killed before it had a record
@@ -200,16 +200,16 @@ class CollectionBuild:
         return name
 
     def _create(self, name: str, record: Record, kind: IndexKind) -> None:
-        if self._ask("has_collection", name):  # a try made it, and was not answered
+        if self._ask("has_collection", name):  # an earlier try created it, but its response was lost
             self._ask("drop_collection", name)
         dim, shards = self._source.dim, self._plan.shards
         collections.create(self._milvus, name, dim=dim, record=record, params=kind.params, shards=shards)
 
     def _fill(self, collection: Collection, snapshot: Snapshot, moment: Mark, row: int) -> tuple[Truth, int]:
-        """Send the logos from a row on; answer what is to be found among all of them, and how many these are."""
+        """Send the logos from a row on; return the neighbours to find among all logos, and the number of these."""
         truth = self._sample(snapshot).usable().truth()
         done, to_send, logos, unusable = 0, snapshot.place_of(row), 0, 0
-        in_doubt = snapshot.place_of(row + LARGEST_MESSAGE // (4 * snapshot.dim))  # of the build that was killed
+        in_doubt = snapshot.place_of(row + LARGEST_MESSAGE // (4 * snapshot.dim))  # sent by the build that was killed
         for places, ids, vectors in snapshot.placed_blocks(self._milvus.connection.rows_a_message(snapshot.dim)):
             usable = usable_rows(vectors)
             unusable += int(np.count_nonzero(~usable))
@@ -218,12 +218,12 @@ class CollectionBuild:
             ids, vectors = ids[usable], np.asarray(vectors[usable], np.float32)
             logos += len(ids)
             truth.take_in(ids, vectors)
-            if not len(places):  # all of them are damaged
+            if not len(places):  # all rows are damaged
                 continue
             last = int(places[-1])
             if last >= to_send:
                 self._send(collection, ids, vectors, may_be_there=row > 0 and int(places[0]) < in_doubt)
-                if self._only is None:  # else the next build, which may take more, begins again
+                if self._only is None:  # else the next build, which may include more logos, starts again
                     row_after, last_id = snapshot.row_after(last), int(snapshot.ids[last])
                     sent = moment if row_after >= moment.row else moment.at_row(row_after, last_id)
                     self._state.write(collection.name, sent)
@@ -245,10 +245,10 @@ class CollectionBuild:
     def _send(
         self, collection: Collection, ids: NDArray[np.int64], vectors: NDArray[np.float32], *, may_be_there: bool
     ) -> None:
-        """Insert what is not there, and upsert what may be.
+        """Insert logos that are not in the collection, and upsert those that may be.
 
-        An upsert deletes first. That has Milvus rewrite its segments, and index them twice. But an insert that was not
-        answered may still come: those logos are upserted now, and again when it must have come.
+        An upsert deletes first, which makes Milvus rewrite its segments and index them twice. But an insert without a
+        response may still be executed later: those logos are upserted now, and again when it must have been executed.
         """
         if not may_be_there:
             try:
@@ -261,23 +261,23 @@ class CollectionBuild:
         self._patient.wait_for(lambda: send_vectors(self._milvus, collection, ids, vectors, seconds=_MESSAGE_SECONDS))
 
     def _complete(self, collection: Collection, snapshot: Snapshot, sent: int) -> None:
-        """Send again what was sent and is not there, or may be there twice."""
+        """Send logos again that are missing, or may be stored twice."""
         for ids in self._in_doubt:
             self._upsert(collection, ids)
         held = self._patient.count(collection.name)
         ids = snapshot.ids if self._only is None else snapshot.ids[np.isin(snapshot.ids, self._only)]
-        if held > sent:  # pymilvus inserts again, and says nothing, where a connection broke before the answer
-            logger.warning("%s holds %d logos instead of %d: all are sent again", collection.name, held, sent)
+        if held > sent:  # pymilvus silently inserts again if the connection breaks before the response
+            logger.warning("%s holds %d logos instead of %d: sending all again", collection.name, held, sent)
             for first in range(0, len(ids), _IDS_AT_ONCE):
                 self._upsert(collection, ids[first : first + _IDS_AT_ONCE])
             held = self._patient.count(collection.name)
         if held >= sent:
             return
-        logger.warning("%s holds %d of %d logos: the others are sent again", collection.name, held, sent)
+        logger.warning("%s holds %d of %d logos: sending the others again", collection.name, held, sent)
         self._upsert(collection, self._patient.wait_for(lambda: self._searched(collection, 1).absent(ids)))
         held = self._patient.count(collection.name)
         if held < sent:
-            raise IndexBuildError(f"{collection.name} holds {held} of the {sent} logos that were sent to it")
+            raise IndexBuildError(f"{collection.name} holds only {held} of the {sent} logos that were sent to it")
 
     def _upsert(self, collection: Collection, ids: NDArray[np.int64]) -> None:
         self._patient.wait_for(lambda: upsert(self._milvus, collection, ids, self._source, in_build=True))
@@ -289,8 +289,8 @@ class CollectionBuild:
         )
 
     def _switch(self, collection: Collection, moment: Mark) -> Collection:
-        """Send what was stored meanwhile, and have services see the collection."""
-        self._bring_up(collection, moment)  # most of it before anybody has to wait
+        """Send what was stored meanwhile, and switch services to the collection."""
+        self._bring_up(collection, moment)  # most of it before others have to wait for the outbox
         with self._outbox.turn(wait=True):
             mark = self._bring_up(collection, moment)
             held = self._patient.count(collection.name)
@@ -299,12 +299,12 @@ class CollectionBuild:
             self._patient.wait_for(lambda: collections.write_record(self._milvus, collection.name, record))
             self._patient.wait_for(lambda: self._point(collection.name))
             self._outbox.write(collection.name, mark)
-        logger.info("the alias %s stands for %s, with %d logos", self._alias, collection.name, held)
+        logger.info("the alias %s points at %s, with %d logos", self._alias, collection.name, held)
         return replace(collection, record=record)
 
     def _bring_up(self, collection: Collection, moment: Mark) -> Mark:
         changes = self._source.since(moment.as_json())
-        sends_new = self._only is None or not changes.complete  # else the store was rewritten: nothing says what is new
+        sends_new = self._only is None or not changes.complete  # if complete, the store was rewritten: new is unknown
         index = self._searched(collection, 1)
         self._patient.wait_for(
             lambda: bring_up(self._milvus, index, changes, self._source, sends_new=sends_new, in_build=True)

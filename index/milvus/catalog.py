@@ -1,11 +1,11 @@
-"""The collections that a service answers from: each alias `logos_*`, and the collection that it stands for.
+"""The collections that a service searches: each alias `logos_*`, and the collection that it points at.
 
-A thread looks at them every few seconds, and is the fuse as well: once a look, or a connection, went unanswered,
-everybody is told so at once, and no more threads wait for an engine that is gone, until a look is answered. A query
-that takes too long, as a large batch may, is only reason for another look.
+A thread checks them every few seconds, and also acts as a fuse: after a check or a connection got no response, every
+query fails at once, so that no more threads wait for an engine that is gone, until a check succeeds. A query that takes
+too long, as a large batch may, only triggers another check.
 
-A collection is served once its build finished, if it holds vectors like the store's, and is in memory. One that the
-engine is still reading, after its restart, say, is not served until it is.
+A collection is served if its build was completed, its vectors are like the store's, and it is in memory. While the
+engine is still loading it, for example after a restart, it is not served.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ from index.status import IndexStatus, OnLoad
 logger = logging.getLogger(__name__)
 
 MAPS = "milvus"
-"""In the directory of an index: a directory for the map of each collection."""
+"""A directory in the index's directory, with a directory for the map of each collection."""
 
 LEAST_HELD = 0.5
-"""The share of its logos that a collection must still hold, those counted that were deleted: else it has lost some."""
+"""The share of its logos that a collection must still hold, counting deleted ones: with less, it has lost some."""
 
 _CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers for an index, if anything does, and how it stands."""
+    """What is served for an index, if anything, and its status."""
 
     status: IndexStatus
     index: SearchIndex | None = None
 
 
 class MilvusCatalog:
-    """The indexes that a Milvus holds; see `index.protocol.Catalog`.
+    """The indexes in a Milvus; see `index.protocol.Catalog`.
 
     Args:
         milvus: the connection.
-        data_dir: where the maps of its indexes lie.
-        dim: the number of values of a vector.
-        default: the index that `get(None)` answers; it counts as empty as long as it was never built.
-        vectors: gives the vectors of logos that are stored here.
+        data_dir: the directory of the indexes' maps.
+        dim: the number of values in a vector.
+        default: the index that `get(None)` returns; it counts as empty until it is built.
+        vectors: returns the vectors of logos that are stored here.
         weights_digest: of the model that made the store's vectors; empty if unknown.
-        search_k: the search effort, instead of what was measured when the index was built.
-        reload_seconds: between two looks.
+        search_k: the search effort, overriding the one measured when the index was built.
+        reload_seconds: time between two checks.
         stored_logo: see `MilvusSearchIndex`.
-        deleted: says how many logos were ever deleted, as far as is known here.
-        replicas: in how many query nodes a collection is, if it has to be loaded.
-        was_served: says whether the default index was ever built, as far as is known here.
+        deleted: returns how many logos were ever deleted, as far as is known here.
+        replicas: number of query nodes for a collection that has to be loaded.
+        was_served: returns whether the default index was ever built, as far as is known here.
         on_load: see `index.status.OnLoad`.
     """
 
@@ -114,10 +114,10 @@ class MilvusCatalog:
         self.refresh()
 
     def get(self, name: str | None) -> SearchIndex:
-        """Answer an index by its name; `None` is the default one.
+        """Return an index by its name; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
             IndexUnavailableError: it exists, but cannot be served for now, or the engine does not answer.
         """
         if self._down is not None:
@@ -130,18 +130,18 @@ class MilvusCatalog:
         return served.index
 
     def names(self) -> list[str]:
-        """Answer the names that `get` answers, in alphabetical order."""
+        """Return the names that `get` accepts, in alphabetical order."""
         return sorted(name for name, served in self._served.items() if served.index is not None)
 
     def status(self) -> list[IndexStatus]:
-        """Answer how each index stands, those among them that cannot be served, in alphabetical order."""
+        """Return the status of each index, including those that cannot be served, in alphabetical order."""
         return [self._status(served) for _, served in sorted(self._served.items())]
 
     def status_of(self, name: str | None) -> IndexStatus:
-        """Answer how an index stands; `None` is the default one.
+        """Return the status of an index; `None` means the default one.
 
         Raises:
-            UnknownIndexError: there is none of that name.
+            UnknownIndexError: no index has this name.
         """
         served = self._served.get(self._default if name is None else name)
         if served is None:
@@ -149,7 +149,7 @@ class MilvusCatalog:
         return self._status(served)
 
     def refresh(self) -> None:
-        """Look once at every alias, and take in what changed."""
+        """Check every alias once, and load what changed."""
         with self._looking:
             try:
                 served = self._look()
@@ -162,11 +162,11 @@ class MilvusCatalog:
                 logger.info("Milvus at %s answers", self._milvus.connection.uri)
 
     def start(self) -> None:
-        """Look every `reload_seconds` from now on, in a thread of its own."""
+        """Call `refresh` every `reload_seconds` from now on, in a separate thread."""
         self._watcher.start()
 
     def close(self) -> None:
-        """Stop looking, and let go of the connection."""
+        """Stop the thread, and close the connection."""
         self._closing = True
         self._wake.set()
         if self._watcher.is_alive():
@@ -182,17 +182,17 @@ class MilvusCatalog:
             try:
                 self.refresh()
             except Exception:
-                logger.exception("looking at Milvus failed; the next look is in %g s", self._reload_seconds)
+                logger.exception("checking Milvus failed; the next check is in %g s", self._reload_seconds)
 
     def _blow(self, error: EngineUnreachableError) -> None:
-        """Look at once at what did not answer; have nobody else wait for it, unless it may just be slow."""
+        """Check the engine at once, and let queries fail meanwhile, unless it may only be slow."""
         if self._down is None:
             if not isinstance(error, EngineTimeoutError):
                 self._give_up(error, news=False)
-            self._wake.set()  # but not by a look that fails: the next would follow without a pause
+            self._wake.set()  # only here: a failing check must not trigger the next one without a pause
 
     def _give_up(self, error: EngineError, *, news: bool) -> None:
-        """Refuse all queries for now; say so once, and again only where another reason is news."""
+        """Refuse all queries for now. Log the reason once, and again only if a different reason is news."""
         with self._giving_up:
             before, self._down = self._down, str(error)
         if before is None or (news and before != str(error)):
@@ -210,17 +210,17 @@ class MilvusCatalog:
                 served = self._look_at(name, self._default if alias == ours else alias.removeprefix(collections.PREFIX))
                 found[served.status.name] = served
                 if alias == ours and served.status.name != self._default:
-                    error = f"the alias {alias} is that of the index {served.status.name}: choose another name"
+                    error = f"the alias {alias} belongs to the index {served.status.name}: choose another name"
                     found[self._default] = self._refused(self._default, error)
             elif alias == ours and (self._was_served() or before.source or before.error):
-                error = f"the alias {alias} is gone from Milvus: `generate-index` makes the index again from the store"
+                error = f"the alias {alias} is gone from Milvus: `generate-index` builds the index again from the store"
                 found[self._default] = self._refused(self._default, error)
         if self._default not in found:
             found[self._default] = Served(IndexStatus(self._default), self._empty)
         return found
 
     def _refused(self, index_name: str, error: str) -> Served:
-        """Answer that an index cannot be served, and say so if that is news."""
+        """Return that an index cannot be served, and log it if that is news."""
         before = self._served.get(index_name)
         if before is None or before.status.error != error:
             logger.error("index %s: %s", index_name, error)
@@ -228,7 +228,7 @@ class MilvusCatalog:
         return Served(IndexStatus(index_name, error=error))
 
     def _look_at(self, name: str, index_name: str) -> Served:
-        """Look at a collection; the index has the name that is in the record, if that can be read."""
+        """Check a collection. Its index is named as in the record, if that can be read."""
         known = next((served for served in self._served.values() if _name_of(served) == name), None)
         try:
             if known is not None and isinstance(known.index, MilvusSearchIndex):
@@ -251,7 +251,7 @@ class MilvusCatalog:
     def _index(self, collection: Collection) -> MilvusSearchIndex:
         record = collection.record
         if not record.items:
-            raise IndexDamagedError(f"the collection {collection.name} is half filled: its build did not finish")
+            raise IndexDamagedError(f"the collection {collection.name} is half filled: its build was not completed")
         if collection.dim != self._dim:
             raise IndexDamagedError(
                 f"the collection {collection.name} holds vectors of {collection.dim} values, the store of {self._dim}"
@@ -259,13 +259,13 @@ class MilvusCatalog:
         if record.weights_digest and self._weights_digest and record.weights_digest != self._weights_digest:
             raise IndexDamagedError(
                 f"the collection {collection.name} holds vectors of other weights than the store:"
-                " `generate-index` makes another"
+                " `generate-index` builds another"
             )
         effort = self._search_k or (record.recall.search_k if record.recall else 100)
         return MilvusSearchIndex(self._milvus, collection, self._vectors, effort, stored_logo=self._stored_logo)
 
     def _checked(self, index: MilvusSearchIndex, known: Served | None) -> Served:
-        """See whether a collection is in memory, and still holds what it was built with."""
+        """Check that a collection is in memory, and still holds its logos."""
         name, record = index.collection.name, index.collection.record
         seconds = self._milvus.connection.connect_seconds
         state = self._milvus.call("get_load_state", name, seconds=seconds)
@@ -273,12 +273,12 @@ class MilvusCatalog:
             self._milvus.call("load_collection", name, seconds=seconds, replica_number=self._replicas, _async=True)
             state = self._milvus.call("get_load_state", name, seconds=seconds)
         if state["state"].name != "Loaded":
-            raise IndexUnavailableError(f"Milvus is reading the collection {name} into memory")
+            raise IndexUnavailableError(f"Milvus is loading the collection {name} into memory")
         index.items = collections.count(self._milvus, name, seconds=self._milvus.connection.query_seconds)
         if index.items + self._deleted() < LEAST_HELD * record.items:
             raise IndexDamagedError(
                 f"the collection {name} holds {index.items} logos, but was built with {record.items}:"
-                " `generate-index` makes another"
+                " `generate-index` builds another"
             )
         if known is not None:
             return Served(replace(known.status, items=index.items), index)

@@ -1,6 +1,6 @@
-"""The one way to Milvus: a connection made at first use, a time-out on every call, and errors of ours.
+"""The connection to Milvus: opened at first use, with a time-out on every call, and errors of this room.
 
-pymilvus is imported at first use, too: who serves with Annoy does without it.
+pymilvus is imported at first use too, so serving with Annoy does not need it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 from index.errors import EngineError, EngineTimeoutError, EngineUnreachableError
 
-_CONNECTION_FAILED = 2  # pymilvus' code of a server that does not answer, or that refuses to be talked to
-_MESSAGE = 300  # characters of an error that are kept: some of the server's quote whole stacks
+_CONNECTION_FAILED = 2  # pymilvus' code for a server that does not answer, or refuses the connection
+_MESSAGE = 300  # characters of an error message to keep: some of the server's quote whole stacks
 _GRPC = {
-    # Milliseconds. Servers hang up on clients that ask for signs of life more often, as pymilvus does by itself.
+    # Milliseconds. Servers disconnect clients that send keepalives more often, as pymilvus does by default.
     "grpc.keepalive_time_ms": 300_000,
-    # gRPC by itself tries to connect ever more seldom, in the end every two minutes.
+    # By default gRPC tries to reconnect less and less often, in the end every two minutes.
     "grpc.initial_reconnect_backoff_ms": 500,
     "grpc.min_reconnect_backoff_ms": 3_000,
     "grpc.max_reconnect_backoff_ms": 2_000,
@@ -30,25 +30,25 @@ _GRPC = {
 
 
 LARGEST_MESSAGE = 2**26
-"""Bytes that Milvus takes in one message, at most."""
+"""The largest message that Milvus accepts, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """Where Milvus is, and how it is talked to.
+    """Where Milvus is, and how to connect to it.
 
     Attributes:
         uri: `http://host:port`, or `https://host:port` for TLS.
-        token: `user:password`, or an API key; empty if none is asked for.
-        database: of the server's.
-        ca: the certificate, in PEM, that the server's is signed with; `None` takes those of the system.
-        cert: the client's own certificate, in PEM, for a server that wants one; it needs `ca` and `key`.
-        key: of that certificate.
-        server_name: the name on the server's certificate, if it is not that of the URI; empty if it is.
-        connect_seconds: the longest that a connection, or a sign of life, may take.
-        query_seconds: the longest that a query may take.
-        write_seconds: the longest that an add may wait for the engine.
-        message_bytes: of vectors in one message, at most; Milvus refuses messages over 64 MiB.
+        token: `user:password`, or an API key; empty if not required.
+        database: the server's database.
+        ca: the certificate, in PEM, that signed the server's; `None` uses those of the system.
+        cert: the client's own certificate, in PEM, for a server that requires one; it needs `ca` and `key`.
+        key: the key of that certificate.
+        server_name: the name on the server's certificate, if it is not the one in the URI; else empty.
+        connect_seconds: limit for a connection, or a sign of life.
+        query_seconds: limit for a query.
+        write_seconds: how long an add may wait for the engine.
+        message_bytes: the largest size of the vectors in one message; Milvus refuses messages over 64 MiB.
     """
 
     uri: str
@@ -64,7 +64,7 @@ class ConnectionOptions:
     message_bytes: int = 2**24
 
     def rows_a_message(self, dim: int) -> int:
-        """Answer how many vectors of so many values one message takes."""
+        """Return how many vectors of `dim` values fit into one message."""
         return max(1, self.message_bytes // (4 * dim + 16))
 
 
@@ -72,8 +72,8 @@ class Milvus:
     """A connection. Threads may share it; a process that forks must not have used it before.
 
     Attributes:
-        connection: where it leads.
-        on_silence: is told of every call that was not answered.
+        connection: its options.
+        on_silence: called with the error after every call without a response.
     """
 
     def __init__(self, connection: ConnectionOptions) -> None:
@@ -88,10 +88,10 @@ class Milvus:
         Raises:
             EngineTimeoutError: the server did not answer in time.
             EngineUnreachableError: it did not answer.
-            EngineError: it refused.
+            EngineError: it refused the call.
         """
         pymilvus = _imported()
-        import grpc  # which pymilvus brings
+        import grpc  # installed with pymilvus
 
         try:
             return getattr(self._connected(), method)(*args, timeout=seconds, **options)
@@ -99,10 +99,10 @@ class Milvus:
             translated = self._translated(method, error)
             if isinstance(translated, EngineUnreachableError):
                 self.on_silence(translated)
-            raise translated from None  # pymilvus' stacks say nothing more
+            raise translated from None  # pymilvus' stacks add nothing
 
     def schema(self, dim: int) -> Any:
-        """Return the schema of a collection: `logo_id`, `embedding` of so many values, and `in_build`."""
+        """Return the schema of a collection: `logo_id`, `embedding` of `dim` values, and `in_build`."""
         pymilvus = _imported()
         schema = pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("logo_id", pymilvus.DataType.INT64, is_primary=True)
@@ -111,13 +111,13 @@ class Milvus:
         return schema
 
     def index_params(self, kind: str, params: dict[str, int | bool]) -> Any:
-        """Return how `embedding` is indexed."""
+        """Return how to index `embedding`."""
         indexes = _imported().MilvusClient.prepare_index_params()
         indexes.add_index("embedding", index_type=kind, metric_type="L2", params=params)
         return indexes
 
     def close(self) -> None:
-        """Let go of the connection; the next call makes another."""
+        """Close the connection; the next call opens another."""
         with self._mutex:
             client, self._client = self._client, None
         if client is not None:
@@ -148,7 +148,7 @@ class Milvus:
             db_name=made.database,
             timeout=made.connect_seconds,
             secure=made.uri.startswith("https:"),
-            dedicated=True,  # else pymilvus shares connections, and closes them, by address
+            dedicated=True,  # else pymilvus shares connections by address, and closes shared ones
             grpc_options=_GRPC,
             **tls,
         )
@@ -166,7 +166,7 @@ class Milvus:
             return kind(f"Milvus at {self.connection.uri}: {method}: {says or code}"[:_MESSAGE])
         code = getattr(error, "code", None)
         if code == _CONNECTION_FAILED and isinstance(error.__cause__, grpc.RpcError):
-            return self._translated(method, error.__cause__)  # which says why
+            return self._translated(method, error.__cause__)  # it has the reason
         says = getattr(error, "message", "") or str(error)
         message = f"Milvus at {self.connection.uri}: {method}: {says}"[:_MESSAGE]
         if code == _CONNECTION_FAILED or isinstance(code, grpc.StatusCode):
@@ -176,17 +176,17 @@ class Milvus:
 
 @functools.cache
 def _refusals() -> frozenset[Any]:
-    """Return gRPC's codes of a server that is there, and does not do what it is asked."""
+    """Return gRPC's codes of a server that is reachable, but refuses a call."""
     from grpc import StatusCode as Code
 
     return frozenset({Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.UNAUTHENTICATED})
 
 
 def check_installed() -> None:
-    """See to it that pymilvus can be imported, without importing it.
+    """Check that pymilvus can be imported, without importing it.
 
     Raises:
-        EngineError: it is not installed; the message says how to.
+        EngineError: it is not installed; the message says how to install it.
     """
     if importlib.util.find_spec("pymilvus") is None:
         raise EngineError(
@@ -197,9 +197,9 @@ def check_installed() -> None:
 
 @functools.cache
 def _imported() -> Any:
-    """Import pymilvus, and keep it from logging, with a stack each, errors that are ours to log."""
+    """Import pymilvus, and keep it from logging a stack for each error: this room logs them."""
     check_installed()
-    # Else what other parts of this process fork (`embeddings.store.hdf5_probe`) is brought to an end by gRPC's threads.
+    # Otherwise gRPC's threads end processes that other parts of this one fork (`embeddings.store.hdf5_probe`).
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import pymilvus
 

@@ -1,4 +1,4 @@
-"""The map of a collection, which lies here: in a directory of the index, named after the collection's time."""
+"""The map of a collection, kept on this machine in a directory of the index that has the collection's time as name."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def draw_collection_map(
     *,
     from_earlier: bool,
 ) -> None:
-    """Draw the map of a collection that serves already, and remove the maps of collections that are gone.
+    """Draw the map of a collection that is already served, and remove the maps of collections that are gone.
 
     If it fails, the log says so: the build itself succeeded.
 
     Args:
-        request: of the build.
+        request: the build's request.
         stamp: the time in the collection's name.
-        ids: (n,) of the logos in it.
+        ids: (n,) of its logos.
         vectors: returns the vectors of logos.
         stage: shows progress.
-        from_earlier: begin from the newest map; it must show vectors of the same weights.
+        from_earlier: start from the newest map; it must show vectors of the same weights.
     """
     maps = request.directory / MAPS
     if request.map_points and len(ids) >= FEWEST_LOGOS:

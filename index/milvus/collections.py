@@ -1,11 +1,11 @@
-"""What a collection of ours is: its names, and the record that says how it was built.
+"""Collections: their names, and the record in each that says how it was built.
 
-    alias       logos_<index>                     what answers; a rebuild switches it
+    alias       logos_<index>                     what is searched; a rebuild switches it
     collection  logos_<index>_20261129T030000Z    `logo_id` INT64, the key; `embedding` FLOAT_VECTOR, measured by L2;
                                                   `in_build` BOOL, false for logos that were sent after the build
 
-Milvus' names hold letters, digits and underscores, so other characters of an index's name become underscores; its own
-name is in the record, a JSON object in the property `robotoff_ann` of the collection.
+Milvus' names consist of letters, digits and underscores, so other characters of an index's name become underscores. The
+index's real name is in the record, a JSON object in the property `robotoff_ann` of the collection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PREFIX = "logos_"
 _FORMAT = 1
 _TIME = "%Y%m%dT%H%M%SZ"
 _STAMP = re.compile(r"_(\d{8}T\d{6}Z)\Z")
-_NOT_FOUND = (100, 1600)  # Milvus' codes of a missing collection, and of a missing alias
+_NOT_FOUND = (100, 1600)  # Milvus' codes for a missing collection, and for a missing alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Record:
         model: the model that made the vectors; empty if unknown.
         weights_digest: of the model's weights; empty if unknown.
         kind: Milvus' index type.
-        items: logos that it held when it was whole; 0 as long as it is being filled.
-        stored_rows: logos that the store held then.
-        built_at: when, in UTC, ISO 8601.
-        recall: what was measured; `None` if it was not.
+        items: number of logos when it was completed; 0 while it is being filled.
+        stored_rows: number of logos in the store then.
+        built_at: build time in UTC, ISO 8601.
+        recall: the measured recall; `None` if not measured.
     """
 
     index: str
@@ -54,12 +54,12 @@ class Record:
     recall: Recall | None = None
 
     def format(self) -> str:
-        """Write the property's value."""
+        """Return the property's value."""
         return json.dumps({"format": _FORMAT, **asdict(self)})
 
     @classmethod
     def parse(cls, text: str) -> Record:
-        """Read what `format` wrote.
+        """Parse the output of `format`.
 
         Raises:
             ValueError: it is something else.
@@ -73,7 +73,7 @@ class Record:
             if record.built_at:
                 datetime.fromisoformat(record.built_at)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"its record lacks a field, or has one too many ({error})") from error
+            raise ValueError(f"its record lacks a field, or has an unknown one ({error})") from error
         return record
 
 
@@ -95,37 +95,37 @@ class Collection:
 
     @property
     def stamp(self) -> str:
-        """When it was begun, as its name says; the whole name if it says nothing."""
+        """When its build began, from its name; the whole name if that contains no time."""
         found = _STAMP.search(self.name)
         return found[1] if found else self.name
 
 
 def alias_of(index: str) -> str:
-    """Answer the alias of an index."""
+    """Return the alias of an index."""
     return PREFIX + re.sub(r"\W", "_", index, flags=re.ASCII)
 
 
 def new_name(index: str) -> str:
-    """Answer the name of a collection that is begun now."""
+    """Return a name for a collection whose build begins now."""
     return f"{alias_of(index)}_{datetime.now(UTC).strftime(_TIME)}"
 
 
 def collections_of(milvus: Milvus, index: str) -> list[str]:
-    """Answer the collections that were made for an index, by whomever, oldest first."""
+    """Return the collections that were made for an index, by any machine, oldest first."""
     start = alias_of(index)
     names = milvus.call("list_collections", seconds=milvus.connection.connect_seconds)
     return sorted(name for name in names if _STAMP.search(name) and _STAMP.sub("", name) == start)
 
 
 def aliases(milvus: Milvus) -> list[str]:
-    """Answer the aliases that may be those of indexes."""
+    """Return the aliases that may belong to indexes."""
     found = milvus.call("list_aliases", seconds=milvus.connection.connect_seconds)
     names = found["aliases"] if isinstance(found, dict) else found
     return sorted(name for name in names if name.startswith(PREFIX))
 
 
 def aliased(milvus: Milvus, alias: str) -> str | None:
-    """Answer the name of the collection that an alias stands for; `None` if there is no such alias."""
+    """Return the name of the collection that an alias points at; `None` if there is no such alias."""
     try:
         found = milvus.call("describe_alias", alias, seconds=milvus.connection.connect_seconds)
     except EngineError as error:
@@ -136,10 +136,10 @@ def aliased(milvus: Milvus, alias: str) -> str | None:
 
 
 def describe(milvus: Milvus, name: str) -> Collection | None:
-    """Answer what a collection is; `None` if there is none of that name.
+    """Return the description of a collection; `None` if there is none of that name.
 
     Raises:
-        IndexDamagedError: it is none of ours.
+        IndexDamagedError: `generate-index` did not make it.
     """
     try:
         found = milvus.call("describe_collection", name, seconds=milvus.connection.connect_seconds)
@@ -156,10 +156,10 @@ def describe(milvus: Milvus, name: str) -> Collection | None:
 
 
 def write_record(milvus: Milvus, name: str, record: Record) -> None:
-    """Replace the record of a collection, for good.
+    """Replace the record of a collection durably.
 
-    It takes two calls: Milvus up to 2.3.5 keeps on its disk what the properties were before the last one, and knows no
-    others once it is started again (github.com/milvus-io/milvus/issues/30144).
+    This takes two calls: Milvus up to 2.3.5 writes to its disk the properties as they were before the last change, and
+    knows no others after a restart (github.com/milvus-io/milvus/issues/30144).
     """
     properties, seconds = {PROPERTY: record.format()}, milvus.connection.connect_seconds
     for _ in range(2):
@@ -167,9 +167,9 @@ def write_record(milvus: Milvus, name: str, record: Record) -> None:
 
 
 def create(milvus: Milvus, name: str, *, dim: int, record: Record, params: dict[str, int | bool], shards: int) -> None:
-    """Make an empty collection, whose segments are indexed as they fill.
+    """Create an empty collection, whose segments are indexed as they fill.
 
-    It is read with bounded staleness: a strong read waits for the next tick of Milvus' clock, 0.2 s on the average.
+    It is read with bounded staleness: a strong read waits for the next tick of Milvus' clock, 0.2 s on average.
     """
     seconds = milvus.connection.write_seconds
     options: dict[str, Any] = {"num_shards": shards, "consistency_level": "Bounded"}
@@ -179,7 +179,7 @@ def create(milvus: Milvus, name: str, *, dim: int, record: Record, params: dict[
 
 
 def count(milvus: Milvus, name: str, *, seconds: float, strong: bool = False) -> int:
-    """Answer how many logos a loaded collection holds."""
+    """Return the number of logos in a loaded collection."""
     level = {"consistency_level": "Strong"} if strong else {}
     (row,) = milvus.call("query", name, filter="", output_fields=["count(*)"], seconds=seconds, **level)
     return int(row["count(*)"])

@@ -1,8 +1,8 @@
-"""The Milvus engine: neighbours from a collection.
+"""The Milvus engine: find neighbours in a collection.
 
-Milvus answers squared distances, of which the roots are taken here, and orders equally near logos as it likes. It knows
-vectors, but the store is nearer: the vector of a logo is asked of the engine only where the store does not have it, so
-that a service without the store answers, too.
+Milvus returns squared distances, whose roots are taken here, and orders equally near logos arbitrarily. It holds the
+vectors too, but the store is nearer: a logo's vector is fetched from the engine only if the store does not have it, so
+that a service without the store can also answer.
 
 A logo that was sent after the build (`in_build` is false) is found, but is not yet indexed: it is not among its own
 neighbours and is never the random one, as with the other engines.
@@ -29,12 +29,12 @@ from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
 MOST_NEIGHBOURS = 16_384
-"""What Milvus answers to one query, at most."""
+"""The largest number of neighbours that Milvus returns for one query."""
 
 _IDS_A_MESSAGE = 8_192
-_VECTORS_A_QUERY = 32  # Milvus Lite takes memory for all distances at once, and a server a share of a second
-_STORED_DRAWN = 16  # stored logos that a random one is drawn from
-_DRAWN = 1_000  # logos of the engine that it is drawn from, where it holds none of those
+_VECTORS_A_QUERY = 32  # Milvus Lite needs memory for all distances at once, and a server a fraction of a second
+_STORED_DRAWN = 16  # stored logos to draw a random one from
+_DRAWN = 1_000  # logos of the engine to draw it from, if it holds none of those
 
 
 class MilvusSearchIndex:
@@ -42,13 +42,13 @@ class MilvusSearchIndex:
 
     Args:
         milvus: the connection.
-        collection: what is searched.
-        vectors: gives the vectors of logos that are stored here.
+        collection: the collection to search.
+        vectors: returns the vectors of logos that are stored here.
         effort: see `index.milvus.kinds.search_params`.
-        stored_logo: gives the id of any stored logo; `None` if none is stored.
+        stored_logo: returns the id of some stored logo; `None` if none is stored.
 
     Attributes:
-        items: how many logos it holds, as of the last look.
+        items: number of logos, as of the last check.
     """
 
     trees = 0
@@ -73,7 +73,7 @@ class MilvusSearchIndex:
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
         return self.collection.dim
 
     def __len__(self) -> int:
@@ -83,26 +83,26 @@ class MilvusSearchIndex:
         return 0 < logo_id <= MAX_LOGO_ID and not len(self.absent(np.array([logo_id])))
 
     def absent(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
-        """Answer those of some ids, `(n,)`, that are not there, in their order; `strong`: not even just now."""
+        """Return the ids of `(n,)` that the collection lacks, in their order; `strong` also sees the latest writes."""
         return logo_ids[~np.isin(logo_ids, [*self._held(logo_ids, None, strong=strong)])]
 
     def of_build(self, logo_ids: NDArray[np.int64], *, strong: bool = False) -> NDArray[np.int64]:
-        """Return those of some ids, `(n,)`, that are there and were not sent after the build, in their order."""
+        """Return the ids of `(n,)` that are in the collection and were not sent after the build, in their order."""
         held = self._held(logo_ids, None, strong=strong)
         return logo_ids[[held.get(logo_id, False) for logo_id in logo_ids.tolist()]]
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Return the `count` nearest logos to one that is there: itself first, at distance 0, if it is indexed."""
+        """Return the `count` nearest logos to one in the collection: itself first, at distance 0, if it is indexed."""
         check_count(count)
         return self.to_logo(logo_id, count, self._deadline())
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Answer the `count` nearest logos to a `(dim,)` float32 vector."""
+        """Return the `count` nearest logos to a `(dim,)` float32 vector."""
         check_count(count)
         return self.to_vector(vector, count, self._deadline())
 
     def to_logo(self, logo_id: int, count: int, deadline: float) -> Neighbours:
-        """Do as `nearest_to_logo` does, until a moment of the monotonic clock."""
+        """Do as `nearest_to_logo`, with a deadline on the monotonic clock."""
         found, _ = self._nearest_to_logos([logo_id], count, deadline)
         near = found[logo_id]
         if near is None:
@@ -110,12 +110,12 @@ class MilvusSearchIndex:
         return near
 
     def to_vector(self, vector: NDArray[np.float32], count: int, deadline: float) -> Neighbours:
-        """Do as `nearest_to_vector` does, until a moment of the monotonic clock."""
+        """Do as `nearest_to_vector`, with a deadline on the monotonic clock."""
         (hits,) = self._search(as_query(vector, self.dim)[np.newaxis], count, ["logo_id"], deadline)
         return _neighbours(hits)
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        """Answer an index that knows the neighbours of some logos already, from a few round trips for all of them."""
+        """Return an index that already has the neighbours of these logos, from a few round trips for all of them."""
         check_count(count)
         if len(logo_ids) < 2:
             return self
@@ -123,7 +123,7 @@ class MilvusSearchIndex:
         return _Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
 
     def random_logo(self) -> int | None:
-        """Answer the id of any indexed logo: a stored one, if one of a few that are drawn is indexed."""
+        """Return the id of some indexed logo: a stored one, if one of a few random stored logos is indexed."""
         deadline = self._deadline()
         drawn = {self._stored_logo() for _ in range(_STORED_DRAWN)} if self.items else set()
         stored = np.array([logo_id for logo_id in drawn if logo_id is not None], np.int64)
@@ -137,9 +137,9 @@ class MilvusSearchIndex:
     def _nearest_to_logos(
         self, logo_ids: Sequence[int], count: int, deadline: float
     ) -> tuple[dict[int, Neighbours | None], dict[bytes, Neighbours]]:
-        """Return the neighbours of each logo, and those of the vectors of logos that turned out not to be there.
+        """Return the neighbours of each logo, and those of the vectors of logos that the collection lacks.
 
-        A logo that is not there, or whose vector cannot be read, has `None`.
+        They are `None` for a logo that the collection lacks, or that has no usable vector.
         """
         ids = np.array([logo_id for logo_id in logo_ids if 0 < logo_id <= MAX_LOGO_ID], np.int64)
         vectors = self._vectors(ids)
@@ -150,7 +150,7 @@ class MilvusSearchIndex:
         ids, vectors = ids[known], vectors[known]
         searched = dict(zip(ids.tolist(), self._search(vectors, count + 1, self._fields, deadline), strict=True))
         held = {logo_id: in_build for logo_id, hits in searched.items() for in_build in _own_mark(logo_id, hits)}
-        # One that is not among its own neighbours is not there, or lost among copies of itself.
+        # A logo that is not among its own neighbours is missing, or hidden by copies of itself.
         unsure = np.array([logo_id for logo_id in searched if logo_id not in held], np.int64)
         held |= self._held(unsure, deadline)
         found: dict[int, Neighbours | None] = dict.fromkeys(logo_ids)
@@ -164,7 +164,7 @@ class MilvusSearchIndex:
         return found, beside
 
     def _held_vectors(self, logo_ids: NDArray[np.int64], deadline: float) -> NDArray[np.float32]:
-        """Answer the engine's vectors of logos, `(n, dim)`; NaN of one that it does not hold."""
+        """Return the engine's vectors of logos, `(n, dim)`; NaN for logos that it lacks."""
         vectors = np.full((len(logo_ids), self.dim), np.nan, np.float32)
         places = {logo_id: place for place, logo_id in enumerate(logo_ids.tolist())}
         rows_a_message = self._milvus.connection.rows_a_message(self.dim)
@@ -185,7 +185,7 @@ class MilvusSearchIndex:
                 "search",
                 data=list(vectors[first : first + _VECTORS_A_QUERY]),
                 limit=count,
-                output_fields=fields,  # without names, some servers send the vectors along
+                output_fields=fields,  # without this, some servers also return the vectors
                 search_params={
                     "metric_type": "L2",
                     "params": search_params(self.collection.record.kind, self._effort, count),
@@ -200,7 +200,7 @@ class MilvusSearchIndex:
         return ["logo_id", "in_build"] if self.collection.marks_build else ["logo_id"]
 
     def _held(self, logo_ids: NDArray[np.int64], deadline: float | None, *, strong: bool = False) -> dict[int, bool]:
-        """Return which of some ids, `(n,)`, are there, and whether they belong to the build.
+        """Return the ids of `(n,)` that are in the collection, and whether they belong to the build.
 
         Without a deadline, each message has its own.
         """
@@ -227,13 +227,13 @@ class MilvusSearchIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Prefetched:
-    """An index, and what it said of the neighbours of some logos.
+    """An index, with the neighbours of some logos already fetched.
 
     Attributes:
-        count: of neighbours.
-        deadline: of all that is asked for these logos, by the monotonic clock.
-        found: the neighbours of each logo; `None` if it is not there.
-        beside: those of vectors, float32, of logos that are not there.
+        count: number of neighbours.
+        deadline: for all searches for these logos, on the monotonic clock.
+        found: the neighbours of each logo; `None` if the collection lacks it.
+        beside: those of vectors, float32, of logos that the collection lacks.
     """
 
     index: MilvusSearchIndex
@@ -277,7 +277,7 @@ class _Prefetched:
 def _neighbours(hits: Any) -> Neighbours:
     ids = [int(hit["entity"]["logo_id"]) for hit in hits]
     squares = np.array([hit["distance"] for hit in hits], np.float32)
-    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)  # rounding may leave one just below
+    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)  # rounding may make a square slightly negative
     order = np.lexsort((np.array(ids), distances))
     return Neighbours([ids[place] for place in order], distances[order].tolist())
 

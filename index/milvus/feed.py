@@ -1,10 +1,10 @@
-"""Sends to the engine what the store holds and the engine does not, so that new logos are found at once.
+"""Send to the engine what the store holds and the engine lacks, so that new logos are found at once.
 
-`/add` upserts its own logos when they are on the disk (`send`), and waits until the engine finds them: queries are read
-with bounded staleness, and see a logo once a strong read of it was answered. If that fails, the logos are stored all
-the same: a thread (`catch_up`) looks every few seconds what was stored since the last time, asks the engine which of
-these logos it lacks, and sends them. One process at a time does, and remembers in its outbox (`outbox.py`) how far it
-came. What is sent again does no harm, for it is upserted (`insert` would have Milvus hold it twice).
+`/add` upserts its own logos once they are on the disk (`send`), and waits until the engine finds them: queries use
+bounded staleness, and see a logo once a strong read has returned it. If that fails, the logos are stored all the same:
+a thread (`catch_up`) checks every few seconds what was stored since its last run, asks the engine which of these logos
+it lacks, and sends them. One process at a time does this, and records its progress in its outbox (`outbox.py`). Sending
+a logo again does no harm, because it is upserted (`insert` would make Milvus hold it twice).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from index.vectors import usable_rows
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
-_LEAST_SECONDS = 1.0  # for a strong read: one that is cut short would stop all queries
+_LEAST_SECONDS = 1.0  # for a strong read: a shorter limit would time out, which stops all queries
 _IDS_AT_ONCE = 8_192
 
 
@@ -41,9 +41,9 @@ class Feed:
         catalog: knows the collection.
         milvus: the connection.
         outbox: of the default index.
-        seconds: between two looks of its thread.
-        sends: whether anything is sent at all; a service that only reads is not to.
-        source_errors: what the source raises when it cannot be read for now; the next look tries again.
+        seconds: time between two runs of its thread.
+        sends: whether to send anything; false for a service that only reads.
+        source_errors: errors of the source that may pass; the next run tries again.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name="milvus-feed", daemon=True)
 
     def send(self, logo_ids: Sequence[int]) -> None:
-        """Have the engine find logos that were just stored; if it does not answer, they are sent later."""
+        """Send logos that were just stored, and wait until the engine finds them. If it does not answer, send later."""
         try:
             index = self._index()
             if index is not None:
@@ -77,19 +77,19 @@ class Feed:
             logger.warning("logos %s are stored, and sent to Milvus later: %s", logo_ids, error)
 
     def forget(self, logo_ids: Collection[int]) -> None:
-        """Have the engine forget logos that were just deleted; if it does not answer, it is told later."""
+        """Delete logos from the engine that were just deleted. If it does not answer, do so later."""
         try:
             index = self._index()
             if index is not None:
                 delete(self._milvus, index.collection.name, logo_ids)
         except SearchError as error:
-            logger.warning("logos %s are deleted, and Milvus is told later: %s", list(logo_ids), error)
+            logger.warning("logos %s are deleted here, and later in Milvus: %s", list(logo_ids), error)
 
     def catch_up(self) -> None:
-        """Send what the engine lacks, unless another process is at it.
+        """Send what the engine lacks, unless another process is doing so.
 
         Raises:
-            EngineError: the engine does not take it.
+            EngineError: the engine refused it, or did not answer.
             IndexUnavailableError: the collection cannot be searched for now.
         """
         with self._outbox.turn(wait=False) as ours:
@@ -98,7 +98,7 @@ class Feed:
                 return
             known = self._outbox.read()
             if known is not None and known[0] != index.collection.name:
-                self._catalog.refresh()  # a build may just have switched; else all ids would be compared, twice
+                self._catalog.refresh()  # a build may just have switched; without this, all ids would be compared twice
                 index = self._index() or index
             name = index.collection.name
             changes = self._source.since(known[1] if known and known[0] == name else None)
@@ -114,16 +114,16 @@ class Feed:
         return self._source.count_since(known[1] if known else None)
 
     def feeds(self, index: object) -> bool:
-        """Say whether it keeps an index in step."""
+        """Return whether this feed keeps an index in step."""
         return self._sends and index is self._catalog.get(None)
 
     def start(self) -> None:
-        """Catch up every few seconds from now on, in a thread of its own."""
+        """Call `catch_up` every few seconds from now on, in a separate thread."""
         if self._sends:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread; what was not sent is sent by the next process."""
+        """Stop the thread; the next process sends what was not sent."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(timeout=_CLOSE_SECONDS)
@@ -137,13 +137,13 @@ class Feed:
             except self._passing_errors as error:
                 kind = "no answer" if isinstance(error, EngineUnreachableError) else str(error)
                 if kind != told:
-                    logger.warning("stored logos wait for Milvus: %s", error)
+                    logger.warning("stored logos are not in Milvus yet: %s", error)
                 told = kind
             except Exception:
                 logger.exception("sending stored logos to Milvus failed; the next try is in %g s", self._seconds)
 
     def _index(self) -> MilvusSearchIndex | None:
-        """Return what is to be kept in step, if anything is: the index may never have been built."""
+        """Return the index to keep in step, if there is one: it may never have been built."""
         index = self._catalog.get(None) if self._sends else None
         return index if isinstance(index, MilvusSearchIndex) else None
 
@@ -169,7 +169,7 @@ def bring_up(
     sends_new: bool = True,
     in_build: bool = False,
 ) -> int:
-    """Delete from a collection what was deleted, send what it lacks, and return how many logos these were.
+    """Delete from a collection what was deleted, send what it lacks, and return how many logos it lacked.
 
     Args:
         milvus: the connection.
@@ -180,7 +180,7 @@ def bring_up(
         in_build: whether the logos belong to the build; those that were deleted and stored again stay what they are.
 
     Raises:
-        EngineError: the engine does not take it.
+        EngineError: the engine refused it, or did not answer.
     """
     collection = index.collection
     delete(milvus, collection.name, changes.deleted)
@@ -199,10 +199,10 @@ def bring_up(
 def upsert(
     milvus: Milvus, collection: MilvusCollection, logo_ids: NDArray[np.int64], source: LogoSource, *, in_build: bool
 ) -> int:
-    """Send logos and return their number; those whose vector cannot be read, or searched for, are left out.
+    """Send the logos that have a usable vector, and return how many they are.
 
     Raises:
-        EngineError: the engine does not take them.
+        EngineError: the engine refused them, or did not answer.
     """
     sent, rows = 0, milvus.connection.rows_a_message(source.dim)
     for first in range(0, len(logo_ids), rows):
@@ -223,7 +223,7 @@ def send_vectors(
     method: str = "upsert",
     seconds: float | None = None,
 ) -> int:
-    """Send `(n, dim)` vectors, which fit into one message, and answer `n`.
+    """Send `(n, dim)` vectors, which fit into one message, and return `n`.
 
     Args:
         milvus: the connection.
@@ -231,11 +231,11 @@ def send_vectors(
         logo_ids: (n,)
         vectors: (n, dim)
         in_build: whether they belong to the build; a logo that does not is never its own neighbour.
-        method: `upsert`, or `insert` for logos that are surely not there.
-        seconds: that it may take; by default as long as an add may wait.
+        method: `upsert`, or `insert` for logos that the collection certainly lacks.
+        seconds: the time limit; by default that of an add.
 
     Raises:
-        EngineError: the engine does not take them.
+        EngineError: the engine refused them, or did not answer.
     """
     if len(logo_ids):
         mark = {"in_build": in_build} if collection.marks_build else {}
@@ -248,10 +248,10 @@ def send_vectors(
 
 
 def delete(milvus: Milvus, name: str, logo_ids: Collection[int]) -> None:
-    """Have a collection forget logos, those among them that it does not hold, too.
+    """Delete logos from a collection; ids that it does not hold are ignored.
 
     Raises:
-        EngineError: the engine does not take it.
+        EngineError: the engine refused it, or did not answer.
     """
     ids = list(logo_ids)
     for first in range(0, len(ids), _IDS_AT_ONCE):

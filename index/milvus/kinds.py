@@ -1,4 +1,4 @@
-"""Milvus' index types: the parameters that we build them with, and what their search effort is.
+"""Milvus' index types: the parameters to build them with, and the meaning of their search effort.
 
 From Milvus' documentation of its in-memory and on-disk indexes (milvus.io/docs/index.md); `docs/scale-out.md` says what
 each costs.
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 AUTO = "auto"
 KINDS = ("FLAT", "IVF_FLAT", "HNSW", "SCANN", "DISKANN")
-"""Those that answer exact distances: IVF_SQ8 and IVF_PQ measure to what they made of the vectors."""
+"""The types that return exact distances: IVF_SQ8 and IVF_PQ return distances to compressed vectors."""
 
 HNSW_FROM = 10_000
-"""Logos from which on `AUTO` is a graph: fewer are searched exactly in a few milliseconds."""
+"""The number of logos from which `AUTO` is a graph: fewer are searched exactly in a few milliseconds."""
 
-_SEGMENT_ROWS = 100_000  # about what a sealed segment holds of 5 KB each, and is indexed by itself
+_SEGMENT_ROWS = 100_000  # approximate size of a sealed segment, at 5 KB a logo; each segment is indexed by itself
 _MOST_LISTS = 65_536
 
 
@@ -25,9 +25,9 @@ class IndexKind:
 
     Attributes:
         name: one of `KINDS`.
-        params: that it is built with.
+        params: build parameters.
         least: the search effort to begin with, if more may find more; see `search_params`.
-        most: the largest effort that Milvus takes.
+        most: the largest effort that Milvus accepts.
     """
 
     name: str
@@ -37,7 +37,7 @@ class IndexKind:
 
     @classmethod
     def of(cls, name: str, logos: int) -> IndexKind:
-        """Answer an index type as it fits so many logos; `AUTO` chooses one."""
+        """Return an index type with parameters for this many logos; `AUTO` chooses one."""
         if name == AUTO:
             name = "FLAT" if logos < HNSW_FROM else "HNSW"
         lists = min(_MOST_LISTS, max(1, round(4 * min(logos, _SEGMENT_ROWS) ** 0.5)))
@@ -53,13 +53,13 @@ class IndexKind:
 
 
 def search_params(kind: str, effort: int, count: int) -> dict[str, int]:
-    """Answer how a collection is searched for so many neighbours.
+    """Return the parameters of a search for `count` neighbours.
 
     Args:
-        kind: its index type.
-        effort: for a hundred neighbours; more take more in proportion. Lists to look into, or the length of the list
-            of candidates, which is at least `count`.
-        count: of neighbours.
+        kind: the collection's index type.
+        effort: for a hundred neighbours; it grows in proportion for more. It is the number of lists to search, or the
+            length of the list of candidates, which is at least `count`.
+        count: number of neighbours.
     """
     enough = max(effort, effort * count // 100)
     if kind == "HNSW":

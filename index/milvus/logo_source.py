@@ -1,6 +1,6 @@
-"""What a collection is filled from, and kept in step with: the stored logos, and how they change.
+"""The interface of the logos that a collection is filled from and kept in step with.
 
-The embedding store implements `LogoSource`. Nothing else of the store is known in this room.
+The embedding store implements `LogoSource`. This room knows nothing else of the store.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Mark(Protocol):
-    """A moment in the life of a source; as JSON it outlives the process."""
+    """A moment in the life of a source; as JSON it remains valid in other processes."""
 
     @property
     def row(self) -> int:
@@ -25,12 +25,12 @@ class Mark(Protocol):
     def at_row(self, row: int, last_id: int) -> Mark:
         """Return the moment when only the rows before `row` were stored; the last of them holds the logo `last_id`.
 
-        Deletions count up to this moment all the same. Before the first row, `last_id` is 0.
+        It includes the deletions up to this moment. Before the first row, `last_id` is 0.
         """
 
 
 class Changes(Protocol):
-    """What happened between two moments."""
+    """The changes between two moments."""
 
     @property
     def mark(self) -> Mark:
@@ -38,27 +38,27 @@ class Changes(Protocol):
 
     @property
     def first_row(self) -> int:
-        """The first row that the earlier moment did not know; 0 if that moment is unknown, or of another file."""
+        """The first row after the earlier moment; 0 if that moment is unknown, or of another file."""
 
     @property
     def added(self) -> NDArray[np.int64]:
-        """The ids `(n,)` of logos that were stored, in their order; some of them may have been stored before."""
+        """The ids `(n,)` of logos stored since, in order; some may have been stored before, too."""
 
     @property
     def deleted(self) -> Sequence[int]:
-        """The ids of logos that were deleted and are not stored now, perhaps of others, too."""
+        """The ids of logos that were deleted and are not stored now, and perhaps others that are not stored."""
 
     @property
     def readded(self) -> Sequence[int]:
-        """The ids of logos that were deleted and are stored now: their vectors may be others."""
+        """The ids of logos that were deleted and are stored now: their vectors may have changed."""
 
     @property
     def complete(self) -> bool:
-        """Whether these are all logos and all deletions: the earlier moment is unknown, or of another file."""
+        """Whether these are all logos and deletions, because the earlier moment is unknown or of another file."""
 
 
 class Snapshot(Protocol):
-    """The logos stored at one moment, however the source changes afterwards."""
+    """The logos stored at one moment. They do not change when the source does."""
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -66,16 +66,16 @@ class Snapshot(Protocol):
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
 
     @property
     def damaged(self) -> int:
-        """How many logos the last walk through `placed_blocks` left out."""
+        """How many logos the last pass through `placed_blocks` skipped."""
 
     def __len__(self) -> int: ...
 
     def place_of(self, row: int) -> int:
-        """Return the place in `ids` of the first logo in a row from this one on."""
+        """Return the place in `ids` of the first logo at or after a row."""
 
     def row_after(self, place: int) -> int:
         """Return the row after that of the logo at a place in `ids`."""
@@ -104,7 +104,7 @@ class LogoSource(Protocol):
 
     @property
     def dim(self) -> int:
-        """The number of values of a vector."""
+        """The number of values in a vector."""
 
     @property
     def stamp(self) -> ModelStamp:
@@ -114,13 +114,13 @@ class LogoSource(Protocol):
         """Return the vectors of logos; see `index.protocol.Vectors`."""
 
     def snapshot(self) -> Snapshot:
-        """Return what is stored now."""
+        """Return the logos that are stored now."""
 
     def mark(self) -> Mark:
         """Return this moment, for `since`."""
 
     def since(self, moment: object) -> Changes:
-        """Return what changed since a moment, given as JSON, or since ever if it is no moment of this source."""
+        """Return what changed since a moment, given as JSON, or since ever if it is not a moment of this source."""
 
     def count_since(self, moment: object) -> int:
-        """Return how many logos were stored since a moment, as `since` takes it."""
+        """Return how many logos were stored since a moment, as `since` accepts it."""

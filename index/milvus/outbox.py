@@ -1,8 +1,8 @@
 """How far a collection is in step with the store: `milvus.json` in the directory of an index.
 
-    {"collection": "logos_...", "mark": {...}}    all that was stored until then is in that collection
+    {"collection": "logos_...", "mark": {...}}    the collection holds all that was stored until then
 
-Only if that is lost, or the collection or the store's file is another, are all ids compared. To send a logo again
+All ids are compared only if that file is lost, or the collection or the store's file has changed. Sending a logo again
 does no harm.
 """
 
@@ -28,10 +28,10 @@ _LOCK_NAME = ".milvus.lock"
 
 
 class Outbox:
-    """How far a collection is in step with a store, and whose turn it is to see to that.
+    """How far a collection is in step with a store, and a lock for the process that updates it.
 
     Args:
-        index_dir: of the index, made if missing.
+        index_dir: of the index, created if missing.
         name: of the file.
     """
 
@@ -40,29 +40,29 @@ class Outbox:
         self._path = index_dir / name
 
     def read(self) -> tuple[str, Any] | None:
-        """Answer the collection, and the mark of what is in it; `None` if that is not known."""
+        """Return the collection, and the mark of what it holds; `None` if unknown."""
         try:
             state = json.loads((self._path).read_bytes())
             return str(state["collection"]), state["mark"]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s cannot be read, all ids are compared: %s", self._path, error)
+            logger.warning("%s cannot be read, so all ids are compared: %s", self._path, error)
             return None
 
     def write(self, collection: str, mark: Mark) -> None:
-        """Remember both, for whoever comes next."""
+        """Store both for the next reader."""
         self._index_dir.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._path, alone=True) as file:
             file.write(json.dumps({"collection": collection, "mark": mark.as_json()}).encode())
 
     def forget(self) -> None:
-        """Remember nothing."""
+        """Remove the file."""
         self._path.unlink(missing_ok=True)
 
     @contextmanager
     def turn(self, *, wait: bool) -> Iterator[bool]:
-        """Hold the lock on the outbox, and say so; if another process has it and `wait` is false, do not."""
+        """Hold the lock on the outbox and yield True; yield False if another process has it and `wait` is false."""
         self._index_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._index_dir / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

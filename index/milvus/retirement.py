@@ -1,4 +1,4 @@
-"""What becomes of the collections that answered before: the last is kept out of memory, older ones go."""
+"""Retire the collections that were served before: release the last from memory, and drop older ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 def retire(milvus: Milvus, answering: Collection, before: str | None, *, keep: int, grace_seconds: float) -> None:
-    """Release what answered before from memory, and drop what is older still; if that fails, they stay.
+    """Release the previous collection from memory, and drop older ones; if that fails, they stay.
 
     Args:
         milvus: the connection.
-        answering: what answers now.
-        before: the name of what did.
-        keep: collections that stay, `answering` among them; at least 1.
-        grace_seconds: until every service has seen the new alias.
+        answering: the collection that is served now.
+        before: the name of the previous one.
+        keep: number of collections to keep, including `answering`; at least 1.
+        grace_seconds: time for every service to see the new alias.
     """
     try:
         names = collections.collections_of(milvus, answering.record.index)

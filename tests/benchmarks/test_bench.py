@@ -1,4 +1,4 @@
-"""Every row of the bench comes out, at a size that takes seconds; how fast anything is, is not tested."""
+"""Every row of the bench is measured, at a size that takes seconds; the figures themselves are not tested."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_cold_start_is_timed_until_the_first_answer(tmp_path: Path) -> None:
     assert 0 < seconds_to_answer(fixture) < 60
 
 
-def test_a_service_that_never_answers_is_no_cold_start(tmp_path: Path) -> None:
+def test_a_service_that_never_answers_is_an_error(tmp_path: Path) -> None:
     fixture = Fixture(Scale(logos=50, trees=2), tmp_path, lambda _what: None)
     with pytest.raises(ConnectionError):
         seconds_to_answer(fixture, "benchmarks.no_such_app:app")

@@ -1,4 +1,4 @@
-"""The benchmark of the whole service at one size, at a tiny one."""
+"""The benchmark of the whole service at one size, here a tiny one."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_it_measures_builds_queries_and_memory(tmp_path: Path, monkeypatch: pyte
     assert "| recall@10 | " in full_size_table([record])
 
 
-def test_nothing_measured_is_said() -> None:
+def test_a_page_without_results_says_so() -> None:
     assert full_size_table([]) == NOTHING

@@ -1,4 +1,4 @@
-"""The rebuilt original answers what it is measured by."""
+"""The rebuilt original answers the requests of the benchmark."""
 
 from __future__ import annotations
 

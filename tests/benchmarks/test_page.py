@@ -1,4 +1,4 @@
-"""The page of the benchmarks: its tables and plots are made from files of results."""
+"""The page of the benchmarks: its tables and plots are made from result files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_plots_are_small_and_the_same_each_time(folder: Path) -> None:
     assert all(1000 < len(plot) < 200_000 for plot in drawn[0])
 
 
-def test_a_place_for_an_unknown_table_is_an_error() -> None:
+def test_a_placeholder_for_an_unknown_table_is_an_error() -> None:
     with pytest.raises(KeyError, match="nothing"):
         fill("<!-- table: nothing -->\n<!-- end -->", {})
 

@@ -91,7 +91,7 @@ def test_without_tensorflow_the_untrained_network_is_left_out(folder: Path, monk
     assert [len(cells(ran.stdout, name)) for name in BASELINES] == [2, 2]
 
 
-def test_only_some_brands_are_taken(folder: Path) -> None:
+def test_only_the_given_brands_are_used(folder: Path) -> None:
     ran = measure(folder, "--no-baselines", "--only", "Circle, Stripes")
     assert ran.stdout.startswith("5 logos of 2 brands on 3 photos; 0 left out")
 
@@ -114,7 +114,7 @@ def test_a_model_file_without_its_description_is_refused(folder: Path) -> None:
     assert "keep the two files of a model together" in ran.stderr
 
 
-def test_a_file_that_is_no_network_is_refused(folder: Path) -> None:
+def test_a_file_that_is_not_a_network_is_refused(folder: Path) -> None:
     model = folder / "broken.tflite"
     model.write_bytes(b"weights")
     described = locate_model("efficientnet-lite0", "bundled", PACKAGE_DIR).description
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_network_is_refused(folder: Path) -> None:
     (folder / "broken.json").write_text(record.to_json())
     ran = measure(folder, "--model", model)
     assert ran.exit_code == 1
-    assert "no LiteRT model" in ran.stderr
+    assert "not a LiteRT model" in ran.stderr
 
 
 def test_sheets_show_queries_and_what_is_nearest(folder: Path) -> None:
@@ -196,10 +196,10 @@ def test_baselines_are_of_colours_and_of_coarse_shapes() -> None:
         line(1, "0.png", "Circle", [0, 0, 1, 1]).replace("1,", '"one",', 1),
     ],
 )
-def test_a_line_that_is_no_logo_is_named(folder: Path, content: str) -> None:
+def test_a_line_that_is_not_a_logo_is_named(folder: Path, content: str) -> None:
     with (folder / "logos.jsonl").open("a") as file:
         file.write(content)
-    refused(folder, "logos.jsonl, line 7 is no object of logo_id, photo, brand and a bounding_box of four numbers")
+    refused(folder, "logos.jsonl, line 7 is not an object of logo_id, photo, brand and a bounding_box of four numbers")
 
 
 def test_a_folder_without_logos_is_refused(folder: Path) -> None:
@@ -221,9 +221,9 @@ def test_missing_photos_are_counted(folder: Path) -> None:
     refused(folder, "1 photos of", "1.png is one")
 
 
-def test_a_photo_that_is_none_is_named(folder: Path) -> None:
+def test_a_file_that_is_not_a_photo_is_named(folder: Path) -> None:
     (folder / "photos" / "1.png").write_bytes(b"GIF89a")
-    refused(folder, "1.png: The image cannot be decoded")
+    refused(folder, "1.png: The image is a GIF without a frame")
 
 
 def test_a_box_beside_the_photo_is_named(folder: Path) -> None:

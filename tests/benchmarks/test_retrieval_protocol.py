@@ -1,4 +1,4 @@
-"""The measure against small cases worked out by hand, and against every draw there is."""
+"""The measure, compared with small cases computed by hand, and with all possible draws."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_chance_is_four_among_the_candidates_of_the_query() -> None:
     assert chance_at_4(list("AB" * 2), range(4)).by_query.tolist() == [1, 1, 1, 1]  # three candidates, all found
 
 
-def test_logos_of_the_same_photo_are_no_candidates() -> None:
+def test_logos_of_the_same_photo_are_not_candidates() -> None:
     labels, places = list("AAAABBBBB"), on_a_line(0, 0, 10, 11, 1, 1, 1, 1, 99)
     alone = recall_at_4(places, labels, range(9)).by_query[0]
     shared = recall_at_4(places, labels, [0, 0, 2, 3, 0, 0, 0, 0, 8]).by_query[0]
@@ -82,7 +82,7 @@ def test_each_candidate_is_drawn_as_often_as_any_other() -> None:
 
 
 def every_draw(query: int, places: NDArray[np.float64], labels: list[str], photos: list[int]) -> float:
-    """The mean recall over all draws of one query, one after the other."""
+    """Return the mean recall of one query over all possible draws."""
     pools = [
         [row for row in range(len(labels)) if labels[row] == label and photos[row] != photos[query]]
         for label in sorted(set(labels))
@@ -166,7 +166,7 @@ def test_logos_of_the_same_photo_do_not_vote() -> None:
     assert knn_accuracy(places, labels, [0, 0, 0, 3, 4]).by_query[0] == 1
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_unmeasurable_input_is_refused() -> None:
     labels = list("AABB")
     with pytest.raises(ValueError, match="one vector per logo"):
         recall_at_4(on_a_line(1, 2, 3), labels, range(4))

@@ -1,4 +1,4 @@
-"""Every engine against exact search, at a size of seconds; an engine that is not installed is left out."""
+"""Every engine against exact search, at a size that takes seconds; engines that are not installed are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formulas of docs/scale-out.md, and its tables, which are those of the results beside it."""
+"""The formulas of docs/scale-out.md, and its tables, which must agree with the results beside it."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_a_small_index_is_said_to_have_no_map(browser_page: Page, small: Service
     (tmp_path / "data" / "efficientnet-b0" / "current" / MAP_NAME).unlink()
     with Service(tmp_path / "data") as service:
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
-        expect(page.locator(".notice")).to_contain_text(f"of {FEWEST_LOGOS} logos or more; this index has 21.")
+        expect(page.locator(".notice")).to_contain_text(f"at least {FEWEST_LOGOS} logos; this index has 21.")
 
 
 def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:

@@ -60,7 +60,7 @@ def service(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
             logos = [{"id": logo_id, "bounding_box": list(BOX)}]
             added = service.post("/add", {"image_url": photos.url(names[logo_id]), "logos": logos})
             assert added.json() == {"added": 1}
-        assert manage(data_dir, "generate-index", "--no-map", "--nice", "0").returncode == 0
+        assert manage(data_dir, "generate-index").returncode == 0
         places = np.array([(column, row) for row in range(4) for column in range(6)]) * 10_000
         write_map((data_dir / "efficientnet-b0" / "current").resolve(), LogoMap(np.array([*TURNED]), places))
         wait_until(lambda: service.get("/status").json()["map_points"] == len(TURNED))

@@ -13,7 +13,7 @@ DIM = 4
 
 
 def store_of(path: Path, *ids: int, capacity: int = 100) -> EmbeddingStore:
-    """Make a store that holds `vectors_of` some ids, in this order."""
+    """Return a new store that holds `vectors_of` these ids, in this order."""
     create_store(path, capacity=capacity, dim=DIM, stamp=STAMP)
     store = EmbeddingStore(path)
     store.append(ids, vectors_of(ids, DIM), provenance_of(ids))
@@ -26,7 +26,7 @@ def damage_embedding(path: Path, row: int) -> None:
 
 
 def damage_id(path: Path, row: int, value: int) -> None:
-    """Let an id slot hold another number."""
+    """Overwrite an id slot with another number."""
     _write(path, _offsets(path).ids + 8 * row, value.to_bytes(8, "little", signed=True))
 
 

@@ -1,7 +1,7 @@
-"""A server on loopback that behaves as badly as it is told to.
+"""A server on loopback that misbehaves as a test asks.
 
-A test gives it one behaviour for each path: a function that is handed the connected socket after the request was read.
-Nothing of HTTP is done for it, so that it can break any rule of it.
+A test gives it one behaviour for each path: a function that is called with the connected socket after the request was
+read. The server does no HTTP itself, so a behaviour can break any rule of HTTP.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class HostileServer:
     Attributes:
         requests: the head of every request received, one string each.
         accepted: the number of connections accepted.
-        server_names: the host names asked for in TLS handshakes.
+        server_names: the host names requested in TLS handshakes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class HostileServer:
         self._listener.close()
 
     def url(self, path: str, host: str | None = None) -> str:
-        """Return the URL of a path, by the address of the server or another host name."""
+        """Return the URL of a path, with the address of the server or another host name."""
         literal = f"[{self.address}]" if ":" in self.address else self.address
         return f"{'https' if self._tls else 'http'}://{host or literal}:{self.port}{path}"
 
@@ -85,7 +85,7 @@ class HostileServer:
         connection.settimeout(PATIENCE)
         with contextlib.ExitStack() as stack:
             stack.callback(connection.close)
-            # The client hangs up in the middle of most of what is tested.
+            # In most tests the client disconnects midway.
             stack.enter_context(contextlib.suppress(OSError))
             if self._on_connect is not None:
                 self._on_connect(connection, self._closing)
@@ -105,7 +105,7 @@ class HostileServer:
 
 
 def raw(answer: bytes) -> Behaviour:
-    """Send these bytes and hang up."""
+    """Send these bytes and disconnect."""
 
     def behave(connection: socket.socket, _closing: threading.Event) -> None:
         connection.sendall(answer)
@@ -114,19 +114,19 @@ def raw(answer: bytes) -> Behaviour:
 
 
 def reply(body: bytes, *headers: str, status: str = "200 OK") -> Behaviour:
-    """Answer as HTTP asks, with a right length unless `headers` say something of it."""
+    """Respond as HTTP requires, with the right length unless `headers` state another."""
     framed = any(header.lower().startswith(("content-length:", "transfer-encoding:")) for header in headers)
     lines = [f"HTTP/1.1 {status}", *headers, *([] if framed else [f"Content-Length: {len(body)}"])]
     return raw("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body)
 
 
 def redirect(location: str, status: str = "302 Found") -> Behaviour:
-    """Send the client elsewhere."""
+    """Redirect the client."""
     return reply(b"", f"Location: {location}", status=status)
 
 
 def drip(prefix: bytes, drop: bytes, every: float = 0.02) -> Behaviour:
-    """Send `prefix`, then `drop` again and again, a little at a time, until the client has had enough."""
+    """Send `prefix`, then `drop` repeatedly, a little at a time, until the client disconnects."""
 
     def behave(connection: socket.socket, closing: threading.Event) -> None:
         connection.sendall(prefix)
@@ -137,7 +137,7 @@ def drip(prefix: bytes, drop: bytes, every: float = 0.02) -> Behaviour:
 
 
 def flood(prefix: bytes, block: bytes) -> Behaviour:
-    """Send `prefix`, then `block` again and again as fast as it is read, until the client has had enough."""
+    """Send `prefix`, then `block` repeatedly, as fast as it is read, until the client disconnects."""
 
     def behave(connection: socket.socket, closing: threading.Event) -> None:
         connection.sendall(prefix)
@@ -158,7 +158,7 @@ def silence(prefix: bytes = b"") -> Behaviour:
 
 
 def chunked(pieces: Iterable[bytes], *headers: str) -> bytes:
-    """Frame a whole answer in chunks, the last one included."""
+    """Return a complete response body in chunks, including the last one."""
     head = "".join(f"{line}\r\n" for line in ("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", *headers))
     framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return head.encode() + b"\r\n" + framed + b"0\r\n\r\n"

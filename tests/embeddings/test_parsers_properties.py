@@ -1,4 +1,4 @@
-"""Whatever is in the files of a store or of a model, they say what was written there or are refused."""
+"""Any file of a store or a model is either read as it was written, or refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_description_with_other_fields_is_read_as_it_is_written_or_refused(cha
 
 @examples(100)
 @given(st.text(max_size=30) | values.map(json.dumps))
-def test_any_text_is_no_description(text: str) -> None:
+def test_arbitrary_text_is_not_a_description(text: str) -> None:
     assert described(text) is None
 
 

@@ -72,7 +72,7 @@ def test_indexed_logos_are_served_from_an_unreadable_disk(service: FaultyService
 def test_failed_sync_refuses_adds_until_the_restart(service: FaultyService, faults: InjectedFaults) -> None:
     before = service.get("/stored").json()
     with faults.failing("fdatasync", errno.EIO):
-        service.assert_adds_are_refused(503, "see to its disk, then restart")
+        service.assert_adds_are_refused(503, "check its disk, then restart")
         service.assert_queries_succeed()
     assert service.get("/stored").json() == before
     refused = [service.add_one() for _ in range(8)]

@@ -25,7 +25,7 @@ Logos = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 def some_logos(count: int, dim: int = 8, seed: int = 0) -> Logos:
-    """Ids that are neither sorted nor contiguous, and vectors in clusters."""
+    """Return ids that are neither sorted nor contiguous, and vectors in clusters."""
     rng = np.random.default_rng(seed)
     logo_ids = rng.permutation(np.arange(1, 3 * count + 1))[:count]
     centres = rng.normal(size=(10, dim))
@@ -41,7 +41,7 @@ def build(directory: Path, logos: Logos, **options: Any) -> Manifest:
 
 
 def write_pair(directory: Path, logos: Logos, trees: int = 10, jobs: int = 1) -> Path:
-    """Write the original's two files with nothing but Annoy, and answer the path of the first."""
+    """Write the original's two files with nothing but Annoy, and return the path of the first."""
     logo_ids, vectors = logos
     directory.mkdir(parents=True, exist_ok=True)
     annoy = AnnoyIndex(vectors.shape[1], "euclidean")
@@ -55,7 +55,7 @@ def write_pair(directory: Path, logos: Logos, trees: int = 10, jobs: int = 1) ->
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Be nobody instead of root, who may read everything."""
+    """Run as nobody instead of root, who may read everything."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -68,8 +68,8 @@ def without_privileges() -> Iterator[None]:
 def killed_before_each_step(directory: Path, action: Callable[[], object]) -> Iterator[int]:
     """Run an action in child processes: kill the first before its first step, the second before its second, ….
 
-    A step is what Python audits: opening, renaming, linking, removing and so on. Each child finds the directory
-    as it was at the beginning. Yields the number of the step after each kill; ends when a child came to its end.
+    A step is a call that Python audits: opening, renaming, linking, removing and so on. Each child finds the directory
+    as it was at the beginning. Yields the number of the step after each kill, until a child finishes.
     """
     pristine = directory.with_name(directory.name + "-pristine")
     shutil.copytree(directory, pristine, symlinks=True)

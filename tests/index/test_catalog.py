@@ -332,7 +332,7 @@ def test_vectors_of_other_weights_are_not_served(tmp_path: Path) -> None:
     publish_logos(tmp_path / "logos", 10, weights_digest="a")
 
     assert len(catalog_of(tmp_path, weights_digest="a").get(None)) == 10
-    with pytest.raises(IndexUnavailableError, match="generate the index anew"):
+    with pytest.raises(IndexUnavailableError, match="generate the index again"):
         catalog_of(tmp_path, weights_digest="b").get(None)
 
 
@@ -432,7 +432,7 @@ def test_the_watcher_survives_what_nobody_foresaw(
     with monkeypatch.context() as broken:
         broken.setattr("index.catalog.load_index", None)
         publish_logos(tmp_path / "logos", 20)
-        wait_until(lambda: "the next look is in 0.01 s" in caplog.text)
+        wait_until(lambda: "the next check is in 0.01 s" in caplog.text)
 
     wait_for(watched, 20)
 

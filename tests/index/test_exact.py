@@ -18,7 +18,7 @@ def brute_force(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> lis
 
 @pytest.mark.parametrize(("offset", "spread"), [(0, 1), (1e4, 1), (1e12, 1e6), (1e16, 1e12), (0, 1e-18)])
 def test_neighbours_are_those_of_brute_force(offset: float, spread: float) -> None:
-    """Also where a matrix product in float32 cannot tell any two vectors apart."""
+    """This includes vectors that a matrix product in float32 cannot distinguish."""
     logo_ids, vectors = some_logos(500, dim=64)
     vectors = (vectors * spread + offset).astype(np.float32)
     index = ExactIndex(logo_ids, vectors)

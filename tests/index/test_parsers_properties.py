@@ -1,4 +1,4 @@
-"""Whatever is in an index's small files, they say what is written there or are refused."""
+"""The small files of an index are either read as they were written, or refused."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_manifest_with_other_fields_is_read_as_it_is_written_or_refused(change
 
 @examples(100)
 @given(st.binary(max_size=30) | values.map(lambda value: json.dumps(value).encode("utf-8", "replace")))
-def test_any_bytes_are_no_manifest(content: bytes) -> None:
+def test_arbitrary_bytes_are_not_a_manifest(content: bytes) -> None:
     assert read(content) is None
 
 

@@ -1,4 +1,4 @@
-"""Certificates for servers and clients of loopback, of an authority that is made for them."""
+"""Certificates for servers and clients on loopback, from an authority made for the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Certificate:
 
 
 class Authority:
-    """Makes certificates that are good for two days, by the command `openssl`; skips the test where that is missing.
+    """Makes certificates that are valid for two days with the command `openssl`; skips the test if that is missing.
 
     Args:
         folder: an empty one, for the files.
@@ -35,7 +35,7 @@ class Authority:
         _openssl("req", "-x509", *_new_key(self._key), "-subj", f"/CN={name}", "-days", "2", "-out", self.path)
 
     def certificate(self, name: str, *others: str) -> Certificate:
-        """A new certificate for a name; others are more of them, `DNS:...` or `IP:...`."""
+        """Return a new certificate for a name, and for more names in `others`: `DNS:...` or `IP:...`."""
         path, key, request = (self._folder / f"{name}.{suffix}" for suffix in ("pem", "key", "csr"))
         extensions = self._folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={','.join((f'DNS:{name}', *others))}\n")

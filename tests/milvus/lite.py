@@ -1,4 +1,4 @@
-"""Milvus Lite as a server of its own, which several processes can use at once."""
+"""Milvus Lite as a separate server, which several processes can use at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.milvus.server import MilvusServer
 
 
 class LiteServer(MilvusServer):
-    """Milvus in Python: starts in a second, and knows neither users nor TLS."""
+    """Milvus in Python: starts in a second, and supports neither users nor TLS."""
 
     name = "lite"
     end_signal = signal.SIGINT  # SIGTERM would not let it close its files

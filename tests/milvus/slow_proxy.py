@@ -1,4 +1,4 @@
-"""A way to a server that takes its time: a TCP proxy on loopback that lets each answer wait."""
+"""A TCP proxy on loopback that delays each answer of a server."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Self
 
 
 class SlowProxy:
-    """Forwards what comes to a port of loopback, and what is said to it.
+    """Forwards a port on loopback to a server, in both directions.
 
     Attributes:
-        delay_seconds: how much later each piece of an answer arrives; may be changed at any time.
+        delay_seconds: delay of each piece of an answer; may be changed at any time.
         uri: where it listens.
     """
 

@@ -1,7 +1,7 @@
 """Milvus itself: the standalone server of the wheel `milvus`, run without the wheel's own runner.
 
-That one looks for new ports at each start, and its etcd listens on the usual one. Here the configuration is written
-once, with ports of ours for all that listens, for several servers to run side by side, and to start again in place.
+That runner looks for new ports at each start, and its etcd listens on the default one. Here the configuration is
+written once, with our own ports, so that several servers can run side by side, and restart on the same ports.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ RUN_FOLDERS = (Path("/run/milvus"), Path("/tmp/milvus"))  # it locks a file in t
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack the wheel's binary and its libraries, 250 MB, unless that was done; return their folder.
+    """Unpack the wheel's binary and its libraries, 250 MB, unless that was already done; return their folder.
 
     Args:
-        folder: where to; several processes may unpack there at once.
+        folder: the target; several processes may unpack there at once.
     """
     spec = importlib.util.find_spec("milvus")
     assert spec is not None, "the wheel milvus is not installed (requirements-dev.txt)"
@@ -63,14 +63,14 @@ def unpack(folder: Path) -> Path:
 class StandaloneServer(MilvusServer):
     """Milvus 2.3.5, all its parts in one process.
 
-    Right after a restart it answers, but says of a collection that was loaded that it is not, for a second or so.
+    Right after a restart it answers, but reports loaded collections as not loaded, for about a second.
 
     Args:
         binaries: the folder that `unpack` returned.
-        authorization: ask for a token, which is `root:Milvus`.
-        certificate: speak TLS, with this certificate.
-        clients_of: take only clients that show a certificate of this authority (a PEM file).
-        settings: of milvus.yaml, over those of here: {"proxy": {"timeTickInterval": 50}}.
+        authorization: require a token, which is `root:Milvus`.
+        certificate: use TLS with this certificate.
+        clients_of: accept only clients with a certificate from this authority (a PEM file).
+        settings: of milvus.yaml, overriding those set here: {"proxy": {"timeTickInterval": 50}}.
     """
 
     name = "standalone"
@@ -176,13 +176,13 @@ class StandaloneServer(MilvusServer):
         return healthy
 
     def _sessions(self) -> list[str]:
-        """The leases that its parts hold in etcd, for as long as they live and `ttl` seconds more."""
+        """The leases that its parts hold in etcd, while they live and for `ttl` seconds more."""
         first, after = (base64.b64encode(f"{SESSIONS}{end}".encode()).decode() for end in ("/", "0"))
         found = self._ask_etcd("kv/range", key=first, range_end=after).get("kvs", [])
         return [entry["lease"] for entry in found if "lease" in entry]
 
     def _forget_sessions(self) -> None:
-        """End the leases of the process that was killed, which its successor would wait for."""
+        """End the leases of the killed process, which its successor would otherwise wait for."""
         while self._leases:
             try:
                 self._ask_etcd("lease/revoke", ID=self._leases[-1])

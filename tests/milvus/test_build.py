@@ -164,7 +164,7 @@ def test_names_that_milvus_does_not_tell_apart_are_refused(
 ) -> None:
     client = milvus_at(lite)
     first = build(client, store, tmp_path / "a-b")
-    with pytest.raises(IndexBuildError, match="the alias logos_a_b is that of the index a-b"):
+    with pytest.raises(IndexBuildError, match="the alias logos_a_b belongs to the index a-b"):
         build(client, store, tmp_path / "a_b")
     assert names(client) == [first.name]
 

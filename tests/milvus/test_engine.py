@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from index.errors import DimensionError, EngineUnreachableError, UnusableVectorError
 from index.exact import ExactIndex
-from index.milvus import engine
+from index.milvus import collections, engine
 from index.milvus.client import ConnectionOptions, Milvus
-from index.milvus.collections import Collection
+from index.milvus.collections import Collection, Record
 from index.milvus.engine import MOST_NEIGHBOURS, MilvusSearchIndex
 from index.milvus.feed import send_vectors
 from index.protocol import Neighbours, SearchIndex, Vectors
 from tests.index.samples import Logos, some_logos
 from tests.milvus.lite import LiteServer
-from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection
+from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection, some_vectors
 from tests.milvus.server import MilvusServer
 
 FLOAT32 = 2.0**-23
@@ -248,6 +248,55 @@ def test_a_logo_sent_twice_is_there_once_with_its_last_vector(milvus: MilvusServ
     assert not len(index.absent(ids, strong=True))  # from now on it is found
     for logo_id in ids[:3].tolist():
         assert_same(index.nearest_to_logo(logo_id, 100), exact.nearest_to_logo(logo_id, 100))
+
+
+def test_a_logo_that_was_sent_after_the_build_is_found_and_is_not_its_own_neighbour(milvus: MilvusServer) -> None:
+    logos, later, client = some_logos(40), some_vectors([777, 778]), milvus_at(milvus)
+    collection = new_collection(client, logos)
+    send_vectors(client, collection, *later, in_build=False)
+    both = np.concatenate([logos[0], later[0]]), np.concatenate([logos[1], later[1]])
+    exact, ids = ExactIndex(*both), both[0].tolist()
+
+    for index in (index_of(client, collection, both), index_of(client, collection)):
+        assert not len(index.absent(both[0], strong=True))  # from now on it is found
+        assert index.of_build(both[0]).tolist() == logos[0].tolist()
+        for count, asked in itertools.product((1, 5, 100), (index, index.prefetched(ids, 5))):
+            for logo_id in ids[-4:-2]:
+                assert_same(asked.nearest_to_logo(logo_id, count), exact.nearest_to_logo(logo_id, count))
+            for logo_id, vector in zip(later[0].tolist(), later[1], strict=True):
+                rest = ExactIndex(both[0][both[0] != logo_id], both[1][both[0] != logo_id])
+                assert_same(asked.nearest_to_logo(logo_id, count), rest.nearest_to_vector(vector, count))
+    stored_logo = itertools.cycle([777, 778]).__next__
+    drawn = {MilvusSearchIndex(client, collection, vectors_of(), 1, stored_logo=stored_logo).random_logo() for _ in ids}
+    assert drawn <= set(logos[0].tolist())
+
+
+def test_all_logos_of_a_collection_that_marks_none_are_indexed(
+    lite: LiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier builds made them."""
+    import pymilvus
+
+    def without_marks(self: Milvus, dim: int) -> Any:
+        schema = pymilvus.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("logo_id", pymilvus.DataType.INT64, is_primary=True)
+        schema.add_field("embedding", pymilvus.DataType.FLOAT_VECTOR, dim=dim)
+        return schema
+
+    monkeypatch.setattr(Milvus, "schema", without_marks)
+    logos, client = some_logos(20), milvus_at(lite)
+    collections.create(client, "logos_index", dim=DIM, record=Record("index", "", "", "FLAT"), params={}, shards=1)
+    client.call("load_collection", "logos_index", seconds=30)
+    collection = collections.describe(client, "logos_index")
+    assert collection is not None
+    send_vectors(client, collection, *logos, in_build=False)
+    index, exact, ids = index_of(client, collection, logos), ExactIndex(*logos), logos[0].tolist()
+
+    assert not len(index.absent(logos[0], strong=True))
+    for asked in (index, index.prefetched(ids, 5)):
+        assert_same(asked.nearest_to_logo(ids[0], 5), exact.nearest_to_logo(ids[0], 5))
+    assert index.random_logo() in ids
+    assert index.of_build(logos[0]).tolist() == ids
 
 
 def test_a_random_logo_is_an_indexed_one_however_few_of_the_stored_are(lite: LiteServer) -> None:

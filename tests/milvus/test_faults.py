@@ -163,7 +163,7 @@ def test_a_service_starts_without_milvus_and_answers_as_soon_as_it_is_there(
     lite.start()
     wait_until(lambda: is_ready(client))
     wait_until(lambda: found(client) == {*INDEXED, 900})
-    assert found(client, 900) == {*INDEXED, 900}
+    assert found(client, 900) == set(INDEXED)
 
 
 def test_a_killed_milvus_is_told_at_once_and_all_is_well_when_it_is_back(
@@ -229,7 +229,7 @@ def test_an_add_is_stored_in_time_though_milvus_stands_still(
     client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
     assert is_ready(client)
     client.app.parts.engine.feed.catch_up()  # type: ignore[attr-defined]
-    assert found(client, 900) == {*INDEXED, 900, 901, 902}
+    assert found(client, 900) == {*INDEXED, 901, 902}
 
 
 def test_a_batch_of_many_ends_within_its_seconds_in_a_slow_milvus(

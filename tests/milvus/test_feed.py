@@ -95,7 +95,7 @@ def test_what_was_stored_while_the_engine_was_down_is_sent_when_it_is_back(
     service.delete(IDS[:2])
 
     assert "are stored, and sent to Milvus later" in caplog.text
-    assert "are deleted, and Milvus is told later" in caplog.text
+    assert "are deleted here, and later in Milvus" in caplog.text
     assert service.feed.count_unsent() == 3
     with pytest.raises(EngineUnreachableError):
         service.feed.catch_up()
@@ -123,7 +123,7 @@ def test_the_thread_of_the_feed_catches_up_and_says_once_why_it_cannot(
     wait_until(lambda: service.outbox.read() is not None)
     lite.kill()
     service.store.append(*NEW)
-    wait_until(lambda: "stored logos wait for Milvus" in caplog.text)
+    wait_until(lambda: "stored logos are not in Milvus yet" in caplog.text)
     time.sleep(0.3)  # several tries
     lite.start()
     service.catalog.refresh()
@@ -158,7 +158,7 @@ def test_a_store_that_cannot_be_read_is_told_once(
     service.store.path.unlink()
     service.store.path.write_bytes(b"no store")
     service.feed.start()
-    wait_until(lambda: "stored logos wait for Milvus" in caplog.text)
+    wait_until(lambda: "stored logos are not in Milvus yet" in caplog.text)
     time.sleep(0.3)  # several more looks
     told = [record for record in caplog.records if record.name == "index.milvus.feed"]
     assert [record.exc_info for record in told] == [None]

@@ -51,7 +51,7 @@ def test_a_memory_that_is_lost_or_of_another_collection_has_all_ids_compared(
     assert service.sent_again() == [IDS[7]]
 
     assert in_step(service, collection)
-    assert ("cannot be read, all ids are compared" in caplog.text) is complains
+    assert ("cannot be read, so all ids are compared" in caplog.text) is complains
     assert service.outbox.read() == (collection.name, service.store.mark().as_json())
     assert service.sent_again() == []
 

@@ -19,7 +19,7 @@ from index.milvus.client import ConnectionOptions, Milvus
 
 milvus = Milvus(ConnectionOptions(sys.argv[1]))
 for _ in range(40):
-    milvus.call("list_collections", seconds=PATIENCE)
+    milvus.call("list_collections", seconds=300)
     assert inspect(Path(sys.argv[2])).capacity == 500
 milvus.close()
 """

@@ -185,7 +185,7 @@ def test_the_very_logos_of_the_annoy_index_are_taken(
     milvus, ids = milvus_at(lite), LOGOS[0].tolist()
     result = run("generate-index", "--as-indexed")
     assert result.exit_code == 1
-    assert "holds no Annoy index to take the logos of" in result.output
+    assert "contains no Annoy index whose logos could be used" in result.output
 
     write_pair(tmp_path / INDEX, ids[:30], LOGOS[1][:30])
     assert run("generate-index", "--as-indexed").exit_code == 0

@@ -1,4 +1,4 @@
-"""Index types, and how they are searched."""
+"""Index types and their search parameters."""
 
 from __future__ import annotations
 

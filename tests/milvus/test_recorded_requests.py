@@ -1,4 +1,4 @@
-"""What the service is bound to answer, as it was recorded, is answered from Milvus as it is from Annoy."""
+"""The recorded requests get the same answers with Milvus as with Annoy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ IMAGE_PATHS = {
 
 @pytest.fixture
 def data_dirs(tmp_path: Path) -> list[Path]:
-    """Two of the same: for each engine one."""
+    """Return two equal stores, one for each engine."""
     vectors = random_vectors(len(STORED))
     for name in ("annoy", "milvus"):
         settings = Settings(data_dir=tmp_path / name, store_capacity=2000)
@@ -68,7 +68,7 @@ def json_of(answer: falcon.testing.Result) -> Any:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two answers are the same, distances to a thousandth."""
+    """Return whether two answers are the same, distances up to a thousandth."""
     if isinstance(one, float) and isinstance(other, (int, float)):
         return abs(one - other) <= 1e-3 * max(1.0, one)
     if isinstance(one, list) and isinstance(other, list):

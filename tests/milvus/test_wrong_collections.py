@@ -71,7 +71,7 @@ def not_ours(record: Record) -> None:
 @pytest.mark.parametrize(
     ("change", "width", "why"),
     [
-        (half_filled, 1280, "is half filled: its build did not finish"),
+        (half_filled, 1280, "is half filled: its build was not completed"),
         (of_other_weights, 1280, "holds vectors of other weights than the store"),
         (grown_from_more, 1280, "holds 40 logos, but was built with 100"),
         (not_ours, 1280, "was not made by `generate-index`"),
@@ -114,7 +114,7 @@ def test_an_alias_that_is_gone_is_no_empty_index(lite: LiteServer, serve: Serve,
     client = serve(lite)
     milvus_client.drop_alias(ALIAS)
     wait_until(lambda: is_refused(client))
-    assert_refused(client, f"the alias {ALIAS} is gone from Milvus: `generate-index` makes the index again")
+    assert_refused(client, f"the alias {ALIAS} is gone from Milvus: `generate-index` builds the index again")
     milvus_client.create_alias(f"{ALIAS}_20261129T030000Z", ALIAS)
     wait_until(lambda: found(client) == set(INDEXED))
 
@@ -137,7 +137,7 @@ def test_the_alias_of_an_index_of_nearly_the_same_name_is_no_empty_index(
 ) -> None:
     indexed.index(lite, change=lambda record: replace(record, index="efficientnet_b0"))
     client = Client(open_app(lite, milvus_connect_seconds=5))
-    why = f"the alias {ALIAS} is that of the index efficientnet_b0"
+    why = f"the alias {ALIAS} belongs to the index efficientnet_b0"
     assert_refused(client, why)
     client.app.parts.catalog.refresh()  # type: ignore[attr-defined]
     said = [row for row in caplog.records if row.name == "index.milvus.catalog" and why in row.getMessage()]
@@ -149,7 +149,7 @@ def test_a_dropped_collection_is_no_empty_index(lite: LiteServer, serve: Serve, 
     milvus_client.drop_alias(ALIAS)
     milvus_client.drop_collection(f"{ALIAS}_20261129T030000Z")
     wait_until(lambda: is_refused(client))
-    assert_refused(client, "`generate-index` makes the index again from the store")
+    assert_refused(client, "`generate-index` builds the index again from the store")
     indexed.index(lite, time=LATER)
     wait_until(lambda: found(client) >= set(INDEXED))
 

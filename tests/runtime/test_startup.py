@@ -51,5 +51,5 @@ def test_a_store_of_the_original_is_named_with_what_became_of_it(
     (tmp_path / "ann_data").mkdir()
     (tmp_path / "ann_data" / "other.hdf5").touch()
     *_, warning = started(tmp_path / "data", caplog)
-    assert "from the original's layout: 2 logos, 1 doubled ids" in warning
+    assert "from the original's layout: 2 logos, 1 duplicate ids" in warning
     assert "efficientnet-b0.original.hdf5" in warning

@@ -1,4 +1,4 @@
-"""What the model of a disk may keep and lose: a test of power cuts is worth what its disk is worth."""
+"""What the model of a disk may keep and lose: tests of power cuts are only as good as this model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def disk_after(*operations: Operation) -> Disk:
 
 
 def with_file(*operations: Operation) -> Disk:
-    """A disk with a durable file of `old`, and what was done since."""
+    """Return a disk with a durable file that holds `old`, after these operations."""
     made: list[Operation] = [Rename({"/a": FILE}), Write(FILE, 0, b"old"), Sync(FILE), SyncDirectory("/")]
     return disk_after(*made, *operations)
 
@@ -49,7 +49,7 @@ def trees(disk: Disk, losses: Iterable[list[Change]]) -> list[Tree]:
 
 
 def contents(disk: Disk, draws: int = 400) -> set[bytes | None]:
-    """What the file may be after a power cut, as far as all kinds of losses show."""
+    """Return the possible contents of the file after a power cut, over all kinds of losses."""
     chance = Random(7)
     losses = itertools.chain(
         file_losses(disk.pending),

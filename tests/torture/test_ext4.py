@@ -1,4 +1,4 @@
-"""Some cuts of a real ext4, and what would be found if the store did not sync. Needs root and a loop device."""
+"""A few cuts of a real ext4, and proof that a store without syncs is found out. Needs root and a loop device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torture.kills import clean_processes
 
 @pytest.fixture(scope="module")
 def mountable(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skip where an ext4 in a file cannot be made and mounted."""
+    """Skip the test if an ext4 in a file cannot be created and mounted."""
     directory = tmp_path_factory.mktemp("probe")
     try:
         with Ext4Image.new(directory / "ext4.img", directory / "mnt") as image:
@@ -51,7 +51,7 @@ def test_a_file_system_that_is_cut_off_keeps_what_was_promised(tmp_path: Path, s
 
 @pytest.mark.usefixtures("mountable")
 @pytest.mark.parametrize("sabotage", [no_data_sync, no_sync])
-def test_a_store_that_does_not_sync_is_found_out(tmp_path: Path, sabotage: Callable[[], None]) -> None:
+def test_a_store_without_syncs_is_found_out(tmp_path: Path, sabotage: Callable[[], None]) -> None:
     with clean_processes() as processes:
         finding = processes.submit(cut, "append and delete", 20, 4, tmp_path, sabotage=sabotage).result()
     assert any("lost" in loss for loss in finding.losses)
@@ -89,5 +89,5 @@ def test_nothing_stays_mounted_after_a_failure(tmp_path: Path) -> None:
 
 def test_a_machine_without_mkfs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MountError, match=r"no mkfs\.ext4 here"):
+    with pytest.raises(MountError, match=r"mkfs\.ext4 is not installed here"):
         Ext4Image.new(tmp_path / "ext4.img", tmp_path / "mnt")

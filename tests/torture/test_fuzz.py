@@ -1,4 +1,4 @@
-"""Hostile files do no harm; and the fuzzers see what does."""
+"""Hostile files do no harm, and the fuzzers notice what does."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def try_all() -> list[tuple[str, list[str]]]:
     return [(trial.__name__, wrong) for trial, wrong in try_in_children(trials, lambda trial: trial(), LIMITS)]
 
 
-def test_what_does_harm_is_told_and_the_next_file_is_tried_all_the_same(processes: ProcessPoolExecutor) -> None:
+def test_harm_is_reported_and_the_next_file_is_still_tried(processes: ProcessPoolExecutor) -> None:
     expected = [(trial.__name__, wrong) for trial, wrong in TRIALS.items()] + [("harmless", [])]
     assert processes.submit(try_all).result() == expected
 

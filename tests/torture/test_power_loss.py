@@ -1,4 +1,4 @@
-"""The power is cut while a store is written, short: `python -m torture power-loss` tries many more states."""
+"""Power cuts while a store is written, in short: `python -m torture power-loss` tries many more states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record misses no call: it is what the directory holds, and what strace sees."""
+"""A record misses no call: it agrees with the directory's content, and with strace."""
 
 from __future__ import annotations
 
@@ -206,13 +206,13 @@ TRACED = (
 
 
 def told(call: Call) -> tuple[str, str, int]:
-    """What strace can tell of a call, too: what, of which name, and how many bytes."""
+    """The part of a call that strace reports too: the kind, the name, and the number of bytes."""
     size = {"write": len(call.content), "truncate": call.offset}.get(call.kind, 0)
     return call.kind, call.content.decode() if call.kind in ("link", "rename") else call.path, size
 
 
 def traced(trace: str, root: Path) -> Iterator[tuple[str, str, int]]:
-    """The calls of a trace that change what is below the root, as the record tells them."""
+    """Return the calls of a trace that change files below the root, in the form of the record."""
     started: dict[str, str] = {}
     there: set[str] = set()
     for line in trace.splitlines():

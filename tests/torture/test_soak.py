@@ -1,4 +1,4 @@
-"""A soak of some seconds works, and its verdicts do report what should not be."""
+"""A soak of a few seconds works, and its verdicts report what is wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOX = (0.1, 0.1, 0.9, 0.9)
 
 
 def an_hour(*, seed: int = 1) -> list[Sample]:
-    """Samples of a process that holds on to nothing, under a growing load; it loaded a model in the beginning."""
+    """Return samples of a process without leaks under a growing load; it loaded a model at first."""
     dice = random.Random(seed)
     samples = []
     for k in range(720):
@@ -48,7 +48,7 @@ def an_hour(*, seed: int = 1) -> list[Sample]:
     return samples
 
 
-def test_a_process_that_holds_on_to_nothing_passes() -> None:
+def test_a_process_without_leaks_passes() -> None:
     for seed in range(20):
         judged = growth(an_hour(seed=seed), most_threads=12)
         assert judged.wrong == []
@@ -65,7 +65,7 @@ def test_a_leak_of_memory_is_reported() -> None:
         assert "memory grows" in growth(leaking, most_threads=12).wrong[0]
 
 
-def test_what_new_ids_account_for_is_no_leak() -> None:
+def test_growth_explained_by_new_ids_is_not_a_leak() -> None:
     fed = [
         replace(one, ids=100 * one.ids, anonymous=one.anonymous + int(BYTES_AN_ID * 0.9) * 100 * one.ids)
         for one in an_hour()
@@ -75,11 +75,11 @@ def test_what_new_ids_account_for_is_no_leak() -> None:
     assert judged.wrong == []
 
 
-def test_samples_that_say_nothing_do_not_pass() -> None:
+def test_inconclusive_samples_do_not_pass() -> None:
     dice = random.Random(3)
     wild = [replace(one, anonymous=int(dice.uniform(0, 2e9))) for one in an_hour()]
     wild = [replace(one, anonymous=int(1e9 * dice.random())) if k % 60 < 30 else one for k, one in enumerate(wild)]
-    assert "nobody can tell" in growth(wild, most_threads=12).wrong[0]
+    assert "undecided" in growth(wild, most_threads=12).wrong[0]
 
 
 def test_a_leak_of_descriptors_is_reported_although_load_hides_it() -> None:
@@ -191,7 +191,7 @@ def test_between_the_reloads_the_older_worker_lives_for_most_of_the_run() -> Non
 
 
 class QuietServer(http.server.ThreadingHTTPServer):
-    """Says nothing of clients that hang up."""
+    """Does not log clients that disconnect."""
 
     daemon_threads = True
 
@@ -200,7 +200,7 @@ class QuietServer(http.server.ThreadingHTTPServer):
 
 
 class Liar:
-    """A service on loopback that gives the same answer to everything."""
+    """A service on loopback that gives the same answer to every request."""
 
     def __init__(self, status: int, media: object) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -234,7 +234,7 @@ class Liar:
 
 
 def what_a_client_says(status: int, media: object, ledger: Ledger) -> list[str]:
-    """Have a client ask a liar everything once, and return what it found wrong."""
+    """Let a client send each kind of request to a liar once, and return what it found wrong."""
     ledger.added(range(100, 200), dict.fromkeys(range(100, 200), "a"))
     record = Record()
     pictures = Pictures({}, {"/1.jpg": [BOX]})

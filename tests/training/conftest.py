@@ -1,4 +1,4 @@
-"""What the tests of the room share: folders to draw crops from, and one run that the command made."""
+"""Fixtures for the tests of this room: folders to draw crops from, and one run of the command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """Run operation by operation: for three steps, tracing the network takes longer than they do."""
+    """Run without tracing the network, which would take longer than three steps."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
@@ -56,9 +56,9 @@ def eagerly() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class QuickRun:
-    """What `python -m training --quick` did: its output, the paths it asked the registry for, and where its outcome is.
+    """A run of `python -m training --quick`: its output, the paths it requested from the registry, and its results.
 
-    `weights` are Keras' weights, and the folder `converted` holds what the service loads.
+    `weights` are the Keras weights, and the folder `converted` holds the files that the service loads.
     """
 
     arguments: tuple[str, ...]

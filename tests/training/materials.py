@@ -1,4 +1,4 @@
-"""Made-up npm packages to train on: icons that are drawn here, and the font that Pillow brings along (Aileron, CC0)."""
+"""Invented npm packages to train on: icons that are drawn here, and the font in Pillow (Aileron, CC0)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FONT_FILE = "files/aileron-latin-400-normal.woff"  # it is no WOFF inside: FreeT
 
 
 def tgz(files: Mapping[str, bytes | str]) -> bytes:
-    """What npm publishes: a gzipped tar with everything below `package/`."""
+    """Return a package as npm publishes it: a gzipped tar with everything below `package/`."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in files.items():
@@ -39,7 +39,7 @@ def tgz(files: Mapping[str, bytes | str]) -> bytes:
 def published(
     name: str, files: Mapping[str, bytes | str], *, kind: str = "icons", licence: str = "MIT", stated: str | None = None
 ) -> tuple[Package, bytes]:
-    """A package and its file; `stated` is the licence that its own `package.json` states."""
+    """Return a package and its file; `stated` is the licence in its own `package.json`."""
     content = tgz({"package.json": json.dumps({"name": name, "license": stated or licence}), **files})
     integrity = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
     return Package(name, "1.0.0", kind, licence, integrity), content
@@ -50,13 +50,13 @@ def svg(body: str, box: str = "0 0 24 24") -> str:
 
 
 def drawing(number: int, fill: str = "currentColor") -> str:
-    """The inside of an SVG of 24 by 24: another polygon for each number."""
+    """Return the content of an SVG of 24 by 24: a different polygon for each number."""
     points = np.random.default_rng(number).uniform(0, 24, (7, 2)).round(1)
     return f'<polygon fill="{fill}" points="{" ".join(f"{x},{y}" for x, y in points)}"/>'
 
 
 def iconify(bodies: Mapping[str, str], **size: int) -> str:
-    """The `icons.json` of an Iconify package."""
+    """Return the `icons.json` of an Iconify package."""
     return json.dumps({"prefix": "made-up", "icons": {name: {"body": body} for name, body in bodies.items()}, **size})
 
 
@@ -67,7 +67,7 @@ def font_package() -> tuple[Package, bytes]:
 
 
 def made_up_packages() -> tuple[tuple[Package, bytes], ...]:
-    """Icons enough for a whole run, among them all reported brands, and a font."""
+    """Return enough icons for a whole run, including all reported brands, and a font."""
     names = [f"brand{number}" for number in range(4000)]
     training = [name for name in names if not is_validation(name)][:TRAINING_CLASSES]
     validation = [name for name in names if is_validation(name)][:VALIDATION_CLASSES]
@@ -88,7 +88,7 @@ def write_table(path: Path, packages: Iterable[Package]) -> Path:
 
 
 def prepared(root: Path) -> Folders:
-    """Folders to draw crops from: the made-up packages, downloaded and rendered."""
+    """Return folders to draw crops from: the invented packages, downloaded and rendered."""
     packages = made_up_packages()
     folders = Folders.under(root, write_table(root / "table.json", [package for package, _ in packages]))
     folders.downloads.mkdir()

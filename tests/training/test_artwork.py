@@ -84,7 +84,7 @@ def test_versions_of_one_logo_share_a_class(package: str, icon: str, expected: s
 
 @pytest.fixture
 def packages(tmp_path: Path) -> tuple[Package, ...]:
-    """Three made-up packages, downloaded: what is drawn in them is told apart by its number."""
+    """Three invented packages, downloaded; the number of a drawing identifies it."""
     icons = json.loads(iconify({"one": drawing(1), "one-wordmark": drawing(2, "#00f"), "broken": "<g>"}, height=24))
     icons["width"] = 24
     icons["icons"] |= {

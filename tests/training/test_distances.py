@@ -20,7 +20,7 @@ NEXT_BATCH = 1000.0
 
 
 class PlainColours:
-    """A studio whose logos are plain colours, each a little other in each view."""
+    """A studio whose logos are plain colours, slightly different in each view."""
 
     def __init__(self) -> None:
         self.shapes: list[BatchShape] = []

@@ -17,13 +17,13 @@ def save(path: Path, pixels: npt.ArrayLike) -> None:
 
 
 def slope() -> npt.NDArray[np.int64]:
-    """A photo that is redder to the right and greener to the bottom, with no blue: 250 pixels wide, 200 high."""
+    """Return a photo, 250 pixels wide and 200 high, without blue, redder to the right and greener to the bottom."""
     rows, columns = np.mgrid[0:200, 0:250]
     return np.stack([columns, rows, np.zeros_like(rows)], axis=-1)
 
 
 def drawn(grounds: Grounds, count: int, height: int = 12, width: int = 18) -> list[npt.NDArray[np.float32]]:
-    """The photographic ones of `count` grounds, for labels on blue."""
+    """Return the photographs among `count` grounds, for labels on blue."""
     rng = np.random.default_rng(1)
     found = (grounds.draw(height, width, BLUE, rng) for _ in range(count))
     return [ground for ground in found if ground is not None]

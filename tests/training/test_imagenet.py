@@ -1,4 +1,4 @@
-"""The published weights, read without PyTorch, against what PyTorch computes with them."""
+"""The published weights, read without PyTorch, compared with the results of PyTorch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LEADING = [LEAST, LEAST, 0.69858, LEAST, LEAST, LEAST, LEAST, 5.23495, LEAST, 1.
 
 
 def ramps() -> npt.NDArray[np.float32]:
-    """Pixels that grow to the right, to the bottom and to both, in one channel each."""
+    """Return pixels that grow to the right, to the bottom and to both, in one channel each."""
     ramp = np.arange(64) * 4
     across, down = np.broadcast_arrays(ramp[np.newaxis, :], ramp[:, np.newaxis])
     pixels = np.stack([across, down, (across + down) % 256], axis=-1)[np.newaxis].astype(np.float32)
@@ -86,7 +86,7 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(monkeypa
         published_file()
 
 
-def test_a_pickle_can_call_nothing_but_what_builds_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_may_only_build_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = pickle.dumps(print)
     (tmp_path / "weights.pth").write_bytes(content)
     monkeypatch.setattr("training.imagenet.SHA256", hashlib.sha256(content).hexdigest())

@@ -48,7 +48,7 @@ def test_the_heaviest_upright_latin_letters_of_a_font_are_opened(tmp_path: Path)
 def test_a_package_without_a_latin_font_is_named(tmp_path: Path) -> None:
     package, content = published("@fontsource/empty", {"files/empty-cyrillic-400-normal.woff": b""}, kind="font")
     (tmp_path / package.file_name).write_bytes(content)
-    with pytest.raises(PackageError, match=r"@fontsource/empty 1\.0\.0 holds no upright Latin font"):
+    with pytest.raises(PackageError, match=r"@fontsource/empty 1\.0\.0 has no upright Latin font"):
         open_fonts((package,), tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_the_same_numbers_draw_the_same_labels(gallery: Gallery, fonts: Fonts) -
         return [version.tobytes() for label in labels for version in label.versions]
 
     assert draw(3) == draw(3)
-    assert set(draw(3)).isdisjoint(draw(4))
+    assert draw(3) != draw(4)
 
 
 def test_labels_are_colours_multiplied_by_their_alpha(words: list[Label], icons: list[Label]) -> None:

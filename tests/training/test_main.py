@@ -37,17 +37,17 @@ def without_tensorflow(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_help_needs_no_tensorflow() -> None:
     ran = without_tensorflow("--help")
     assert ran.returncode == 0, ran.stderr
-    assert "Run it again to go on where it stopped." in " ".join(ran.stdout.split())
+    assert "Run it again to resume where it stopped." in " ".join(ran.stdout.split())
 
 
 @pytest.mark.usefixtures("without_proxy")
-def test_a_package_that_cannot_be_had_ends_it_with_the_reason(tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_downloaded_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     (package, _), *_ = made_up_packages()
     table = write_table(tmp_path / "table.json", [package])
     with HostileServer() as registry:
         ran = without_tensorflow("--folder", tmp_path / "data", "--table", table, "--registry", registry.url(""))
     assert ran.returncode == 1
-    assert f"Error: {package.url(registry.url(''))} was not fetched (404 Client Error" in ran.stderr
+    assert f"Error: {package.url(registry.url(''))} was not downloaded (404 Client Error" in ran.stderr
     assert "name a mirror (--registry)" in ran.stderr
 
 
@@ -93,7 +93,7 @@ def test_the_log_tells_what_it_costs_to_draw_all_grounds(tmp_path: Path, caplog:
         assert caplog.messages == []
         assert CliRunner().invoke(main, arguments).exit_code == 1
     (line,) = caplog.messages
-    assert "costs about 0.01 to 0.06 of macro-recall@4, see docs/model-card.md" in line
+    assert "macro-recall@4 is about 0.01 to 0.06 lower, see docs/model-card.md" in line
 
 
 def test_a_quick_run_goes_from_a_registry_to_what_the_service_loads(quick_run: QuickRun) -> None:
@@ -127,20 +127,20 @@ def test_a_quick_run_describes_its_weights_and_their_distances(quick_run: QuickR
 def test_another_recipe_under_the_same_name_ends_it_with_the_reason(quick_run: QuickRun) -> None:
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--run", quick_run.folder.name])
     assert ran.exit_code == 1
-    assert "is of another recipe: name another --run, or remove it" in ran.stderr
+    assert "has another recipe: name another --run, or remove it" in ran.stderr
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_run_that_is_out_of_time_says_how_to_go_on(quick_run: QuickRun) -> None:
+def test_a_run_that_is_out_of_time_says_how_to_resume(quick_run: QuickRun) -> None:
     ran = CliRunner().invoke(main, [*quick_run.arguments, "--quick", "--run", "short", "--minutes", "0"])
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout.endswith("Stopped; the same command goes on.\n")
+    assert ran.stdout.endswith("Stopped; run the same command again to resume.\n")
     assert (quick_run.folder.parent / "short" / "seed-1" / "checkpoint.npz").exists()
 
 
-def test_one_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+def test_only_one_run_at_a_time_may_use_a_folder(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ran = CliRunner().invoke(main, ["--folder", str(tmp_path)])
     assert ran.exit_code == 1
-    assert f"another run is at work in {tmp_path}" in ran.stderr
+    assert f"another run uses {tmp_path}" in ran.stderr

@@ -25,7 +25,7 @@ FROZEN_BLOCKS = 3
 
 @pytest.fixture(scope="module")
 def served() -> Any:
-    """The network as it is served, up to its features, with ImageNet's weights."""
+    """Return the served network, up to its features, with ImageNet's weights."""
     network = lite0_features(LITE0_PREPROCESSING.size)
     load_imagenet(network, read_published(published_file()))
     return network
@@ -89,19 +89,19 @@ LABELS, VIEWS = 5, 3
 
 
 def contrast() -> Contrast:
-    """The loss of vectors that are the pixels themselves."""
+    """Return the loss of vectors that are the pixels themselves."""
     return Contrast(keras.Sequential([keras.layers.Flatten()]), VIEWS)
 
 
 def alike(noise: int = 20) -> Crops:
-    """Five labels in three views, of 4 by 4 pixels, that differ by at most `noise`."""
+    """Return five labels in three views, of 4 by 4 pixels, that differ by at most `noise`."""
     rng = np.random.default_rng(RNG_SEED)
     labels = rng.integers(0, 256 - noise, (LABELS, 4, 4, 3))
     return (np.repeat(labels, VIEWS, axis=0) + rng.integers(0, noise + 1, (LABELS * VIEWS, 4, 4, 3))).astype(np.uint8)
 
 
 def info_nce(crops: Crops, scale: float = 1.0) -> tuple[float, float]:
-    """The loss, and the share of crops whose nearest is of their label, one crop at a time."""
+    """Return the loss, and the share of crops whose nearest has their label, computed one crop at a time."""
     vectors = np.asarray(preprocessed(crops), dtype=np.float64).reshape(len(crops), -1)
     vectors -= vectors.mean(axis=0)
     vectors /= np.sqrt(vectors.var(axis=0) + 1e-5)

@@ -58,7 +58,7 @@ def test_frozen_blocks_and_all_statistics_are_those_of_imagenet_and_later_blocks
 
 
 def test_the_features_of_crops_are_whitened(finished: Any, studio: Studio) -> None:
-    """Of the crops that the whitening was computed from: the means are 0, and no two components vary together."""
+    """On the crops that the whitening was computed from, means are 0 and components uncorrelated."""
     numbers = range(QUICK.whitening_batches)
     batches = [studio.batch(WHITENING_SEED, number, QUICK.shape) for number in numbers]
     pixels = preprocessed(np.concatenate(batches))

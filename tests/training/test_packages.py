@@ -1,4 +1,4 @@
-"""Packages that are downloaded, from a real registry on loopback that serves them well or badly."""
+"""Downloaded packages, from a real registry on loopback that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def registry(without_proxy: None) -> Iterator[HostileServer]:
 
 
 def refusal(registry: HostileServer, folder: Path) -> str:
-    """Return why the download fails, once it is sure that it left nothing behind."""
+    """Return why the download fails, after checking that it left nothing behind."""
     with pytest.raises(PackageError) as caught:
         download((LOGOS,), folder, registry.url(""))
     assert list(folder.iterdir()) == []
@@ -67,17 +67,17 @@ def test_a_damaged_package_is_fetched_anew(registry: HostileServer, tmp_path: Pa
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        (reply(CONTENT[:-1], f"Content-Length: {len(CONTENT)}"), "was not fetched"),
+        (reply(CONTENT[:-1], f"Content-Length: {len(CONTENT)}"), "was not downloaded"),
         (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "is not the pinned file"),
         (reply(FLAGS_CONTENT), "is not the pinned file"),
         (reply(b""), "is not the pinned file"),
         (reply(b"nothing here", status="404 Not Found"), "404 Client Error"),
         (reply(CONTENT, status="503 Busy"), "503 Server Error"),
-        (raw(b""), "was not fetched"),
+        (raw(b""), "was not downloaded"),
     ],
     ids=["cut below its length", "cut", "another file", "empty", "not found", "busy", "no answer"],
 )
-def test_what_a_registry_does_wrong_is_told_and_nothing_is_kept(
+def test_registry_errors_are_reported_and_nothing_is_kept(
     registry: HostileServer, tmp_path: Path, behaviour: Behaviour, reason: str
 ) -> None:
     registry.behaviours = {PATH: behaviour}
@@ -95,7 +95,7 @@ def test_a_registry_that_is_not_there_is_an_error(registry: HostileServer, tmp_p
     with HostileServer() as gone:
         pass
     message = refusal(gone, tmp_path)
-    assert message.startswith(f"{gone.url(PATH)} was not fetched")
+    assert message.startswith(f"{gone.url(PATH)} was not downloaded")
     assert "Connection refused" in message
 
 
@@ -132,7 +132,7 @@ def test_a_table_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("licence", ["CC-BY-SA-4.0", "CC-BY-NC-4.0", "GPL-3.0", ""])
 def test_other_licences_are_refused(tmp_path: Path, licence: str) -> None:
     package = Package("shared-alike", "1.0.0", "icons", licence, LOGOS.integrity)
-    with pytest.raises(PackageError, match=r"shared-alike: the licence .* take it out of table\.json"):
+    with pytest.raises(PackageError, match=r"shared-alike: the licence .* remove it from table\.json"):
         read_table(write_table(tmp_path / "table.json", [LOGOS, package]))
 
 
@@ -158,9 +158,9 @@ def test_a_package_without_a_licence_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["no JSON", '{"name": 1}', '[{"name": "a"}]'])
-def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "table.json").write_text(text)
-    with pytest.raises(PackageError, match=r"table\.json is no list of packages"):
+    with pytest.raises(PackageError, match=r"table\.json is not a list of packages"):
         read_table(tmp_path / "table.json")
 
 

@@ -23,14 +23,14 @@ def of_size(size: int) -> Preprocessing:
 
 
 def checks() -> Label:
-    """A label that fills its frame, of 4 x 6 random squares of strong colours."""
+    """Return a label that fills its frame with 4 x 6 random squares of strong colours."""
     squares = np.random.default_rng(3).choice([0, 255], (4, 6, 3)).astype(np.uint8)
     pixels = np.repeat(np.repeat(squares, 30, axis=0), 30, axis=1)
     return Label((np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]),), PALETTE)
 
 
 def likeness(crop: Crop, label: Label) -> float:
-    """The correlation of a label with the part of the crop that it is most like, of all upright parts."""
+    """Return the highest correlation of a label with any upright part of the crop."""
     plain = label.versions[0][..., :3]
     best = -1.0
     for width in range(16, 33, 3):
@@ -100,7 +100,7 @@ def test_photographs_lie_under_and_around_the_label(tmp_path: Path) -> None:
 
 
 def test_the_label_is_still_seen_in_all_photos_together() -> None:
-    """Two views of one label are more alike than views of two, in coarse colours and shapes."""
+    """Two views of one label are more similar than views of two labels, in coarse colours and shapes."""
     rng = np.random.default_rng(2)
     labels = []
     for number in range(8):
@@ -136,7 +136,7 @@ def test_labels_of_any_shape_can_be_photographed(shape: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("aspect", [1 / 8, 1 / 2, 1.0, 2.0, 8.0])
 def test_a_crop_that_is_too_large_is_scaled_with_its_aspect_kept(aspect: float) -> None:
-    """As serving scales it: a long logo would else be squeezed in training only."""
+    """Serving scales it like this; otherwise long logos would be squeezed in training only."""
     rng = np.random.default_rng(2)
     sizes = [_crop_shape(aspect, 160, rng) for _ in range(300)]
     assert max(max(size) for size in sizes) == 160

@@ -64,7 +64,7 @@ def test_the_log_tells_of_the_training(quick_run: QuickRun) -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(folders: Folders, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_without_a_difference(folders: Folders, tmp_path: Path) -> None:
     assert Run(SHORT, folders, tmp_path / "whole", workers=1).train(checkpoint_seconds=1e9)
 
     assert not Run(SHORT, folders, tmp_path / "parts", workers=1).train(1e9, stop_after_seconds=0)
@@ -87,22 +87,20 @@ def test_a_complete_run_has_nothing_left_to_train(quick_run: QuickRun, folders: 
 
 
 def test_the_checkpoint_of_another_recipe_is_refused(quick_run: QuickRun, folders: Folders) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"checkpoint\.npz is of another recipe: name another --run, or remove it"
-    ):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz has another recipe: name another --run, or remove it"):
         Run(replace(QUICK, seed=2), folders, quick_run.first_run, workers=1)
 
 
 def test_the_checkpoint_of_other_grounds_is_refused(quick_run: QuickRun, folders: Folders, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "shelf.png")
-    with pytest.raises(CheckpointError, match=r"checkpoint\.npz is of other grounds: give the same --grounds"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz has other grounds: give the same --grounds"):
         Run(QUICK, replace(folders, grounds=tmp_path), quick_run.first_run, workers=1)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"PK no archive", b"text"])
 def test_a_damaged_checkpoint_is_refused(folders: Folders, tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(damaged)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.npz cannot be read .*: remove it to begin anew"):
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz cannot be read .*: remove it to start again"):
         Run(QUICK, folders, tmp_path, workers=1)
 
 

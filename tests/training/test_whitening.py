@@ -7,7 +7,7 @@ from training.whitening import half_whitening
 
 
 def features(count: int = 400) -> npt.NDArray[np.float32]:
-    """Eight features that depend on each other and differ in variance by orders of magnitude."""
+    """Return eight correlated features whose variances differ by orders of magnitude."""
     rng = np.random.default_rng(1)
     spread = np.array([30.0, 10.0, 3.0, 1.0, 1.0, 0.3, 0.2, 0.1])
     mixed = rng.normal(size=(count, 8)) * spread @ np.linalg.qr(rng.normal(size=(8, 8)))[0]

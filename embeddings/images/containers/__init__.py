@@ -1,1 +1,1 @@
-"""What the pixels of an image file need, taken out of the file: one module for each format."""
+"""Extract from an image file the parts that its pixels need: one module for each format."""

@@ -1,13 +1,14 @@
-"""An image file without what its pixels do not need. This module states the policy; the others apply it to a format.
+"""An image file reduced to the parts that its pixels need. This module states the rules; each other one applies them.
 
-The policy:
+The rules:
 
-- What the pixels do not need may not refuse an image. Metadata, previews, colour profiles, further frames, checksums of
-  such parts, a missing end marker and whatever follows the image are skipped here, unread and unpacked, so Pillow never
-  sees them. Of the metadata, only the orientation is read.
-- What is cut or damaged among the pixels, or among what they need (sizes, palettes, tables, transparency), refuses it.
-- Nothing is decoded by interpreted code. Pillow walks the parts of a file in Python, and so do these modules: a file of
-  more than `MOST_PARTS` is refused. A photo of 20 MB has fewer than 80,000, even if it is a GIF full of comments.
+- An image is never refused for parts that its pixels do not need. Metadata, previews, colour profiles, further frames,
+  checksums of such parts, a missing end marker and anything after the image are skipped here, neither read nor
+  unpacked, so Pillow never sees them. Of the metadata, only the orientation is read.
+- An image is refused if its pixels, or parts that they need (sizes, palettes, tables, transparency), are truncated or
+  damaged.
+- Nothing is decoded by interpreted code. Pillow goes through the parts of a file in Python, and so do these modules, so
+  a file of more than `MOST_PARTS` is refused. A photo of 20 MB has fewer than 80,000, even a GIF full of comments.
 
 | format | kept                                        | joined or refused                                           |
 |--------|---------------------------------------------|-------------------------------------------------------------|
@@ -31,14 +32,14 @@ MOST_PARTS = 2**17
 
 @dataclass(frozen=True, slots=True)
 class BareFile:
-    """An image file that holds what its pixels need, and little else.
+    """An image file that contains the parts that its pixels need, and little else.
 
     Attributes:
         data: the file.
-        orientation: Exif's, 1 to 8: how viewers turn the pixels. 1, as they are stored, if the file names none.
-        padded: of a JPEG without an end marker, the same file with noise behind its last scan. The pixels of both are
-            equal unless the scan was cut.
-        scans: of a JPEG, the number of its scans.
+        orientation: how viewers rotate or flip the pixels: Exif's value, 1 to 8; 1 if the file states none.
+        padded: for a JPEG without an end marker, the same file with noise after its last scan. Their pixels are equal
+            unless the scan is truncated.
+        scans: the number of scans of a JPEG.
     """
 
     data: bytes
@@ -48,5 +49,5 @@ class BareFile:
 
 
 def too_many_parts(image_format: str) -> ImageDecodeError:
-    """Return the refusal of a file that consists of tiny parts."""
+    """Return the error for a file of too many parts."""
     return ImageDecodeError(f"The image is a {image_format} of more than {MOST_PARTS:,} parts: save it again.")

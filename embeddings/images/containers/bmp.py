@@ -10,10 +10,10 @@ _CORE_HEADER_BYTES = 12  # of OS/2, which states no compression
 
 
 def bare_bmp(data: bytes) -> BareFile:
-    """Return the file as it is: it holds nothing else.
+    """Return the file unchanged, because it contains nothing else.
 
     Raises:
-        ImageDecodeError: the pixels are compressed to run lengths.
+        ImageDecodeError: the pixels are run-length encoded.
     """
     header_bytes, compression = _little(data[14:18]), _little(data[30:34])
     if header_bytes > _CORE_HEADER_BYTES and compression in _RUN_LENGTHS:

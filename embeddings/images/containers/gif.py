@@ -1,4 +1,4 @@
-"""GIF (version 89a): a screen, then blocks; extensions and pixels are rows of sub-blocks that say their lengths."""
+"""GIF (version 89a): a screen, then blocks; extensions and pixels are sequences of sub-blocks, each with its length."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bare_gif(data: bytes) -> BareFile:
 
 
 def _end_of_blocks(data: bytes, place: int, parts: int) -> tuple[int, int]:
-    """Return where a row of sub-blocks ends, and how many parts may still follow."""
+    """Return where a sequence of sub-blocks ends, and how many parts may still follow."""
     while parts >= 0:
         if place >= len(data) or not data[place]:
             return place + 1, parts

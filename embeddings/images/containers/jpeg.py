@@ -12,7 +12,7 @@ from embeddings.images.containers.orientation import EXIF_PREFIX, orientation_in
 
 _SOI, _EOI, _SOS, _APP1, _LOSSLESS = 0xD8, 0xD9, 0xDA, 0xE1, 0xC3
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-# APP0 (JFIF) and APP14 (Adobe) say which colours the numbers are.
+# APP0 (JFIF) and APP14 (Adobe) state the colour space.
 _UNNEEDED = frozenset({*range(0xE0, 0xF0), 0xFE} - {0xE0, 0xEE})
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # TEM and RST0 to RST7 mean nothing between segments
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -28,7 +28,7 @@ def bare_jpeg(data: bytes) -> BareFile:
     """Keep the tables, the frame and the scans, up to the end marker; add one if there is none.
 
     Raises:
-        ImageDecodeError: the file is cut before its last scan, or has more tables than any photo needs.
+        ImageDecodeError: the file is truncated before its last scan, or has more tables than any photo needs.
     """
     kept, frame, scans = bytearray(data[:2]), b"", list[bytes]()
     segment_bytes, orientation, has_end, place = 0, UPRIGHT, False, 2
@@ -70,9 +70,10 @@ def bare_jpeg(data: bytes) -> BareFile:
 
 
 def _without_filling(kept: bytearray) -> bytearray:
-    """Cut off fill bytes, half a marker, or the zeros of a preallocated file, but keep what may end the scan.
+    """Remove fill bytes, half a marker, or the zeros of a preallocated file, but keep bytes that may end the scan.
 
-    Zeros never do, because encoders fill the last byte with ones; kept zeros would stand for pixels that are missing.
+    Zeros never end it, because encoders fill the last byte with ones; zeros that were kept would be decoded as pixels
+    in place of the missing ones.
     """
     core = len(kept.rstrip(b"\x00\xff"))
     entropy = _ENTROPY_AT_ITS_START.match(kept, core)
@@ -80,7 +81,7 @@ def _without_filling(kept: bytearray) -> bytearray:
 
 
 def _is_complete(frame: bytes, scans: Sequence[bytes]) -> bool:
-    """Tell whether the scans bring every coefficient of every component to its last bit.
+    """Return whether the scans contain every coefficient of every component, to its last bit.
 
     Args:
         frame: its marker, then its segment: precision, height, width, number of components, and 3 bytes for each.

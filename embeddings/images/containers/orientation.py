@@ -1,4 +1,4 @@
-"""How viewers turn an image: the orientation in a block of Exif (CIPA DC-008, section 4.6.5, tag 274)."""
+"""How viewers rotate or flip an image: the orientation in a block of Exif (CIPA DC-008, section 4.6.5, tag 274)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
 
 def orientation_in(exif: bytes) -> int:
-    """Return the orientation that a block of Exif names, 1 to 8; 1 if it names none or is damaged.
+    """Return the orientation that a block of Exif states, 1 to 8; 1 if it states none or is damaged.
 
     Args:
         exif: a TIFF header and its directory, with or without the prefix that JPEG puts before it.
@@ -34,5 +34,5 @@ def orientation_in(exif: bytes) -> int:
 
 
 def orientation_of(value: int) -> int:
-    """Return the value of the tag if it is an orientation, and 1 if it is not."""
+    """Return the value of the tag if it is an orientation, otherwise 1."""
     return value if 1 <= value <= 8 else UPRIGHT

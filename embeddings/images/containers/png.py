@@ -1,4 +1,4 @@
-"""PNG (third edition, W3C 2025): a row of chunks, each with a checksum."""
+"""PNG (third edition, W3C 2025): a sequence of chunks, each with a checksum."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _END = b"\0\0\0\0IEND\xaeB`\x82"
 def bare_png(data: bytes) -> BareFile:
     """Keep the header, the palette, the transparency and the pixels, the latter in one chunk.
 
-    Of an animation, that is its first image; of a chunk that may be there once, the first.
+    Of an animation, the first image is kept; of a chunk that may occur only once, the first.
 
     Raises:
-        ImageDecodeError: one of these is cut, or disagrees with its checksum.
+        ImageDecodeError: one of these is truncated, or does not match its checksum.
     """
     head, pixels, orientation = dict[bytes, bytes](), list[bytes](), UPRIGHT
     place = _SIGNATURE_BYTES

@@ -1,4 +1,4 @@
-"""TIFF (revision 6.0, and BigTIFF): directories of tags, which say where the pixels lie."""
+"""TIFF (revision 6.0, and BigTIFF): directories of tags, which state where the pixels are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_VALUES = 2**16  # of any other tag
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """How the first directory is written: its place, and the formats of its count, its entries and of what follows."""
+    """How the first directory is written: its offset, the formats of count and entries, and the bytes at its end."""
 
     place: int
     count: struct.Struct
@@ -36,15 +36,15 @@ class _Directory:
 
 
 def bare_tiff(data: bytes) -> BareFile:
-    """Keep those tags of the first directory that the pixels need, in a directory of their own behind the file.
+    """Keep the tags of the first directory that the pixels need, in a new directory appended to the file.
 
-    Of a tag that is named twice, the first counts, as for libtiff.
+    If a tag occurs twice, the first counts, as for libtiff.
 
     Raises:
-        ImageDecodeError: the pixels lie in tiles, or in far too many strips.
+        ImageDecodeError: the pixels are stored in tiles, or in far too many strips.
     """
     order = ">" if data.startswith(b"MM") else "<"
-    is_big = data[2:3] == b"+"  # as Pillow tells BigTIFF
+    is_big = data[2:3] == b"+"  # how Pillow recognizes BigTIFF
     header = struct.Struct(f"{order}Q" if is_big else f"{order}I")
     if len(data) < (16 if is_big else 8):
         raise ImageDecodeError("The image is a TIFF that is cut within its header.")
@@ -65,7 +65,7 @@ def bare_tiff(data: bytes) -> BareFile:
 
 
 _Entry = tuple[int, int, int, bytes]
-"""Tag, type, number of values, and the values, or where they lie."""
+"""Tag, type, number of values, and the values or their offset."""
 
 
 def _tags(data: bytes, directory: _Directory) -> dict[int, _Entry]:
@@ -83,7 +83,7 @@ def _tags(data: bytes, directory: _Directory) -> dict[int, _Entry]:
 
 def _check(tags: dict[int, _Entry], order: str) -> None:
     if _TILE_WIDTH in tags:
-        # libtiff takes memory for a whole tile, whatever the size of the image.
+        # libtiff allocates memory for a whole tile, whatever the size of the image.
         raise ImageDecodeError("The image is a tiled TIFF: save it in strips, or in another format.")
     compression = _value(tags.get(_COMPRESSION), order, default=_UNCOMPRESSED)
     for tag in _NEEDED & tags.keys():
@@ -95,7 +95,7 @@ def _check(tags: dict[int, _Entry], order: str) -> None:
 
 
 def _value(entry: _Entry | None, order: str, *, default: int) -> int:
-    """Return the one value of a tag; the default if there is no such tag, or not one whole number."""
+    """Return the value of a tag; the default if the tag is missing or is not a single whole number."""
     if entry is None or entry[1] not in _VALUE_BYTES or entry[2] != 1:
         return default
     return int.from_bytes(entry[3][: _VALUE_BYTES[entry[1]]], "little" if order == "<" else "big")

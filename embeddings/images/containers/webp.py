@@ -16,10 +16,10 @@ _FLAGS = 0b00010010  # of VP8X: alpha, animation
 
 
 def bare_webp(data: bytes) -> BareFile:
-    """Keep the pixels, and what comes before them that they need. Of an animation, that is its first frame.
+    """Keep the pixels and the chunks before them that they need. Of an animation, the first frame is kept.
 
     Raises:
-        ImageDecodeError: one of these is cut, or there are no pixels.
+        ImageDecodeError: one of these is truncated, or there are no pixels.
     """
     kept, has_pixels, orientation = bytearray(), False, UPRIGHT
     place = _FIRST_CHUNK
@@ -48,7 +48,7 @@ def bare_webp(data: bytes) -> BareFile:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Read the width and height of a WebP canvas from the first chunk of its file (RFC 9649, sections 2.5 to 2.7)."""
+    """Return the width and height of a WebP canvas from the first chunk of its file (RFC 9649, sections 2.5 to 2.7)."""
     chunk = data[12:16]
     if chunk == b"VP8X":
         return _little(data[24:27]) + 1, _little(data[27:30]) + 1

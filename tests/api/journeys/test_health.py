@@ -190,7 +190,7 @@ def test_service_whose_weights_cannot_be_loaded_is_not_ready(
     assert status == 503
     assert (
         checks["model"]["detail"]
-        == "the weights weights.tflite are damaged: their digest is not the one of their description"
+        == "the weights weights.tflite are damaged: their digest is not the one in their description"
     )
     weights.unlink()
     assert "weights.tflite cannot be read" in readiness(client)[1]["model"]["detail"]

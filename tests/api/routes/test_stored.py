@@ -79,7 +79,7 @@ def test_answer_is_a_snapshot_even_if_the_store_changes(store: EmbeddingStore) -
 def test_row_that_is_repaired_meanwhile_ends_the_answer(store: EmbeddingStore) -> None:
     ids = StoredIds(store.seen())
     StoreFile(store.path, writable=True).write_ids(1, np.array([QUARANTINED]))
-    with pytest.raises(StoreUnavailableError, match="ask again"):
+    with pytest.raises(StoreUnavailableError, match="try again"):
         in_pieces(ids)
 
 

@@ -36,7 +36,7 @@ def test_a_backup_is_a_store_of_the_same_logos_and_as_sparse(tmp_path: Path) -> 
     assert not (tmp_path / "b.hdf5.partial").exists()
 
 
-def test_the_next_backup_copies_what_is_new_and_deletes_what_was_deleted(tmp_path: Path) -> None:
+def test_the_next_backup_copies_new_logos_and_deletes_deleted_ones(tmp_path: Path) -> None:
     store, backup = store_of(tmp_path / "s.hdf5", 1, 2, 3), tmp_path / "b.hdf5"
     backup_store(store.path, backup)
     add(store, 4, 5)
@@ -51,7 +51,7 @@ def test_the_next_backup_copies_what_is_new_and_deletes_what_was_deleted(tmp_pat
     assert Expectation({1, 2, 3, 5}, {4}).losses(backup) == []
 
 
-def test_progress_is_told_of_both_walks(tmp_path: Path) -> None:
+def test_both_passes_report_progress(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", *range(1, MANY), capacity=MANY)
     done: list[int] = []
     backup_store(store.path, tmp_path / "b.hdf5", done.append)
@@ -60,7 +60,7 @@ def test_progress_is_told_of_both_walks(tmp_path: Path) -> None:
 
 
 def stop_after(blocks: int) -> Callable[[int], None]:
-    """Return a progress callback that interrupts, as Ctrl-C does."""
+    """Return a progress callback that interrupts the run, as Ctrl-C does."""
     seen: list[int] = []
 
     def progress(rows: int) -> None:
@@ -72,7 +72,7 @@ def stop_after(blocks: int) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3, 5])
-def test_a_backup_that_was_stopped_is_continued(tmp_path: Path, blocks: int) -> None:
+def test_an_interrupted_backup_resumes(tmp_path: Path, blocks: int) -> None:
     store, backup = store_of(tmp_path / "s.hdf5", *range(1, MANY), capacity=MANY), tmp_path / "b.hdf5"
     with pytest.raises(KeyboardInterrupt):
         backup_store(store.path, backup, stop_after(blocks))
@@ -85,7 +85,7 @@ def test_a_backup_that_was_stopped_is_continued(tmp_path: Path, blocks: int) -> 
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"half a file"])
-def test_what_another_run_left_is_thrown_away(tmp_path: Path, rubbish: bytes) -> None:
+def test_files_of_another_run_are_removed(tmp_path: Path, rubbish: bytes) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     (tmp_path / "b.hdf5.partial").write_bytes(rubbish)
     (tmp_path / "b.hdf5.partial.tmp").write_bytes(rubbish)
@@ -96,7 +96,7 @@ def test_what_another_run_left_is_thrown_away(tmp_path: Path, rubbish: bytes) ->
     assert Expectation({1, 2}, {7, 8, 9}).losses(tmp_path / "c.hdf5") == []
 
 
-def test_a_file_that_is_no_backup_of_this_store_is_refused_and_stays(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_backup_of_this_store_is_refused_and_kept(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2, 3)
     create_store(tmp_path / "model.hdf5", capacity=100, dim=DIM, stamp=ModelStamp("other", "digest"))
     (tmp_path / "text.hdf5").write_text("something else")
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_backup_of_this_store_is_refused_and_stays(tmp_path: P
     for name in ("model", "text", "others", "longer", "smaller"):
         target = tmp_path / f"{name}.hdf5"
         before = target.read_bytes()
-        with pytest.raises(StoreError, match=r"no earlier backup|no store"):
+        with pytest.raises(StoreError, match=r"not an earlier backup|not a store"):
             backup_store(store.path, target)
         assert target.read_bytes() == before
 
@@ -122,7 +122,7 @@ def test_after_a_compaction_a_backup_needs_a_new_file(tmp_path: Path) -> None:
     assert Expectation({1, 2, 3}).losses(backup) == []
 
 
-def test_the_store_itself_is_no_backup(tmp_path: Path) -> None:
+def test_a_store_cannot_be_its_own_backup(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1)
     (tmp_path / "link.hdf5").symlink_to(store.path)
     with pytest.raises(BackupError, match="the store itself"):
@@ -170,7 +170,7 @@ def test_a_backup_that_rots_is_found_by_the_next(tmp_path: Path) -> None:
         backup_store(store.path, backup)
 
 
-def test_a_disk_without_room_is_found_out_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_disk_space_is_reported_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and type("U", (), {"free": 10}))
     with pytest.raises(StoreFullError, match="make room"):
@@ -179,7 +179,7 @@ def test_a_disk_without_room_is_found_out_first(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("function", ["pwrite", "fdatasync", "fsync", "link"])
-def test_a_backup_that_fails_leaves_the_store_alone_and_is_done_by_the_next(
+def test_a_failed_backup_does_not_change_the_store_and_the_next_one_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
@@ -215,7 +215,7 @@ def test_a_backup_under_write_load_is_restored_and_whole(tmp_path: Path) -> None
             before = Expectation(set(stored), set())
             gone = set(deleted)
             backup_store(store.path, backup)
-            # What was deleted meanwhile may be there or not.
+            # A logo that was deleted meanwhile may be in it or not.
             before.stored -= set(deleted)
             before.deleted = gone
             assert before.losses(backup) == []
@@ -231,7 +231,7 @@ def test_a_backup_under_write_load_is_restored_and_whole(tmp_path: Path) -> None
     add(restored, 10**6)
 
 
-def test_a_store_is_replaced_only_when_that_is_said_and_kept(tmp_path: Path) -> None:
+def test_a_store_is_replaced_only_on_request_and_the_old_one_is_kept(tmp_path: Path) -> None:
     store, backup = store_of(tmp_path / "s.hdf5", 1, 2), tmp_path / "b.hdf5"
     backup_store(store.path, backup)
     add(store, 3)
@@ -242,12 +242,12 @@ def test_a_store_is_replaced_only_when_that_is_said_and_kept(tmp_path: Path) -> 
     kept = tmp_path / "s.replaced.hdf5"
     assert report == CopyReport(2, 2, [], kept)
     assert Expectation({1, 2, 3}).losses(kept) == []
-    assert store.ids().tolist() == [1, 2]  # the running service has taken it in
+    assert store.ids().tolist() == [1, 2]  # the running service has switched to it
     add(store, 4)
     assert Expectation({1, 2, 4}, {3}).losses(store.path) == []
 
 
-def test_a_restore_that_was_stopped_is_continued(tmp_path: Path) -> None:
+def test_an_interrupted_restore_resumes(tmp_path: Path) -> None:
     backup = store_of(tmp_path / "b.hdf5", *range(1, MANY), capacity=MANY).path
     path = tmp_path / "s.hdf5"
     with pytest.raises(KeyboardInterrupt):
@@ -273,7 +273,7 @@ def test_a_rewrite_gives_way_to_a_restore(tmp_path: Path) -> None:
     def restore(rows: int) -> None:
         restore_store(backup, store.path, replace=True)
 
-    with pytest.raises(StoreUnavailableError, match="replaced by another file meanwhile"):
+    with pytest.raises(StoreUnavailableError, match=r"another file replaced .* meanwhile"):
         rewrite_store(store.path, progress=restore)
     assert Expectation({1, 2}).losses(store.path) == []
 

@@ -176,7 +176,7 @@ def test_several_services_may_start_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dim", "stamp", "message"),
     [
-        (DIM + 1, STAMP, "holds embeddings of 4 values, the model makes 5"),
+        (DIM + 1, STAMP, "holds embeddings of 4 values, but the model makes 5"),
         (DIM, ModelStamp("a", "other"), r"made with the model a \(digest\)"),
         (DIM, ModelStamp("b", "digest"), r"not with b \(digest\)"),
     ],

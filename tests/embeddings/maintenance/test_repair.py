@@ -19,14 +19,14 @@ from tests.embeddings.damage import DIM, damage_embedding, damage_id, embedding_
 from torture.expectation import Expectation, provenance_of, vectors_of
 
 
-def test_a_sound_store_needs_no_repair(tmp_path: Path) -> None:
+def test_repairing_a_sound_store_changes_nothing(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2)
     before = store.path.read_bytes()
     assert repair_store(store.path) == RepairReport([], None, [], [])
     assert store.path.read_bytes() == before
 
 
-def test_damaged_rows_are_put_aside_and_their_logos_may_come_again(tmp_path: Path) -> None:
+def test_damaged_rows_are_quarantined_and_their_logos_can_be_added_again(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", 1, 2, 3, 4)
     running = EmbeddingStore(store.path)
     damage_embedding(store.path, row=1)
@@ -78,13 +78,13 @@ def test_a_quarantined_row_that_rots_again_is_not_kept_twice(tmp_path: Path) -> 
     assert [*store.verify()] == []
 
 
-def test_lost_logos_come_back_from_a_backup_and_deleted_ones_do_not(tmp_path: Path) -> None:
+def test_lost_logos_are_restored_from_a_backup_but_deleted_ones_are_not(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.hdf5", *range(1, 9))
     backup = tmp_path / "b.hdf5"
     backup_store(store.path, backup)
     store.delete([8])
     damage_embedding(store.path, row=1)
-    damage_id(store.path, row=2, value=5)  # logo 3: its row claims to be another one
+    damage_id(store.path, row=2, value=5)  # logo 3: its row claims to be another logo
     damage_id(store.path, row=5, value=0)  # logo 6: its row claims to be empty
     report = repair_store(store.path, backup)
     assert report.quarantined == [2, 5]

@@ -67,7 +67,7 @@ def test_a_store_whose_models_name_can_be_no_name_is_refused(tmp_path: Path, nam
         for part, shape, kind in (("external_id", (3,), "i8"), ("crc32", (3,), "u4"), ("embedding", (3, DIM), "f4")):
             hdf5.create_dataset(part, shape, kind)
     for take_over in (prepare, rewrite_store):
-        with pytest.raises(StoreLayoutError, match="no store"):
+        with pytest.raises(StoreLayoutError, match="not a store"):
             take_over(tmp_path / "s.hdf5")
 
 

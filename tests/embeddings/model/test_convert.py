@@ -27,8 +27,8 @@ NAME = "efficientnet-b0"
 ROOT = Path(__file__).parents[3]
 BUNDLED = locate_model("efficientnet-lite0", "bundled", Path("nowhere"))
 
-# Runs once, as it takes TensorFlow: what Keras computes with weights that it saves, also in the layout of Keras 2 that
-# released weights have, and converts under a label.
+# Runs once, because it needs TensorFlow: compute vectors with Keras, save the weights, also in the Keras 2 layout of
+# released weights, and convert them under a label.
 KERAS = """
 import sys
 from pathlib import Path
@@ -74,7 +74,7 @@ sys.exit(main([*arguments, "--label", "noisy-student", "--origin", "our photos",
 
 
 def logo(number: int) -> Image.Image:
-    """Draw a word on a badge before a noisy background."""
+    """Draw a word on a badge on a noisy background."""
     rng = np.random.default_rng(number)
     width, height = rng.integers(40, 400, 2).tolist()
     background = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
@@ -90,7 +90,7 @@ LOGOS = [logo(number) for number in range(6)]
 
 @pytest.fixture(scope="session")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with what KERAS leaves there; see its comment."""
+    """Return a directory with the output of KERAS; see its comment."""
     work = tmp_path_factory.mktemp("keras")
     np.save(work / "pixels.npy", np.stack([B0_PREPROCESSING.pixels(crop) for crop in LOGOS]))
     child = subprocess.run(
@@ -101,7 +101,7 @@ def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def furthest(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Return the largest distance of a vector from the expected one, in lengths of the expected one."""
+    """Return the largest distance of a vector from the expected one, relative to the expected one's length."""
     return float((np.linalg.norm(vectors - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
 
 
@@ -169,13 +169,13 @@ def test_other_weights_than_the_released_ones_are_not_converted(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with (
         HostileServer({f"/{PRETRAINED['noisy-student'].file_name}": reply(b"others")}) as server,
-        pytest.raises(ModelError, match=r"it is another file, of md5 .* instead of a5b48ae7547fc990c7e4f3951230290d"),
+        pytest.raises(ModelError, match=r"it is another file: its md5 is .*, not a5b48ae7547fc990c7e4f3951230290d"),
     ):
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300, weights_url=server.url(""))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_without_tensorflow_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorflow_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ModelError) as caught:
         export_in_child_process(NAME, "noisy-student", tmp_path, timeout_seconds=300)
@@ -199,13 +199,13 @@ def test_without_keras_nothing_is_built(tmp_path: Path, monkeypatch: pytest.Monk
         export_model(NAME, "seeded", tmp_path)
 
 
-def test_a_conversion_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+def test_a_conversion_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the weights seeded took longer than 0\.01 seconds"):
         export_in_child_process(NAME, "seeded", tmp_path, timeout_seconds=0.01)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_child_that_dies_without_a_word_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_dies_silently_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ModelError, match="the weights seeded were not converted: exit status 1"):
         export_in_child_process(NAME, "seeded", tmp_path, timeout_seconds=300)
@@ -214,13 +214,13 @@ def test_a_child_that_dies_without_a_word_is_an_error(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("efficientnet-lite0", "bundled", "the bundled weights are converted already"),
-        (NAME, "bundled", "are of efficientnet-lite0, not of efficientnet-b0"),
+        ("efficientnet-lite0", "bundled", "the bundled weights are already converted"),
+        (NAME, "bundled", "belong to efficientnet-lite0, not to efficientnet-b0"),
         (NAME, "gone.h5", "neither one of imagenet"),
         ("efficientnet-b9", "seeded", "unknown model 'efficientnet-b9'"),
     ],
 )
-def test_what_cannot_be_converted_is_refused_without_a_child(
+def test_unconvertible_weights_are_refused_without_a_child(
     tmp_path: Path, name: str, weights: str, message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
@@ -232,8 +232,9 @@ def test_what_cannot_be_converted_is_refused_without_a_child(
     [
         (
             "bundled",
-            "the weights bundled are of efficientnet-lite0, not of efficientnet-b0: set ANN_MODEL=efficientnet-lite0,"
-            " or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the path of a Keras weights file",
+            "the weights bundled belong to efficientnet-lite0, not to efficientnet-b0: set"
+            " ANN_MODEL=efficientnet-lite0, or ANN_WEIGHTS to imagenet, noisy-student, seeded or to the"
+            " path of a Keras weights file",
         ),
         (
             "imagenet",

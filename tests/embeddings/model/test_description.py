@@ -90,7 +90,7 @@ def test_a_preprocessing_with_a_wrong_value_is_refused(field: str, value: Any) -
 
 
 @pytest.mark.parametrize("same", [[], [0.1] * 6, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [-1.0] * 7, ["far"] * 7, [1] * 7])
-def test_distances_that_are_no_quantiles_are_refused(same: list[Any]) -> None:
+def test_distances_that_are_not_quantiles_are_refused(same: list[Any]) -> None:
     values = json.loads(DESCRIPTION.to_json()) | {"distances": {"same": same, "other": [1.0] * 7}}
     with pytest.raises(ModelError, match="no usable distances"):
         ModelDescription.from_json(json.dumps(values))
@@ -104,7 +104,7 @@ def test_the_scale_of_distances_survives_json_and_says_what_is_alike() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"name": "efficientnet-b0"}', "[" * 100_000])
-def test_what_is_no_description_is_refused(text: str) -> None:
+def test_other_json_is_not_accepted_as_a_description(text: str) -> None:
     with pytest.raises(ModelError, match="the model description is not"):
         ModelDescription.from_json(text)
 
@@ -124,7 +124,7 @@ def test_the_bundled_weights_come_with_the_package(tmp_path: Path) -> None:
     assert description.distances is not None
 
 
-def test_converted_weights_are_found_where_they_were_put(tmp_path: Path) -> None:
+def test_converted_weights_are_found_in_their_directory(tmp_path: Path) -> None:
     converted = put(tmp_path, f"{NAME}-imagenet")
     assert locate_model(NAME, "imagenet", tmp_path) == converted
 
@@ -137,15 +137,15 @@ def test_weights_converted_into_the_package_are_found_too(tmp_path: Path, monkey
     assert locate_model(NAME, "noisy-student", tmp_path / "cache") == converted
 
 
-def test_the_bundled_weights_are_not_taken_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_weights_are_never_loaded_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "efficientnet-lite0-bundled")
     monkeypatch.setattr(model, "PACKAGE_DIR", tmp_path / "package")
-    with pytest.raises(ModelError, match="install this version of the service anew"):
+    with pytest.raises(ModelError, match="reinstall this version of the service"):
         locate_model("efficientnet-lite0", "bundled", tmp_path)
 
 
 def test_weights_of_another_model_name_the_model_to_set(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="are of efficientnet-b0, not of efficientnet-lite0: set ANN_MODEL="):
+    with pytest.raises(ModelError, match="belong to efficientnet-b0, not to efficientnet-lite0: set ANN_MODEL="):
         locate_model("efficientnet-lite0", "imagenet", tmp_path)
 
 
@@ -171,7 +171,7 @@ def test_a_changed_weights_file_is_another_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["missing.h5", "imagnet", ".", "", "a\0b"])
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, weights: str) -> None:
-    with pytest.raises(ModelError, match="neither one of imagenet, noisy-student, seeded nor a file"):
+    with pytest.raises(ModelError, match="neither one of imagenet, noisy-student, seeded nor a readable file"):
         locate_model(NAME, weights, tmp_path)
 
 

@@ -54,7 +54,7 @@ def test_a_vector_has_the_described_shape_and_type(embedder: Embedder) -> None:
     assert np.isfinite(vectors).all()
 
 
-def test_no_crops_give_no_vectors_and_load_nothing() -> None:
+def test_an_empty_batch_returns_no_vectors_and_loads_nothing() -> None:
     embedder = Embedder(BUNDLED)
     assert embedder.embed([]).shape == (0, 1280)
     assert not embedder.loaded
@@ -72,7 +72,7 @@ def test_different_crops_are_further_apart_than_similar_ones(embedder: Embedder)
     assert 0 < np.linalg.norm(crop - lighter) < np.linalg.norm(crop - other) / 2
 
 
-def test_threads_at_once_get_the_vectors_that_one_would() -> None:
+def test_concurrent_threads_get_the_same_vectors_as_one() -> None:
     crops = [stripes(50 + 10 * n, 80, 2 + n) for n in range(8)]
     one_by_one = Embedder(BUNDLED).embed(crops)
     shared = Embedder(BUNDLED)
@@ -168,7 +168,7 @@ def test_damaged_weights_are_an_error(tmp_path: Path, damage: str) -> None:
     assert not embedder.loaded
 
 
-def test_mended_weights_are_loaded_by_the_next_request(tmp_path: Path) -> None:
+def test_repaired_weights_are_loaded_by_the_next_request(tmp_path: Path) -> None:
     embedder = Embedder(copy_of_bundled(tmp_path, b"damaged"))
     with pytest.raises(ModelError):
         embedder.load()
@@ -183,10 +183,10 @@ def test_missing_weights_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no model at all", bytes(64)])
-def test_a_file_that_is_no_model_is_an_error_even_when_its_digest_is_right(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_model_is_an_error_even_with_the_right_digest(tmp_path: Path, content: bytes) -> None:
     converted = copy_of_bundled(tmp_path, content)
     described = replace(converted.description, file_sha256=hashlib.sha256(content).hexdigest())
-    with pytest.raises(ModelError, match="no LiteRT model"):
+    with pytest.raises(ModelError, match="not a LiteRT model"):
         Embedder(ConvertedModel(converted.path, described)).load()
 
 

@@ -1,4 +1,4 @@
-"""What compiled libraries write on the standard error."""
+"""Output of compiled libraries on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embeddings.model.native_output import caught_stderr
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-def test_it_is_caught_and_nothing_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_inside_the_block_is_captured_and_later_output_is_not(capfd: pytest.CaptureFixture[str]) -> None:
     with caught_stderr() as lines:
         subprocess.run([sys.executable, "-c", "import os; os.write(2, b'one\\ntwo \\xff')"], check=True)
         os.write(2, b"three")
@@ -23,7 +23,7 @@ def test_it_is_caught_and_nothing_after_it(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == "after"
 
 
-def test_it_is_given_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_standard_error_is_restored_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
     descriptors = len([*DESCRIPTORS.iterdir()])
     with pytest.raises(KeyError), caught_stderr():
         raise KeyError

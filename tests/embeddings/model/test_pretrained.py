@@ -1,4 +1,4 @@
-"""Weights that are downloaded, from a real server on loopback that serves them well or badly."""
+"""Downloaded weights, from a real server on loopback that serves them well or badly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATH = f"/mirror/{IMAGENET.file_name}"
 
 @pytest.fixture(autouse=True)
 def released(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take CONTENT for what was released, and reach loopback without a proxy."""
+    """Treat CONTENT as the released file, and connect to loopback without a proxy."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     for word, file in PRETRAINED.items():
         digest = hashlib.new(file.algorithm, CONTENT).hexdigest()
@@ -38,7 +38,7 @@ def server() -> Iterator[HostileServer]:
 
 
 def redirected(location: str) -> Behaviour:
-    """Send the client elsewhere, and say that this connection ends: requests would use it again."""
+    """Redirect the client, and announce that this connection ends: requests would use it again."""
     return reply(b"", f"Location: {location}", "Connection: close", status="302 Found")
 
 
@@ -47,7 +47,7 @@ def fetch(server: HostileServer, cache_dir: Path, **limits: Any) -> Path:
 
 
 def refusal(server: HostileServer, cache_dir: Path, **limits: Any) -> str:
-    """Return why the download fails, once it is sure that it left nothing behind."""
+    """Return why the download fails, after checking that it left nothing behind."""
     with pytest.raises(ModelError) as caught:
         fetch(server, cache_dir, **limits)
     assert list(cache_dir.iterdir()) == []
@@ -98,7 +98,7 @@ def test_weights_are_downloaded_however_they_are_sent(
     assert fetch(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_the_proxy_of_the_environment_is_asked(
+def test_the_proxy_from_the_environment_is_used(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url(""))
@@ -126,7 +126,7 @@ def test_a_wrong_file_that_is_already_there_is_replaced(
     path = tmp_path / IMAGENET.file_name
     path.write_bytes(wrong)
     assert fetch(server, tmp_path).read_bytes() == CONTENT
-    assert f"{path} is not the file that was released under its name: downloading it again" in caplog.text
+    assert f"{path} does not match the digest of the released file: downloading it again" in caplog.text
 
 
 def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
@@ -139,7 +139,7 @@ def test_a_wrong_file_that_is_already_there_is_not_used_when_the_download_fails(
 
 
 @pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1/weights", "file:///etc/passwd", "data:,weights"])
-def test_a_redirect_leads_to_the_web_alone(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
+def test_redirects_are_followed_only_to_http_and_https(server: HostileServer, tmp_path: Path, elsewhere: str) -> None:
     server.behaviours = {PATH: redirected(elsewhere)}
     assert "imagenet weights were not downloaded" in refusal(server, tmp_path)
 
@@ -148,7 +148,7 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
     server.behaviours = {}
     assert refusal(server, tmp_path) == (
         f"the imagenet weights were not downloaded from {server.url(PATH)}: its server answered with status 404,"
-        f" not 200. Try again; or fetch {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
+        f" not 200. Try again; or download {IMAGENET.url} by other means and put it at {tmp_path / IMAGENET.file_name};"
         " or set ANN_WEIGHTS_URL to a mirror, or ANN_WEIGHTS to bundled or to the path of a Keras weights file"
     )
 
@@ -156,8 +156,8 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        (reply(CONTENT.upper()), f"it is another file, of sha256 {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
-        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "it is another file, of sha256"),
+        (reply(CONTENT.upper()), f"it is another file: its sha256 is {hashlib.sha256(CONTENT.upper()).hexdigest()}"),
+        (raw(b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:-1]), "it is another file: its sha256 is"),
         (reply(CONTENT[:-1], "Content-Length: 400000"), "IncompleteRead(399999 bytes read, 1 more expected)"),
         (raw(chunked([CONTENT])[:-1000]), "IncompleteRead"),
         (raw(b"no HTTP\r\n\r\n"), "no HTTP"),
@@ -167,7 +167,7 @@ def test_a_failed_download_says_what_to_do(server: HostileServer, tmp_path: Path
     ],
     ids=["another file", "cut", "cut below its length", "cut in a chunk", "no HTTP", "nothing", "busy", "a circle"],
 )
-def test_what_a_server_does_wrong_is_told_and_nothing_is_kept(
+def test_server_errors_are_reported_and_nothing_is_kept(
     server: HostileServer, tmp_path: Path, behaviour: Behaviour, reason: str
 ) -> None:
     server.behaviours = {PATH: behaviour}
@@ -184,7 +184,7 @@ def test_a_file_larger_than_the_limit_is_refused(server: HostileServer, tmp_path
     assert "it is larger than 399,999 bytes" in refusal(server, tmp_path, max_bytes=len(CONTENT) - 1)
 
 
-def test_a_file_of_the_very_limit_is_taken(server: HostileServer, tmp_path: Path) -> None:
+def test_a_file_of_exactly_the_limit_is_accepted(server: HostileServer, tmp_path: Path) -> None:
     assert fetch(server, tmp_path, max_bytes=len(CONTENT)).exists()
 
 
@@ -218,13 +218,13 @@ def test_a_disk_without_room_is_told(server: HostileServer, tmp_path: Path) -> N
         message = refusal(server, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert message.startswith(f"the imagenet weights cannot be kept at {tmp_path / IMAGENET.file_name}: ")
+    assert message.startswith(f"the imagenet weights cannot be stored at {tmp_path / IMAGENET.file_name}: ")
     assert "File too large" in message
-    assert message.endswith("Make room there, or let this user write there")
+    assert message.endswith("Free space there, or let this user write there")
 
 
 def test_a_directory_that_cannot_be_made_is_told(server: HostileServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"cannot be kept at .*Not a directory"):
+    with pytest.raises(ModelError, match=r"cannot be stored at .*Not a directory"):
         fetch(server, tmp_path / "file" / "downloads")
     assert server.requests == []

@@ -95,4 +95,4 @@ def test_a_log_that_cannot_be_read_names_none_and_is_logged_once(
     log = DeletionLog(tmp_path / "s.hdf5")
     with caplog.at_level(logging.WARNING):
         assert [log.among([1]), log.among([1])] == [set(), set()]
-    assert caplog.text.count("stay in the answers") == 1
+    assert caplog.text.count("remain in the results") == 1

@@ -107,9 +107,9 @@ def test_the_child_holds_no_lock_of_its_parent(tmp_path: Path, monkeypatch: pyte
         let_go(*fds)
         os.kill(os.getppid(), signal.SIGUSR1)
 
-    let_go = description._let_go_of_all_but
+    let_go = description._close_all_but
     monkeypatch.setattr(hdf5_file, "read_description", take_the_lock)
-    monkeypatch.setattr(description, "_let_go_of_all_but", let_go_of_the_lock)
+    monkeypatch.setattr(description, "_close_all_but", let_go_of_the_lock)
     with path.with_name("s.hdf5.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = signal.signal(signal.SIGUSR1, lambda *_: lock.close())

@@ -71,7 +71,7 @@ def test_known_rows_are_those_with_an_id(tmp_path: Path) -> None:
     assert (known.end, known.pending) == (3, set())
 
 
-def test_a_look_takes_in_what_was_stored_since(tmp_path: Path) -> None:
+def test_a_look_adds_the_rows_stored_since(tmp_path: Path) -> None:
     file = new_file(tmp_path / "s.hdf5")
     known = KnownRows(file)
     many = np.arange(1, 2 * WINDOW + 1)
@@ -114,11 +114,11 @@ def test_whoever_holds_the_lock_knows_that_nothing_is_pending(tmp_path: Path) ->
     assert known.pending == {0, 1}
     known.look(alone=True)
     assert known.pending == set()
-    assert known.find(5) == 1  # it is there, and damaged: not for anybody else to use
+    assert known.find(5) == 1  # the row is damaged, so no other logo may use it
 
 
 @pytest.mark.parametrize("opened", ["before", "after"])
-def test_a_later_batch_shows_that_an_earlier_one_is_over(tmp_path: Path, opened: str) -> None:
+def test_a_later_batch_shows_that_an_earlier_one_has_ended(tmp_path: Path, opened: str) -> None:
     file = new_file(tmp_path / "s.hdf5")
     file.write_ids(1, np.array([5]))  # row 0 stays empty, row 1 is damaged
     known = KnownRows(file)
@@ -133,7 +133,7 @@ def test_a_later_batch_shows_that_an_earlier_one_is_over(tmp_path: Path, opened:
     assert known.find(100) == 2
 
 
-def test_a_row_taken_in_late_needs_a_sync_of_its_own(tmp_path: Path) -> None:
+def test_a_row_seen_late_needs_another_sync(tmp_path: Path) -> None:
     file = new_file(tmp_path / "s.hdf5")
     batch = np.array([5, 6])
     file.write_content(0, batch, content(2))

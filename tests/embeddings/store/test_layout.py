@@ -129,7 +129,7 @@ def test_a_store_says_its_model(tmp_path: Path) -> None:
     assert layout.offsets
 
 
-def test_no_file_is_no_store(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_layout(tmp_path: Path) -> None:
     assert inspect(tmp_path / "s.hdf5") is None
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_header_is_not_believed(tmp_path: Path, place: int) -> None:
         inspect(path)
 
 
-def test_a_header_that_cannot_be_read_is_no_verdict_on_the_store(
+def test_a_read_error_in_the_header_does_not_mean_a_damaged_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "s.hdf5")
@@ -192,7 +192,7 @@ def test_a_store_that_lost_more_than_its_header_does_not_pass_for_an_original(tm
             hdf5.attrs["model_digest"] = "digest"
         else:
             hdf5.create_dataset("crc32", (10,), "u4")
-    with pytest.raises(StoreLayoutError, match="a part of its description is gone"):
+    with pytest.raises(StoreLayoutError, match="a part of its description is missing"):
         inspect(tmp_path / "s.hdf5")
 
 
@@ -213,28 +213,28 @@ def test_a_model_whose_name_does_not_fit_into_the_header_is_refused(tmp_path: Pa
         (None, ((10, 4), "f4")),
     ],
 )
-def test_other_hdf5_files_are_no_store(
+def test_other_hdf5_files_are_not_stores(
     tmp_path: Path, ids: tuple[tuple[int, ...], str] | None, embeddings: tuple[tuple[int, ...], str] | None
 ) -> None:
     with h5py.File(tmp_path / "s.hdf5", "w") as hdf5:
         for name, dataset in (("external_id", ids), ("embedding", embeddings)):
             if dataset:
                 hdf5.create_dataset(name, *dataset)
-    with pytest.raises(StoreLayoutError, match="no store"):
+    with pytest.raises(StoreLayoutError, match="not a store"):
         inspect(tmp_path / "s.hdf5")
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5 at all", b"\x89HDF\r\n\x1a\n" + bytes(200)])
-def test_other_files_are_no_store(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_not_stores(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.hdf5").write_bytes(content)
-    with pytest.raises(StoreLayoutError, match="damaged or no store"):
+    with pytest.raises(StoreLayoutError, match="damaged or not a store"):
         inspect(tmp_path / "s.hdf5")
 
 
-def test_a_directory_or_a_pipe_is_no_store(tmp_path: Path) -> None:
+def test_directories_and_pipes_are_not_stores(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(StoreLayoutError, match="no regular file"):
+        with pytest.raises(StoreLayoutError, match="not a regular file"):
             inspect(path)
 
 
@@ -327,7 +327,7 @@ def test_a_failed_sync_is_told_to_every_thread(tmp_path: Path, monkeypatch: pyte
     file = StoreFile(make(tmp_path / "s.hdf5"), writable=True)
     under_way, told = threading.Event(), []
 
-    def fail_once(_: int) -> None:  # as the kernel does: it reports a failure to one caller
+    def fail_once(_: int) -> None:  # like the kernel, which reports a failure to one caller
         if not under_way.is_set():
             under_way.set()
             time.sleep(0.05)

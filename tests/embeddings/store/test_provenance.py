@@ -308,7 +308,7 @@ def test_a_backup_without_room_for_it_is_refused_once_the_store_keeps_it(old: Pa
         store.append([104], vectors_of([104], 4))
     assert backup_store(old, backup).logos == 3
     rewrite_store(old, capacity=10)
-    with pytest.raises(BackupError, match="from before provenance was kept"):
+    with pytest.raises(BackupError, match="is older than provenance"):
         backup_store(old, backup)
     assert backup_store(old, tmp_path / "new.hdf5").logos == 3
 

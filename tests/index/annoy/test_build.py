@@ -109,7 +109,7 @@ def test_vectors_without_distances_are_left_out(tmp_path: Path, caplog: pytest.L
         ({"blocks": []}, "nothing to index"),
         ({"blocks": [(np.array([], np.int64), np.empty((0, 8), np.float32))]}, "nothing to index"),
         ({"blocks": [(np.array([1]), np.full((1, 8), np.nan, np.float32))]}, "nothing to index"),
-        ({"blocks": [some_logos(5), some_logos(5)]}, "is there twice"),
+        ({"blocks": [some_logos(5), some_logos(5)]}, "occurs twice"),
         ({"blocks": [(np.array([0]), np.zeros((1, 8), np.float32))]}, "ids are positive"),
         ({"blocks": [(np.array([1]), np.zeros((1, 7), np.float32))]}, "do not match"),
         ({"blocks": [(np.array([1, 2]), np.zeros((1, 8), np.float32))]}, "do not match"),
@@ -118,7 +118,7 @@ def test_vectors_without_distances_are_left_out(tmp_path: Path, caplog: pytest.L
         ({"jobs": -2}, "at least 1"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
-        ({"rows": 2**50}, "GB left"),
+        ({"rows": 2**50}, "GB free"),
     ],
 )
 def test_what_cannot_be_built_is_refused(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
@@ -130,7 +130,7 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path, options: dict[str, Any]
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_disk_that_refuses_is_a_build_error(tmp_path: Path, on_disk: bool) -> None:
+def test_a_disk_error_is_a_build_error(tmp_path: Path, on_disk: bool) -> None:
     (tmp_path / "index.bin").mkdir()
 
     with pytest.raises(IndexBuildError):
@@ -138,7 +138,7 @@ def test_a_disk_that_refuses_is_a_build_error(tmp_path: Path, on_disk: bool) -> 
 
 
 @pytest.mark.parametrize(("count", "dim", "trees"), [(3000, 4, 10), (3000, 64, 10), (300, 1280, 1)])
-def test_the_size_is_foreseen(tmp_path: Path, count: int, dim: int, trees: int) -> None:
+def test_the_size_is_estimated(tmp_path: Path, count: int, dim: int, trees: int) -> None:
     manifest = build(tmp_path, some_logos(count, dim), trees=trees)
 
     assert estimated_size(count, dim, trees) == pytest.approx(manifest.index_bin.size, rel=0.25)
@@ -186,7 +186,7 @@ def test_two_builds_of_one_pair_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_build_that_is_killed_at_any_step_never_leaves_the_ids_of_another_bin(tmp_path: Path) -> None:
-    """Both pairs have 60 logos, so a mixture could not be told by their number."""
+    """Both pairs have 60 logos, so their number would not reveal a mixture."""
     new, old = some_logos(60, seed=0), some_logos(60, seed=1)
     query = np.zeros(8, np.float32)
     pairs = {"old": old, "new": new}
@@ -203,7 +203,7 @@ def test_a_build_that_is_killed_at_any_step_never_leaves_the_ids_of_another_bin(
         else:
             seen.append(next(name for name, logo_ids in whole.items() if logo_ids == found))
 
-        build_pair(pair, [new], dim=8, rows=60, trees=2)  # clears away what was left
+        build_pair(pair, [new], dim=8, rows=60, trees=2)  # removes what the kill left
         assert sorted(path.name for path in pair.iterdir()) == [".index.lock", "index.bin", "index.txt"]
 
     assert list(dict.fromkeys(seen)) == ["old", "refused", "new"]

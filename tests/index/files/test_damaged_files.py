@@ -1,4 +1,4 @@
-"""Whatever happens to the files of an index, it is refused, or it answers the truth; the process lives."""
+"""An index with damaged files is refused, or gives right results; the process survives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHAPES = [
 
 
 def assert_truthful(index: AnnoySearchIndex, logos: Logos) -> None:
-    """Every logo is found, under its own id and at its own distance."""
+    """Check that every logo is found, with its own id and distance."""
     logo_ids, vectors = logos
     found = index.nearest_to_vector(vectors[0], len(logo_ids))
     assert sorted(found.logo_ids) == sorted(logo_ids.tolist())
@@ -46,7 +46,7 @@ def assert_truthful(index: AnnoySearchIndex, logos: Logos) -> None:
 
 @contextmanager
 def whole_afterwards(directory: Path, logos: Logos) -> Iterator[None]:
-    """Check that an index which was loaded before goes on answering."""
+    """Check that an index that was loaded before still gives results."""
     untouched = directory.parent / "untouched"
     shutil.copytree(directory, untouched)
     index = AnnoySearchIndex.load(untouched, dim=logos[1].shape[1])
@@ -69,7 +69,7 @@ def test_a_cut_pair_is_refused_wherever_it_is_cut(tmp_path: Path, count: int, di
         for cut in sorted((cut for cut in cuts if cut >= 0), reverse=True):
             os.truncate(path, cut)
             if count <= dim + 2 and cut > node * count and (cut - node * count) % (2 * node) == 0:
-                # Each of these trees is a single bucket with all logos: this is a good file of fewer trees.
+                # Each of these trees is a single bucket with all logos, so this is a good file with fewer trees.
                 assert_truthful(AnnoySearchIndex.load(path.parent, dim=dim), logos)
             else:
                 with pytest.raises(IndexDamagedError):
@@ -104,7 +104,7 @@ def test_nodes_added_at_the_end_are_refused(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize(("count", "dim"), [(1, 4), (10, 1280), (300, 4), (300, 64)])
 def test_any_changed_byte_outside_the_vectors_is_refused_or_harmless(tmp_path: Path, count: int, dim: int) -> None:
-    """The structure cannot tell every change, but no change gets a wrong answer out of it."""
+    """The structure does not reveal every change, but no change causes a wrong result."""
     logos = some_logos(count, dim)
     path = write_pair(tmp_path, logos, trees=5)
     whole = path.read_bytes()
@@ -170,7 +170,7 @@ def test_a_negative_number_of_descendants_is_refused_even_if_the_sums_are_right(
     nodes.tofile(tmp_path / "index.bin")
     (tmp_path / "index.txt").write_text("".join(f"{logo_id}\n" for logo_id in range(1, 11)))
 
-    with pytest.raises(IndexDamagedError, match="what is no logo"):
+    with pytest.raises(IndexDamagedError, match="something other than logos"):
         AnnoySearchIndex.load(tmp_path, dim=4)
 
 
@@ -224,7 +224,7 @@ def test_random_bytes_are_refused(tmp_path: Path) -> None:
 
 
 def test_zeros_are_refused(tmp_path: Path) -> None:
-    """What some file systems leave of a file that was written just before a power cut."""
+    """Some file systems leave zeros in a file that was written just before a power cut."""
     path = write_pair(tmp_path, some_logos(10, 4))
     path.write_bytes(bytes(path.stat().st_size))
 
@@ -265,7 +265,7 @@ def test_another_number_of_ids_is_refused(tmp_path: Path, change: str) -> None:
 
 @pytest.mark.parametrize("name", ["index.bin", "index.txt", "index.json"])
 @pytest.mark.parametrize("instead", ["nothing", "a directory", "a pipe", "a loop of links", "an empty file"])
-def test_what_is_no_file_is_refused(tmp_path: Path, name: str, instead: str) -> None:
+def test_other_things_than_files_are_refused(tmp_path: Path, name: str, instead: str) -> None:
     generation = tmp_path / "generations" / "20250101T000000Z"
     build(generation, some_logos(30, 4))
     path = generation / name

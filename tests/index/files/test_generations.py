@@ -55,8 +55,8 @@ def test_a_clock_that_was_set_back_does_not_disturb_the_order(tmp_path: Path) ->
     assert list_generations(tmp_path)[-1] == published
 
 
-def test_behind_the_last_name_of_a_second_comes_the_next_second(tmp_path: Path) -> None:
-    """A clock that is years behind gives every build a name of the same second."""
+def test_after_the_last_name_of_a_second_comes_the_next_second(tmp_path: Path) -> None:
+    """With a clock that is years behind, every build's name uses the same second."""
     ten_logos(tmp_path / "generations" / "29991231T235959Z-998")
 
     published = [publish(tmp_path, ten_logos, keep=10) for _ in range(3)]
@@ -161,7 +161,7 @@ def test_a_kill_at_any_step_leaves_the_current_generation_whole(tmp_path: Path) 
             assert len(AnnoySearchIndex.load(generation, dim=8, digests=True)) == 10
         seen.append("old" if current == old else "new")
 
-        publish(index_dir, ten_logos)  # clears away what was left
+        publish(index_dir, ten_logos)  # removes what the kill left
         assert len(visible(index_dir / "generations")) == 2
         assert visible(index_dir) == [".generate.lock", "current", "generations"]
 

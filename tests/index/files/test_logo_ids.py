@@ -37,7 +37,7 @@ def test_no_ids_have_no_random_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "reason"), [([1, 2, 1], "logo 1 is there twice"), ([3, 0], "ids are positive"), ([-1], "ids are positive")]
+    ("ids", "reason"), [([1, 2, 1], "logo 1 occurs twice"), ([3, 0], "ids are positive"), ([-1], "ids are positive")]
 )
 def test_ids_that_cannot_be_are_refused(ids: list[int], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
@@ -89,7 +89,7 @@ def test_empty_text_has_no_ids() -> None:
     ],
 )
 def test_garbage_is_refused(text: bytes) -> None:
-    with pytest.raises(ValueError, match=r"it was cut|one logo id a line|64 bits|positive|twice"):
+    with pytest.raises(ValueError, match=r"it was truncated|one logo id a line|64 bits|positive|twice"):
         LogoIds.parse(text)
 
 

@@ -61,7 +61,7 @@ def test_the_file_says_what_it_is() -> None:
         {"unknown": 1},
     ],
 )
-def test_a_field_that_is_not_as_it_should_be_is_refused(change: dict[str, Any]) -> None:
+def test_a_field_with_a_wrong_value_is_refused(change: dict[str, Any]) -> None:
     fields = json.loads(MANIFEST.format())
 
     with pytest.raises(ValueError, match=r"of format 1|wrong type|at least 1|isoformat|no SHA-256"):
@@ -78,7 +78,7 @@ def test_a_missing_field_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{", b"\xff", b"\0" * 100, b"[" * 100_000])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_content_is_not_accepted_as_a_manifest(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "index.json").write_bytes(content)
 
     with pytest.raises(IndexDamagedError, match=r"index\.json"):

@@ -13,7 +13,7 @@ from index.files.verification import verify_files
 from tests.index.samples import build, some_logos, write_pair
 
 
-def test_sound_files_are_told_what_they_hold(tmp_path: Path) -> None:
+def test_the_content_of_sound_files_is_returned(tmp_path: Path) -> None:
     build(tmp_path, some_logos(100), trees=7)
     read: list[int] = []
 
@@ -67,7 +67,7 @@ def test_a_changed_digit_of_an_id_is_never_another_logo(tmp_path: Path, digests:
 
 
 @pytest.mark.parametrize(("built", "stored"), [("a", "a"), ("", "a"), ("a", "")])
-def test_weights_that_agree_or_are_unknown_are_taken(tmp_path: Path, built: str, stored: str) -> None:
+def test_equal_or_unknown_weights_are_accepted(tmp_path: Path, built: str, stored: str) -> None:
     build(tmp_path, some_logos(10), weights_digest=built)
 
     verify_files(tmp_path, dim=8, weights_digest=stored)
@@ -76,7 +76,7 @@ def test_weights_that_agree_or_are_unknown_are_taken(tmp_path: Path, built: str,
 def test_vectors_of_other_weights_are_refused(tmp_path: Path) -> None:
     build(tmp_path, some_logos(10), weights_digest="a")
 
-    with pytest.raises(IndexDamagedError, match="generate the index anew"):
+    with pytest.raises(IndexDamagedError, match="generate the index again"):
         verify_files(tmp_path, dim=8, weights_digest="b")
 
 

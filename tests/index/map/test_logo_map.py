@@ -1,4 +1,4 @@
-"""The map of an index: drawn of its logos, put into its generation, and read back only if it is whole."""
+"""The map of an index: drawn from its logos, stored in its generation, and read back only if it is whole."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_map_shows_no_more_logos_than_asked_for(generation: Path, count: int) 
     assert set(made.logo_ids.tolist()) <= set(LOGOS[0].tolist())
 
 
-def test_logos_whose_vectors_cannot_be_had_are_left_out(generation: Path) -> None:
+def test_logos_without_usable_vectors_are_left_out(generation: Path) -> None:
     some = LOGOS[0][:50], LOGOS[1][:50]
     assert sorted(add_map(generation, vectors_of(some)).logo_ids.tolist()) == sorted(some[0].tolist())
     none = LOGOS[0][:0], LOGOS[1][:0]
@@ -112,7 +112,7 @@ def test_a_map_of_other_logos_is_not_begun_from(generation: Path) -> None:
         assert steps == [1] * STEPS
 
 
-def test_a_damaged_map_is_passed_over_when_the_next_one_begins(
+def test_a_damaged_map_is_skipped_when_the_next_one_is_drawn(
     generation: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (generation / MAP_NAME).write_bytes(b"damaged")
@@ -138,7 +138,7 @@ def content(**changes: Any) -> bytes:
 
 
 def zipped(content: bytes) -> bytes:
-    """Without the time of day: the names of tests are made of it, and all processes have to find the same tests."""
+    """Return a map file without the time of day: it names tests, and all processes must find the same tests."""
     return gzip.compress(content, mtime=0)
 
 
@@ -171,7 +171,7 @@ GOOD = content()
         content(logo_ids="12"),
     ],
 )
-def test_a_spoilt_map_is_refused_and_named(tmp_path: Path, spoilt: bytes) -> None:
+def test_a_damaged_map_is_refused_and_named(tmp_path: Path, spoilt: bytes) -> None:
     generation = tmp_path / "20261122T030000Z"
     generation.mkdir()
     path = generation / MAP_NAME

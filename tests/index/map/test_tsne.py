@@ -42,9 +42,9 @@ def exact_repulsion(layout: FloatArray) -> NDArray[np.float64]:
 
 
 def test_neighbours_stay_neighbours_and_clusters_apart() -> None:
-    points, belongs = clusters(300)
+    points, belongs = clusters(600)
     layout = lay_out(points)
-    assert layout.shape == (300, 2)
+    assert layout.shape == (600, 2)
     assert shared_neighbours(points, layout) > 1.5 * shared_neighbours(points, points[:, :2])
     same = belongs[nearest(layout, 10)[0]] == belongs[:, np.newaxis]
     assert same.mean() > 0.99
