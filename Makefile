@@ -53,10 +53,10 @@ run: $(VENV)/.run ## Install what serving needs and start the service on port PO
 install: $(VENV)/.full ## Install everything: also TensorFlow to convert weights, and pyarrow for Parquet files
 
 test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES, and measure its coverage
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile --cov --cov-report=term
 
 test-fast: $(VENV)/.dev ## Run the quick tests: without Milvus, a browser, whole services, networks and torture
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist worksteal -m "not slow and not milvus and not browser" \
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile -m "not slow and not milvus and not browser" \
 	    $(addprefix --ignore=tests/,browser milvus training)
 
 torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, damaged files

@@ -1,13 +1,15 @@
-"""What the tests of several rooms share, and which of them `make test-fast` leaves out."""
+"""What the tests of several rooms share, which of them `make test-fast` leaves out, and which share a process."""
 
 from __future__ import annotations
 
 import functools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from index.map import tsne
 from tests.photo_server import PhotoServer
@@ -23,12 +25,31 @@ MARKERS = {
 }
 """The marker of all tests in a folder."""
 
+TOGETHER = {"browser", "milvus", "training"}
+"""Folders whose files share servers or a trained network: with `--dist loadfile`, one process runs them all."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+@pytest.hookimpl(wrapper=True)  # before pytest looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     for item in items:
-        marker = MARKERS.get(item.path.relative_to(Path(__file__).parent).parts[0])
-        if marker is not None:
-            item.add_marker(marker)
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in MARKERS:
+            item.add_marker(MARKERS[folder])
+    yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return FolderScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+class FolderScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives a process a file at a time, or all files of a folder in `TOGETHER`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        folder = file.split("/")[1]
+        return folder if folder in TOGETHER else file
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,6 +27,8 @@ from tests.waiting import wait_until
 Client = falcon.testing.TestClient
 INDEX = "efficientnet-b0"
 
+pytestmark = pytest.mark.usefixtures("quick_maps")
+
 
 def get(client: Client, path: str, **headers: str) -> falcon.testing.Result:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
