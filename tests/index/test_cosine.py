@@ -93,7 +93,7 @@ def test_a_build_leaves_out_what_has_no_direction(tmp_path: Path) -> None:
         def sample(self, count: int, seed: int) -> Any:
             return self.ids, ZEROED
 
-    request = BuildRequest(tmp_path / "clip", reduce=False, trees=5)
+    request = BuildRequest(tmp_path / "clip", no_reduce=True, trees=5)
     assert build(request, UnitLogos(Stored()), lambda doing, total: nullcontext(lambda steps: None)) == 0
     generation = current_generation(tmp_path / "clip")
     assert generation is not None

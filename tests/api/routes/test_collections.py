@@ -106,15 +106,15 @@ def test_a_collection_created_while_the_service_runs_takes_vectors_and_finds_the
     assert client.simulate_get(f"{API}/7").status_code == 404
 
 
-@pytest.mark.parametrize("reduce", [False, True])
+@pytest.mark.parametrize("no_reduce", [False, True])
 def test_an_index_of_a_cosine_collection_measures_by_cosine(
-    client: Client, directory: CollectionDirectory, tmp_path: Path, reduce: bool
+    client: Client, directory: CollectionDirectory, tmp_path: Path, no_reduce: bool
 ) -> None:
     directory.create(CLIP)
     add(client, logos())
     with EmbeddingStore(directory.store_path("clip"), writable=False) as store:
         assert store.get(7).tolist() == VECTORS[1].tolist()  # as it was given
-        build(BuildRequest(tmp_path / "clip", reduce=reduce, trees=5), UnitLogos(store), _silent)
+        build(BuildRequest(tmp_path / "clip", no_reduce=no_reduce, trees=5), UnitLogos(store), _silent)
     wait_until(lambda: get(client, "/status?index=clip")["logos_indexed"] == 5)
     assert_neighbours(get(client, "/7?index=clip"), by_cosine(VECTORS[1]))
     batch = get(client, "/batch?logo_ids=3,1,5&index=clip&count=2")
