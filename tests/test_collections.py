@@ -75,10 +75,12 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("reduce", ["--reduce", "--no-reduce"])
-def test_the_index_of_a_collection_is_built_of_its_own_vectors(run: Run, store_path: Path, reduce: str) -> None:
+@pytest.mark.parametrize("options", [(), ("--no-reduce",)])
+def test_the_index_of_a_collection_is_built_of_its_own_vectors(
+    run: Run, store_path: Path, options: tuple[str, ...]
+) -> None:
     assert "40 logos of 16 values" in good(run("generate-index", "--index", "clip", "--dry-run"))
-    good(run("generate-index", "--index", "clip", reduce))
+    good(run("generate-index", "--index", "clip", *options))
     generation = current_generation(store_path.parent)
     assert generation is not None
     units = unit_rows(VECTORS)
