@@ -13,9 +13,10 @@ from index.files.generations import current_generation
 from index.files.logo_ids import LogoIds
 from index.files.manifest import TXT_NAME
 from index.files.regular_file import read_regular
-from index.milvus.build import CollectionBuild, CollectionPlan
+from index.milvus.build import CollectionBuild
 from index.milvus.collection_map import draw_collection_map
 from index.milvus.kinds import IndexKind
+from index.milvus.plan import CollectionPlan
 from runtime.engines import milvus_of
 from settings import Settings
 

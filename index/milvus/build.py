@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from index.milvus.kinds import IndexKind
 from index.milvus.logo_source import LogoSource, Mark, Snapshot
 from index.milvus.outbox import Outbox
 from index.milvus.patience import PatientMilvus
+from index.milvus.plan import CollectionPlan
 from index.milvus.retirement import retire
 from index.recall import QUERIES, Truth, tune
 from index.sample import Sample
@@ -49,31 +50,6 @@ _LOCK_NAME = ".generate.lock"
 _MESSAGE_SECONDS = 60.0  # limit for one message
 _IDS_AT_ONCE = 65_536
 _DRAWN = 4 * QUERIES  # logos of which some are used to measure recall
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionPlan:
-    """How a collection is built.
-
-    Attributes:
-        kind: the index type; see `index.milvus.kinds`.
-        shards: number of shards.
-        replicas: number of query nodes that hold each logo in memory.
-        keep: number of collections to keep, including the new one; at least 1.
-        seed: selects the logos that recall is measured on.
-        resume: resume a build that was killed.
-        patience_seconds: how long to wait for a Milvus that is away, or makes no progress.
-        grace_seconds: time for every service to see the new alias.
-    """
-
-    kind: str
-    shards: int = 1
-    replicas: int = 1
-    keep: int = 2
-    seed: int = 0
-    resume: bool = True
-    patience_seconds: float = 3600.0
-    grace_seconds: float = 10.0
 
 
 class CollectionBuild:

@@ -13,11 +13,12 @@ import numpy as np
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index.milvus import collections
-from index.milvus.build import CollectionBuild, CollectionPlan
+from index.milvus.build import CollectionBuild
 from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection, Record
 from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
+from index.milvus.plan import CollectionPlan
 from tests.index.samples import Logos, some_logos
 from tests.milvus.server import MilvusServer
 from tests.stores import new_store

@@ -19,9 +19,10 @@ from embeddings.store.store import EmbeddingStore
 from index.errors import BuildInProgressError, IndexBuildError
 from index.files.build_lock import build_lock
 from index.milvus import collections, retirement
-from index.milvus.build import CollectionBuild, CollectionPlan
+from index.milvus.build import CollectionBuild
 from index.milvus.collections import Record
 from index.milvus.outbox import Outbox
+from index.milvus.plan import CollectionPlan
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
 from tests.milvus.building import IDS, ROWS, answering, assert_whole, changed, interrupted, loaded, names

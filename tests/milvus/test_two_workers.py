@@ -13,8 +13,9 @@ import requests
 
 from embeddings.store.store import EmbeddingStore
 from index.milvus import retirement
-from index.milvus.build import CollectionBuild, CollectionPlan
+from index.milvus.build import CollectionBuild
 from index.milvus.client import ConnectionOptions, Milvus
+from index.milvus.plan import CollectionPlan
 from settings import Settings
 from tests.end_to_end.service import Service
 from tests.milvus import indexed

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embeddings.model.convert import build_keras_model
 from embeddings.model.description import LITE0
+from embeddings.model.keras_model import build_keras_model
 from embeddings.model.networks import build_lite0
 from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from tests.training.conftest import QuickRun

@@ -34,7 +34,8 @@ import sys
 from pathlib import Path
 import h5py
 import numpy as np
-from embeddings.model.convert import build_keras_model, main
+from embeddings.model.convert import main
+from embeddings.model.keras_model import build_keras_model
 from embeddings.errors import ModelError
 
 work = Path(sys.argv[1])
