@@ -5,9 +5,10 @@ Their bodies have the same form as the errors of the app.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from gunicorn.http.errors import ConfigurationProblem, LimitRequestHeaders
@@ -75,6 +76,20 @@ class Refusal:
         if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
             head.append(f"Retry-After: {SECONDS_UNTIL_RETRY}")
         return "\r\n".join([*head, "", ""]).encode() + self.body
+
+
+def refuse_outside(req: Any) -> None:
+    """Refuse a request whose path is not below SCRIPT_NAME, from the environment or a trusted proxy.
+
+    gunicorn compares the first letters only: `/logosapi/v1/ann` passes as a path below `/logos`.
+
+    Raises:
+        ConfigurationProblem: it is not.
+    """
+    named = [value for name, value in req.headers if name == "SCRIPT_NAME"] or [os.environ.get("SCRIPT_NAME", "")]
+    prefix = named[-1].rstrip("/")
+    if prefix and req.path != prefix and not req.path.startswith(f"{prefix}/"):
+        raise ConfigurationProblem(f"{req.path!r} is not below {prefix!r}")
 
 
 def quote_little(error: Exception) -> None:

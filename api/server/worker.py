@@ -29,7 +29,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from api.server.chunked_body import count_body
 from api.server.client_limits import ClientLimits
 from api.server.connection import ClientConnection, ClientSocket
-from api.server.refusal import Observer, Page, Refusal, quote_little
+from api.server.refusal import Observer, Page, Refusal, quote_little, refuse_outside
 from runtime import request_id
 
 _LINE_BYTES = 2**13  # of a request's first line, for the log
@@ -112,6 +112,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def handle_request(self, req: Any, conn: ClientConnection) -> Any:
         """Handle a request, in a thread."""
+        refuse_outside(req)
         req._expected_100_continue = False  # the loop has already sent it
         reader = req.body.reader
         if conn.came_in_chunks:

@@ -17,7 +17,7 @@ def refused(answer: bytes) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "script_name", "Script_Name"])
-@pytest.mark.parametrize("path", ["/", "/threads", "/elsewher"])
+@pytest.mark.parametrize("path", ["/", "/threads", "/elsewher", "/elsewherethreads"])
 def test_a_path_outside_script_name_is_not_found(server: Server, path: str, name: str) -> None:
     answer = server.ask(get(path, f"{name}: /elsewhere", close=True))
     assert refused(answer) == (
@@ -27,8 +27,9 @@ def test_a_path_outside_script_name_is_not_found(server: Server, path: str, name
     )
 
 
-def test_a_path_below_script_name_is_found(server: Server) -> None:
-    assert server.ask(get("/elsewhere/threads", "SCRIPT_NAME: /elsewhere", close=True)).startswith(b"HTTP/1.1 200")
+@pytest.mark.parametrize("prefix", ["/elsewhere", ""])
+def test_a_path_below_script_name_is_found(server: Server, prefix: str) -> None:
+    assert server.ask(get("/elsewhere/threads", f"SCRIPT_NAME: {prefix}", close=True)).startswith(b"HTTP/1.1 200")
 
 
 def test_too_many_headers_are_told_as_that(server: Server) -> None:
