@@ -154,7 +154,8 @@ class KnownRows:
             if logo_id > 0 and self.find(logo_id) is not None:
                 continue
             self.superseded.discard(row)
-            if logo_id > 0:  # the later row was taken back, after a failed sync
+            # The later row was taken back, after a failed sync, unless it was replaced itself, after this one went.
+            if logo_id > 0 and self.file.id_at(row) == logo_id:
                 self._table.add([logo_id], [row])
 
     def seen(self) -> SeenRows:

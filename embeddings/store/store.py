@@ -38,9 +38,9 @@ Reading takes no lock, as a rule
     one. So a row whose slot is zero, or whose checksum disagrees, is *pending*: it is checked again each time, until a
     later batch, or holding the lock, shows that nobody can still be writing it.
 
-    Reading all id slots after a look could miss a logo that is replaced meanwhile: the earlier row is removed, and the
-    later one came after the look. The deletion log has grown then, so the reader tries again; the last try keeps
-    writers out for that moment.
+    Reading id slots after a look, those of all logos or of one, could miss a logo that is replaced meanwhile: the
+    earlier row is removed, and the later one came after the look. The deletion log has grown then, so the reader tries
+    again; the last try keeps writers out for that moment.
 
 Growing and compacting (`rewrite.py`) put another file at the same path. Each call checks whether its open file is still
 the one at the path; snapshots keep the old one. A writer syncs the directory when it opens a file, because the process
@@ -379,23 +379,23 @@ class EmbeddingStore:
                 known.look(alone=True)
 
     def _find(self, logo_id: int) -> tuple[KnownRows, int | None]:
-        known = self._known()
-        row = known.find(logo_id)
-        if row is None:
-            with self._mutex:
-                known.look()
-            row = known.find(logo_id)
-        return known, row
+        known, rows = self._find_each([logo_id])
+        return known, rows.get(logo_id)
 
     def _find_each(self, logo_ids: Sequence[int]) -> tuple[KnownRows, dict[int, int]]:
         """Return the rows of the logos that are stored, by their ids, in order."""
         known = self._known()
         rows = {logo_id: known.find(logo_id) for logo_id in logo_ids}
         if None in rows.values():
-            with self._mutex:
-                known.look()
-            rows |= {logo_id: known.find(logo_id) for logo_id, row in rows.items() if row is None}
+            missing = [logo_id for logo_id, row in rows.items() if row is None]
+            found = self._while_no_row_goes(lambda: self._look_for(known, missing), _all_found)
+            rows |= found
         return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
+
+    def _look_for(self, known: KnownRows, logo_ids: Sequence[int]) -> dict[int, int | None]:
+        with self._mutex:
+            known.look()
+        return {logo_id: known.find(logo_id) for logo_id in logo_ids}
 
     def _find_all(self, logo_ids: NDArray[np.int64]) -> tuple[StoreFile, NDArray[np.int64]]:
         """Return the open file and the rows of logos, (n,); -1 for one that is not stored."""
@@ -413,12 +413,15 @@ class EmbeddingStore:
         known, seen = self._look()
         return known, seen.slots(0, seen.end)
 
-    def _while_no_row_goes(self, read: Callable[[], T]) -> T:
-        """Return what a look and reading the id slots after it make; a logo that is being replaced is in it once."""
+    def _while_no_row_goes(self, read: Callable[[], T], whole: Callable[[T], bool] = lambda found: False) -> T:
+        """Return what a look and reading the id slots after it make; a logo that is being replaced is in it once.
+
+        What is `whole` needs no second look.
+        """
         for _ in range(_TRIES):
             place = self._deletions.place()
             found = read()
-            if self._deletions.place() == place:
+            if whole(found) or self._deletions.place() == place:
                 return found
         with suppress(StoreUnavailableError), writer_lock(self.path):
             return read()
@@ -480,3 +483,7 @@ class EmbeddingStore:
                 yield known, check
         finally:
             self._turn.release()
+
+
+def _all_found(rows: dict[int, int | None]) -> bool:
+    return None not in rows.values()

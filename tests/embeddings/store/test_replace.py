@@ -19,6 +19,7 @@ from embeddings.errors import StoreFullError, StoreUnavailableError
 from embeddings.maintenance.backup import backup_store
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.deletions import DeletionLog
+from embeddings.store.id_table import KnownRows
 from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
 from embeddings.store.seen_rows import SeenRows
@@ -327,6 +328,52 @@ def test_a_list_of_all_logos_misses_none_that_is_replaced_meanwhile(
             left = times
             backup_store(store.path, tmp_path / "b.hdf5")
         assert sorted(versions_in(tmp_path / "b.hdf5")) == IDS
+
+
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_a_logo_that_is_replaced_after_every_look_is_found(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    reader, real, versions = EmbeddingStore(store.path), KnownRows.look, itertools.count(1)
+    left = 0
+
+    def look_early(known: KnownRows, *, alone: bool = False) -> None:
+        nonlocal left
+        real(known, alone=alone)
+        if left and not held(store.path):
+            left -= 1
+            put(store, [2], next(versions))
+
+    asks: list[Callable[[], bool]] = [
+        lambda: reader.get(2)[0] > 100,
+        lambda: reader.missing([2]) == [],
+        lambda: 2 in reader,
+        lambda: [*reader.provenance([2])] == [2],
+    ]
+    for ask in asks:
+        put(store, [2], next(versions))
+        with monkeypatch.context() as patch:
+            patch.setattr(KnownRows, "look", look_early)
+            left = times
+            assert ask()
+
+
+def test_an_old_row_does_not_come_back_when_the_row_after_it_is_replaced_too(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_before_the_old_rows_go(store.path)
+    reader, real, versions = EmbeddingStore(store.path), KnownRows.find, iter([2])
+
+    def find_late(known: KnownRows, logo_id: int) -> int | None:
+        if not held(store.path) and (version := next(versions, None)):
+            put(store, [2], version)
+        return real(known, logo_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnownRows, "find", find_late)
+        assert reader.vectors(np.array([2])).tolist() == vectors([2], NEW).tolist()
+    assert next(versions, None) is None
+    assert reader.vectors(np.array([2])).tolist() == vectors([2], 2).tolist()
 
 
 def held(path: Path) -> bool:
