@@ -53,39 +53,33 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from durable import sync_directory
-from embeddings.errors import DamagedRowError, StoreFullError, StoreModelError, StoreUnavailableError, storage_errors
-from embeddings.store.batch import Batch, checked_batch
+from embeddings.errors import DamagedRowError
+from embeddings.store.batch import checked_batch
+from embeddings.store.change_reader import ChangeReader
 from embeddings.store.changes import Changes, StoreMark
-from embeddings.store.commit import commit, finish_replacements
 from embeddings.store.damaged_rows import DamagedRow, DamageLog, damaged_rows
-from embeddings.store.deletions import DeletionLog, LogPlace
-from embeddings.store.id_table import WINDOW, KnownRows
+from embeddings.store.deletions import DeletionLog
+from embeddings.store.id_table import WINDOW
 from embeddings.store.layout import ModelStamp
 from embeddings.store.live_count import LiveCount
+from embeddings.store.live_rows import LiveRows
 from embeddings.store.provenance import Provenance, provenance_in
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store_file import StoreFile
 from embeddings.store.stored_ids import StoredIds
 from embeddings.store.stored_vectors import StoredVectors
-from embeddings.store.writer_lock import writer_lock
+from embeddings.store.writer import StoreWriter
 
 logger = logging.getLogger(__name__)
-
 _DRAWS = 100  # random rows to try before `any_id` gives up
-_TRIES = 3  # to read all id slots while no row is removed, before writers are kept out
-
-T = TypeVar("T")
 
 
 class EmbeddingStore:
@@ -104,43 +98,39 @@ class EmbeddingStore:
 
     def __init__(self, path: Path, *, writable: bool = True, wait_seconds: float = 10.0) -> None:
         self.path = path.resolve()
-        self._writable = writable
-        self._wait_seconds = wait_seconds
-        self._turn = threading.Lock()  # queues this process's writers for the lock of all processes
-        self._mutex = threading.Lock()  # guards what this process knows of the file
         self._deletions = DeletionLog(self.path)
-        self._looked_at: LogPlace | None = None  # where the log ended before a look of `vectors`
         self._damaged = DamageLog(logger, "Damaged rows of %s are left out of results, of logos %s: see `verify`")
         self._torn = DamageLog(logger, "Damaged provenance in %s is left out of results, of logos %s: see `verify`")
         self._count = LiveCount(self.path, self._deletions)
-        self._open: KnownRows | None = KnownRows(self._open_file())
-        self._settle(self._open)
+        self._rows = LiveRows(self.path, self._deletions, writable=writable)
+        self._writer = StoreWriter(self.path, self._rows, self._deletions, writable=writable, wait_seconds=wait_seconds)
+        self._changes = ChangeReader(self.path, self._rows, self._deletions)
 
     @property
     def capacity(self) -> int:
         """The number of rows in the file."""
-        return self._known().file.capacity
+        return self._rows.known().file.capacity
 
     @property
     def dim(self) -> int:
         """The length of an embedding."""
-        return self._known().file.dim
+        return self._rows.known().file.dim
 
     @property
     def stamp(self) -> ModelStamp:
         """Which model made the embeddings."""
-        return self._known().file.stamp
+        return self._rows.known().file.stamp
 
     @property
     def keeps_provenance(self) -> bool:
         """Whether the file has room for provenance. A file of version 1 has none until it is rewritten."""
-        return self._known().file.keeps_provenance
+        return self._rows.known().file.keeps_provenance
 
     def __len__(self) -> int:
-        return self._while_no_row_goes(lambda: self._count.count(self.seen))
+        return self._rows.while_no_row_goes(lambda: self._count.count(self.seen))
 
     def __contains__(self, logo_id: int) -> bool:
-        return self._find(logo_id)[1] is not None
+        return self._rows.find(logo_id)[1] is not None
 
     def get(self, logo_id: int) -> NDArray[np.float32]:
         """Return the embedding of a logo: (dim,), read-only.
@@ -149,7 +139,7 @@ class EmbeddingStore:
             KeyError: it is not stored.
             DamagedRowError: its row disagrees with its checksum.
         """
-        known, row = self._find(logo_id)
+        known, row = self._rows.find(logo_id)
         if row is None:
             raise KeyError(logo_id)
         embedding = known.file.embedding(row, logo_id)
@@ -163,14 +153,14 @@ class EmbeddingStore:
     @property
     def vectors(self) -> StoredVectors:
         """Returns the embeddings of logos, (n, dim), by their ids, (n,)."""
-        return StoredVectors(self._find_all, lambda ids: self._damaged.log_new(self.path, ids))
+        return StoredVectors(self._rows.find_all, lambda ids: self._damaged.log_new(self.path, ids))
 
     def provenance(self, logo_ids: Sequence[int]) -> dict[int, Provenance]:
         """Return the provenance of the logos that are stored and have it, in their order.
 
         Damaged provenance is omitted, and logged once.
         """
-        known, rows = self._find_each(logo_ids)
+        known, rows = self._rows.find_each(logo_ids)
         ids = np.array([*rows], np.int64)
         records, damaged = known.file.records_at([*rows.values()], ids)
         self._torn.log_new(self.path, ids[damaged].tolist())
@@ -188,19 +178,18 @@ class EmbeddingStore:
 
     def ids(self) -> NDArray[np.int64]:
         """Return the ids of all logos, (n,), in the order they were stored."""
-        return self._while_no_row_goes(lambda: self.seen().ids())
+        return self._rows.while_no_row_goes(lambda: self.seen().ids())
 
     def stored_ids(self) -> StoredIds:
         """Return the ids of all logos, in little memory."""
-        return self._while_no_row_goes(lambda: StoredIds(self.seen()))
+        return self._rows.while_no_row_goes(lambda: StoredIds(self.seen()))
 
     def seen(self) -> SeenRows:
         """Return the rows that the file has now.
 
-        If a logo is replaced later, its later row is missing here and its earlier one is removed: to list all logos,
-        use `ids` or `stored_ids`.
+        To list all logos, use `ids` or `stored_ids`: one that is replaced later is missing here.
         """
-        return self._look()[1]
+        return self._rows.look()[1]
 
     def moment(self) -> object:
         """Look at the file, and return what differs once another row is stored, or one replaced, by any process."""
@@ -209,9 +198,9 @@ class EmbeddingStore:
 
     def missing(self, logo_ids: Sequence[int]) -> list[int]:
         """Return the ids that are not stored, in order, each once. The others are safely on the disk."""
-        known, rows = self._find_each(logo_ids)
+        known, rows = self._rows.find_each(logo_ids)
         if rows:
-            with self._mutex:
+            with self._rows.mutex:
                 known.make_durable()
         return [logo_id for logo_id in dict.fromkeys(logo_ids) if logo_id not in rows]
 
@@ -244,7 +233,7 @@ class EmbeddingStore:
         batch = checked_batch(logo_ids, embeddings, self.dim, provenance)
         new: list[int] = []
         for first in range(0, len(batch.ids), WINDOW):
-            new += self._append_batch(batch.at(range(first, min(first + WINDOW, len(batch.ids)))), replace)
+            new += self._writer.append(batch.at(range(first, min(first + WINDOW, len(batch.ids)))), replace=replace)
         return new
 
     def delete(self, logo_ids: Sequence[int]) -> list[int]:
@@ -255,19 +244,11 @@ class EmbeddingStore:
         Raises:
             StoreFullError, StoreUnavailableError: it could not be written; some logos may be deleted.
         """
-        with self._writing() as (known, check):
-            rows = {logo_id: row for logo_id in logo_ids if (row := known.find(logo_id)) is not None}
-            if rows:
-                check()
-                self._deletions.write(rows)
-                commit(known.file, {row: np.array([-logo_id]) for logo_id, row in rows.items()})
-            if len(rows) < len(logo_ids):  # "it is not stored" is a promise, too
-                known.file.sync()
-        return list(rows)
+        return self._writer.delete(logo_ids)
 
     def deleted_among(self, logo_ids: Collection[int]) -> set[int]:
         """Return the ids whose logos any process deleted and none added again."""
-        known = self._open  # the last file seen is enough: the log has what it misses
+        known = self._rows.last  # the last file seen is enough: the log has what it misses
         candidates = self._deletions.among(logo_ids)
         if known is not None:
             candidates |= known.deleted.intersection(logo_ids)
@@ -279,12 +260,7 @@ class EmbeddingStore:
 
     def since(self, moment: object) -> Changes:
         """Return what was stored and deleted since a moment from `StoreMark.as_json`, or ever, if it is not one."""
-        mark = StoreMark.of_json(moment)
-        changes = self._since(mark)
-        if changes.readded:  # or about to be deleted: the log names a logo before its row is removed
-            with suppress(StoreUnavailableError), writer_lock(self.path):
-                changes = self._since(mark)
-        return changes
+        return self._changes.since(StoreMark.of_json(moment))
 
     def count_since(self, moment: object) -> int:
         """Return how many logos were stored since a moment, as `since` accepts it. This waits for no writer."""
@@ -294,9 +270,7 @@ class EmbeddingStore:
 
     def mark(self) -> StoreMark:
         """Return this moment, for `since`. It waits for writers: the log names a logo before its row is removed."""
-        with suppress(StoreUnavailableError), writer_lock(self.path):
-            return self._mark()
-        return self._mark()
+        return self._changes.mark()
 
     def snapshot(self) -> Snapshot:
         """Return the logos that are stored now, after a sync."""
@@ -309,13 +283,7 @@ class EmbeddingStore:
 
         The slots of rows that are being written now are 0.
         """
-        known, _ = self._look()
-        if known.pending:
-            self._settle(known)
-        known, slots = self._while_no_row_goes(self._slots)
-        with self._mutex:
-            known.make_durable()
-        return known.file, slots
+        return self._rows.settled()
 
     def verify(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[DamagedRow]:
         """Read every used row, deleted ones too, and yield those that are damaged."""
@@ -323,167 +291,10 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Close the file; snapshots keep theirs open."""
-        with self._mutex:
-            self._open = None
+        self._rows.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _mark(self) -> StoreMark:
-        log, log_size, _ = self._deletions.since((0, 0))
-        return StoreMark.at(self.seen(), log, log_size)
-
-    def _since(self, mark: StoreMark | None) -> Changes:
-        log, log_size, named = self._deletions.since((mark.log, mark.log_size) if mark else (0, 0))
-        seen = self.seen()
-        complete = mark is None or not mark.is_of(seen)
-        if complete:
-            log, log_size, named = self._deletions.since((0, 0))
-        now = StoreMark.at(seen, log, log_size)
-        first_row = 0 if mark is None or complete else mark.row
-        slots = seen.slots(first_row, now.row)
-        gone = {logo_id for logo_id in named if logo_id not in self}
-        return Changes(now, first_row, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
-
-    def _known(self) -> KnownRows:
-        """Return what is known of the file that is at the path now, or of the last one, if the path has none."""
-        known = self._open
-        if known is not None and known.file.is_at(self.path, or_gone=True):
-            return known
-        with self._mutex:
-            known = self._open
-            if known is None:
-                raise StoreUnavailableError(f"{self.path} has been closed")
-            if not known.file.is_at(self.path, or_gone=True):
-                file = self._open_file()
-                if (file.dim, file.stamp) != (known.file.dim, known.file.stamp):
-                    raise StoreModelError(f"{self.path} was replaced by a store of another model: restart the service")
-                logger.info("%s was replaced: reading the new file", self.path)
-                self._open = known = KnownRows(file)
-            return known
-
-    def _open_file(self) -> StoreFile:
-        file = StoreFile(self.path, writable=self._writable)
-        if self._writable:
-            with storage_errors(f"sync {self.path.parent}"):
-                sync_directory(self.path.parent)
-        return file
-
-    def _settle(self, known: KnownRows) -> None:
-        """Wait for writers of the pending rows; rows that still disagree after that are damaged."""
-        if known.pending:
-            with suppress(StoreUnavailableError), writer_lock(self.path), self._mutex:
-                known.look(alone=True)
-
-    def _find(self, logo_id: int) -> tuple[KnownRows, int | None]:
-        known, rows = self._find_each([logo_id])
-        return known, rows.get(logo_id)
-
-    def _find_each(self, logo_ids: Sequence[int]) -> tuple[KnownRows, dict[int, int]]:
-        """Return the rows of the logos that are stored, by their ids, in order."""
-        known = self._known()
-        rows = {logo_id: known.find(logo_id) for logo_id in logo_ids}
-        if None in rows.values():
-            missing = [logo_id for logo_id, row in rows.items() if row is None]
-            found = self._while_no_row_goes(lambda: self._look_for(known, missing), _all_found)
-            rows |= found
-        return known, {logo_id: row for logo_id, row in rows.items() if row is not None}
-
-    def _look_for(self, known: KnownRows, logo_ids: Sequence[int]) -> dict[int, int | None]:
-        with self._mutex:
-            known.look()
-        return {logo_id: known.find(logo_id) for logo_id in logo_ids}
-
-    def _find_all(self, logo_ids: NDArray[np.int64]) -> tuple[StoreFile, NDArray[np.int64]]:
-        """Return the open file and the rows of logos, (n,); -1 for one that is not stored."""
-        known = self._known()
-        place = self._deletions.place()
-        rows = known.find_all(logo_ids)
-        if (rows < 0).any() or place != self._looked_at:  # if it grew, known rows may have been replaced
-            with self._mutex:
-                known.look()
-            self._looked_at = place
-            rows = known.find_all(logo_ids)
-        return known.file, rows
-
-    def _slots(self) -> tuple[KnownRows, NDArray[np.int64]]:
-        known, seen = self._look()
-        return known, seen.slots(0, seen.end)
-
-    def _while_no_row_goes(self, read: Callable[[], T], whole: Callable[[T], bool] = lambda found: False) -> T:
-        """Return what a look and reading the id slots after it make; a logo that is being replaced is in it once.
-
-        What is `whole` needs no second look.
-        """
-        for _ in range(_TRIES):
-            place = self._deletions.place()
-            found = read()
-            if whole(found) or self._deletions.place() == place:
-                return found
-        with suppress(StoreUnavailableError), writer_lock(self.path):
-            return read()
-        return read()
-
-    def _look(self) -> tuple[KnownRows, SeenRows]:
-        known = self._known()
-        with self._mutex:
-            known.look()
-            return known, known.seen()
-
-    def _append_batch(self, batch: Batch, replace: bool) -> list[int]:
-        with self._writing() as (known, check):
-            stored = {logo_id: row for logo_id in batch.ids if (row := known.find(logo_id)) is not None}
-            new = [logo_id for logo_id in batch.ids if logo_id not in stored]
-            if not replace and stored:
-                batch = batch.at([place for place, logo_id in enumerate(batch.ids) if logo_id not in stored])
-            if not batch.ids:
-                with self._mutex:
-                    known.make_durable()
-                return []
-            file, row = known.file, known.end
-            if len(batch.ids) > file.capacity - row:
-                raise StoreFullError(
-                    f"{self.path} has {file.capacity} rows, {file.capacity - row} of them free, but {len(batch.ids)}"
-                    " logos are to be stored: grow it with `manage.py grow N`"
-                )
-            slots = np.array(batch.ids, np.int64)
-            file.write_content(row, slots, batch.embeddings, batch.records)
-            file.sync()
-            check()  # without the lock, another writer may use these rows
-            commit(file, {row: slots})
-            with self._mutex:
-                known.add_own(row, batch.ids)
-                known.superseded.update(stored.values() if replace else ())
-            if known.superseded:
-                check()
-                finish_replacements(known, self._deletions)
-        return new
-
-    @contextmanager
-    def _writing(self) -> Iterator[tuple[KnownRows, Callable[[], None]]]:
-        """Hold the writer's lock and know every row: the file does not change until the block ends."""
-        if not self._writable:
-            raise StoreUnavailableError(f"{self.path} was opened for reading only")
-        if not self._turn.acquire(timeout=self._wait_seconds):
-            raise StoreUnavailableError(f"{self.path} is being rewritten, or its disk is slow: try again later")
-        try:
-            with writer_lock(self.path) as check:
-                known = self._known()
-                if not known.file.is_at(self.path):
-                    raise StoreUnavailableError(f"{self.path} is gone: put it back, or restart the service")
-                known.file.refuse_after_failed_sync()
-                with self._mutex:
-                    known.look(alone=True)
-                if known.superseded:
-                    check()
-                    finish_replacements(known, self._deletions)
-                yield known, check
-        finally:
-            self._turn.release()
-
-
-def _all_found(rows: dict[int, int | None]) -> bool:
-    return None not in rows.values()

@@ -25,11 +25,13 @@ import embeddings.maintenance.compaction
 import embeddings.maintenance.migration
 import embeddings.maintenance.repair
 import embeddings.maintenance.rewrite
-import embeddings.store.store
+import embeddings.store.live_rows
+import embeddings.store.writer
 import torture.kills
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.hdf5_file import lay_out
 from embeddings.store.id_table import KnownRows
+from embeddings.store.live_rows import LiveRows
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
 from embeddings.store.writer_lock import writer_lock
@@ -95,7 +97,7 @@ def on_a_slow_disk() -> None:
 
 
 def write_ids_before_content() -> None:
-    patch(embeddings.store.store, "StoreFile", IdsFirst)
+    patch(embeddings.store.live_rows, "StoreFile", IdsFirst)
 
 
 def back_up_ids_before_content() -> None:
@@ -127,7 +129,7 @@ def no_lock(path: Path) -> AbstractContextManager[Callable[[], None]]:
 
 def write_without_the_lock() -> None:
     on_a_slow_disk()
-    patch(embeddings.store.store, "writer_lock", no_lock)
+    patch(embeddings.store.writer, "writer_lock", no_lock)
 
 
 def compact_without_the_lock() -> None:
@@ -237,17 +239,17 @@ def keep_the_lock_in_death() -> None:
             yield check
             held.unlink()
 
-    patch(embeddings.store.store, "writer_lock", lock)
+    patch(embeddings.store.writer, "writer_lock", lock)
 
 
 def find_only_what_is_known() -> None:
     find = KnownRows.find
 
-    def find_without_a_look(store: EmbeddingStore, logo_id: int) -> tuple[KnownRows, int | None]:
-        known = store._known()
+    def find_without_a_look(rows: LiveRows, logo_id: int) -> tuple[KnownRows, int | None]:
+        known = rows.known()
         return known, find(known, logo_id)
 
-    patch(EmbeddingStore, "_find", find_without_a_look)
+    patch(LiveRows, "find", find_without_a_look)
 
 
 def answer_from_an_old_list() -> None:

@@ -63,6 +63,7 @@ def test_any_parquet_reader_sees_plain_columns(tmp_path: Path) -> None:
         "embedding": VECTORS[0].tolist(),
         "image_url": KNOWN.image_url,
         "bounding_box": [*KNOWN.bounding_box],
+        "attributes": None,
         "orientation": 6,
     }
     assert rows[1]["image_url"] is rows[1]["bounding_box"] is None

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.typing import NDArray
 
 import embeddings.store.commit
-import embeddings.store.store
+import embeddings.store.writer
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.changes import Changes, StoreMark
@@ -358,7 +358,7 @@ def test_a_logo_that_is_just_being_deleted_is_not_taken_for_one_that_came_again(
         looking.join(0.3)
         commit(*args)
 
-    monkeypatch.setattr(embeddings.store.store, "commit", commit_while_another_looks)
+    monkeypatch.setattr(embeddings.store.writer, "commit", commit_while_another_looks)
     store.delete([2])
     looking.join()
     (changes,) = seen
@@ -381,7 +381,7 @@ def test_a_logo_that_is_just_being_deleted_is_told_to_who_takes_a_snapshot_meanw
         taking.join(0.3)
         commit(*args)
 
-    monkeypatch.setattr(embeddings.store.store, "commit", commit_while_another_takes)
+    monkeypatch.setattr(embeddings.store.writer, "commit", commit_while_another_takes)
     store.delete([2])
     taking.join()
     ((moment, snapshot),) = taken

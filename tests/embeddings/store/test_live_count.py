@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import embeddings.store.commit
 import embeddings.store.live_count
-import embeddings.store.store
+import embeddings.store.writer
 from embeddings.errors import StoreError
 from embeddings.maintenance.repair import repair_store
 from embeddings.maintenance.rewrite import rewrite_store
@@ -153,7 +153,7 @@ def test_count_in_the_middle_of_a_deletion_is_not_kept(
         commit(file, slots)
         counted.append(len(theirs))
 
-    monkeypatch.setattr("embeddings.store.store.commit", count_before_and_after)
+    monkeypatch.setattr("embeddings.store.writer.commit", count_before_and_after)
     ours.delete([1])
     assert [*counted, len(theirs), len(theirs)] == [40, 39, 39, 39]
 
