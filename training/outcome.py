@@ -42,8 +42,8 @@ def save_outcome(runs: Sequence[Weights], recipe: Recipe, folders: Folders, fold
     features = lite0_features(None)
     features.set_weights([np.mean(parts, axis=0) for parts in zip(*runs, strict=True)])
     numbers = range(recipe.whitening_batches)
-    crops = np.concatenate(list(draw_batches(folders, WHITENING_SEED, numbers, recipe.shape, workers)))
-    served = build_lite0(recipe.size)
+    crops = np.concatenate(list(draw_batches(folders, WHITENING_SEED, numbers, recipe.served_shape, workers)))
+    served = build_lite0(recipe.served_size)
     served.set_weights([*features.get_weights(), *half_whitening(embed(features, crops))])
     path = folder / "efficientnet-lite0.weights.h5"
     served.save_weights(path)
@@ -54,7 +54,7 @@ def save_outcome(runs: Sequence[Weights], recipe: Recipe, folders: Folders, fold
 def _validate(served: Any, recipe: Recipe, studio: Studio) -> float:
     """Return macro-recall@4 by cosine; each crop counts as its own photo."""
     labels, views = VALIDATION_SHAPE
-    vectors = embed(served, studio.validation_batch(0, BatchShape(labels, views, recipe.size)))
+    vectors = embed(served, studio.validation_batch(0, BatchShape(labels, views, recipe.served_size)))
     names = np.repeat(np.arange(labels), views).astype(str)
     crops = np.arange(len(vectors))
     return recall_at_4(vectors, names, crops, metric="cosine", draws=VALIDATION_DRAWS).macro.mean

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from durable import atomic_write
+from embeddings.model.preprocessing import LITE0_PREPROCESSING
 from training.batches import BatchShape, Folders, draw_batches
 from training.grounds import Grounds
 from training.imagenet import load_imagenet, published_file, read_published
@@ -35,6 +36,7 @@ class Recipe:
 
     Attributes:
         size: height and width of the crops, in pixels.
+        served_size: the same when the network is served, and for the whitening.
         labels: logos in a batch.
         views: crops of each of them.
         steps: number of batches.
@@ -47,6 +49,7 @@ class Recipe:
     """
 
     size: int = 160
+    served_size: int = LITE0_PREPROCESSING.size
     labels: int = 48
     views: int = 2
     steps: int = 330
@@ -62,6 +65,11 @@ class Recipe:
         """The shape of each batch."""
         return BatchShape(self.labels, self.views, self.size)
 
+    @property
+    def served_shape(self) -> BatchShape:
+        """The shape of each batch for the whitening."""
+        return BatchShape(self.labels, self.views, self.served_size)
+
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         return self.highest_rate * min(1.0, (step + 1) / self.warm_up) * (1.0 - step / self.steps)
@@ -74,10 +82,10 @@ class Recipe:
 BUNDLED = Recipe()
 """The recipe of the bundled weights, used with each of `SEEDS`."""
 
-SEEDS = (1, 2)
+SEEDS = (1, 2, 3)
 """Seeds of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
 
-QUICK = Recipe(size=64, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
+QUICK = Recipe(size=64, served_size=96, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
 """Runs all parts in a minute."""
 
 

@@ -60,7 +60,7 @@ def test_frozen_blocks_and_all_statistics_are_those_of_imagenet_and_later_blocks
 def test_the_features_of_crops_are_whitened(finished: Any, studio: Studio) -> None:
     """On the crops that the whitening was computed from, means are 0 and components uncorrelated."""
     numbers = range(QUICK.whitening_batches)
-    batches = [studio.batch(WHITENING_SEED, number, QUICK.shape) for number in numbers]
+    batches = [studio.batch(WHITENING_SEED, number, QUICK.served_shape) for number in numbers]
     pixels = preprocessed(np.concatenate(batches))
     whitened = np.asarray(keras.Model(finished.input, finished.get_layer("whitening").output)(pixels))
     leading = np.cov(whitened[:, :8].astype(np.float64), rowvar=False)

@@ -18,7 +18,7 @@ from training.network import Contrast, build_trained
 from training.run import BUNDLED, QUICK, CheckpointError, Recipe, Run
 
 SHORT = replace(QUICK, steps=2)
-EAGER = Recipe(size=64, labels=6, steps=6, frozen_blocks=12, highest_rate=1e-3, warm_up=1)
+EAGER = Recipe(size=64, served_size=64, labels=6, steps=6, frozen_blocks=12, highest_rate=1e-3, warm_up=1)
 
 
 def checkpoint(folder: Path) -> dict[str, npt.NDArray[Any]]:

@@ -115,10 +115,10 @@ def test_a_crop_of_any_size_becomes_the_networks_input(size: tuple[int, int]) ->
     np.testing.assert_allclose(pixels.reshape(-1, 3), np.broadcast_to(expected, (224 * 224, 3)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "seen"), [((400, 100), (160, 40)), ((10, 40), (40, 160)), ((900, 2), (160, 1))])
+@pytest.mark.parametrize(("size", "seen"), [((400, 100), (192, 48)), ((10, 40), (48, 192)), ((900, 2), (192, 1))])
 def test_a_letterboxed_crop_keeps_its_aspect_amid_grey(size: tuple[int, int], seen: tuple[int, int]) -> None:
     pixels = LITE0_PREPROCESSING.pixels(Image.new("RGB", size, (255, 255, 255)))
-    assert pixels.shape == (160, 160, 3)
+    assert pixels.shape == (192, 192, 3)
     rows, columns = np.nonzero(np.abs(pixels[..., 0] - 1.0) < 1e-6)
     assert (int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1) == seen
     assert abs(int(columns.min()) - (159 - int(columns.max()))) <= 1
