@@ -12,7 +12,7 @@ export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 BASE ?= http://127.0.0.1:$(or $(PORT),5501)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-fast torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
+.PHONY: help run install test coverage test-fast torture soak demo explore bench bench-rivals bench-full train retrieval lint types checks tests quality vendor-docs format dev up monitor milvus down restart status livecheck log health clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,8 +52,11 @@ run: $(VENV)/.run ## Install what serving needs and start the service on port PO
 
 install: $(VENV)/.full ## Install everything: also TensorFlow to convert weights, and pyarrow for Parquet files
 
-test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES, and measure its coverage
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile --cov --cov-report=term
+test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile $(COVERAGE)
+
+coverage: COVERAGE = --cov --cov-report=term
+coverage: test ## Run the whole test suite, and refuse less than 95 % of the code; half as slow again
 
 test-fast: $(VENV)/.dev ## Run the quick tests: without Milvus, a browser, whole services, networks and torture
 	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile -m "not slow and not milvus and not browser" \
