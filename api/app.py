@@ -224,7 +224,7 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
 
 
 def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    health = Health(parts.store, parts.catalog, parts.embedder, default_index=settings.default_index)
+    health = Health(parts.collections, parts.embedder)
     description = parts.embedder.description
     build = {
         "version": VERSION,
@@ -233,7 +233,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, parts.collections.default.backlog, build))
+    metrics.add(Gauges(parts.collections, health, build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Collection as Names
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.vector_adder import VectorAdder
 from embeddings.collection.definition import CollectionDefinition, Metric
 from embeddings.collection.directory import CollectionDirectory
-from embeddings.errors import NoEmbedderError
+from embeddings.errors import EmbeddingsError, NoEmbedderError
 from embeddings.store.store import EmbeddingStore
+from index.errors import UnknownIndexError
 from index.protocol import Catalog
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,17 @@ class Collections:
         collection = self.of(name)
         collection.catalog.status_of(name)
         return collection
+
+    def each(self) -> Iterator[tuple[str, Collection | EmbeddingsError]]:
+        """Yield all collections by name, the default one first; the error of one that cannot be opened."""
+        yield self.default.name, self.default
+        for name in self._directory.names():
+            try:
+                yield name, self.named(name)
+            except EmbeddingsError as error:
+                yield name, error
+            except UnknownIndexError:  # it was dropped after the names were read
+                continue
 
     def names(self) -> list[str]:
         """Return the names of the indexes and collections that `?index=` takes, in alphabetical order."""
