@@ -1,9 +1,11 @@
-"""An index of only the logos that match a filter: a scan of their vectors if they are few, else the index itself.
+"""An index of only the logos that match a filter: some engines mask the others out, else a scan, or the index itself.
 
-The rule: for `count` matching logos, the index is asked for so many that enough of them should match, and each of these
-neighbours costs as much as scanning some vectors. If the matching logos are no more than could be scanned in that time,
-they are scanned, which is exact. They are also scanned if the index returns too few that match, because those lie far
-from what is searched for. So there are `count` results whenever the index holds so many matching logos.
+An index of lists searches only the logos of a mask, and Milvus those of an expression (`SelectiveIndex`). Where the
+engine has neither, or says that it would not help, this is the rule: for `count` matching logos, the index is asked for
+so many that enough of them should match, and each of these neighbours costs as much as scanning some vectors. If the
+matching logos are no more than could be scanned in that time, they are scanned, which is exact. They are also scanned
+if the index returns too few that match, because those lie far from what is searched for. So there are `count` results
+whenever the index holds so many matching logos.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.journeys.logo_attributes import LogoAttributes
+from api.journeys.unindexed import WithUnindexed
 from embeddings.attributes.filters import Condition
 from index.errors import VectorUnavailableError
 from index.exact import ExactIndex
-from index.protocol import Neighbours, SearchIndex, Vectors
+from index.protocol import Neighbours, SearchIndex, SelectiveIndex, Vectors
 from index.vectors import check_count, usable_rows
 
 _SCANNED_KEPT = 32  # vectors in memory that are scanned in the time that an index takes for one neighbour, at least
 _SCANNED_READ = 8  # the same for vectors that are read from the store first
+_SELECTED_KEPT = 64  # filters; a mask takes a bit for each logo
 _BLOCK = 4096  # vectors scanned at once
 _RANDOM_TRIES = 20  # before all that match are looked up
 
@@ -168,6 +172,15 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
+class _Selected:
+    """The engine's index of the logos that match, and what it was made of; `None` if the engine makes none."""
+
+    built: ref[SearchIndex]
+    ids: NDArray[np.int64]
+    index: SearchIndex | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
     """Exact indexes of the logos that match, and what they were made of."""
 
@@ -207,6 +220,7 @@ class Filters:
         self._max_kept = max_kept
         self._mutex = threading.Lock()
         self._prepared: OrderedDict[tuple[Condition, ...], _Prepared] = OrderedDict()
+        self._selected: OrderedDict[tuple[Condition, ...], _Selected] = OrderedDict()
 
     def over(self, index: SearchIndex, conditions: tuple[Condition, ...], *, built: SearchIndex) -> SearchIndex:
         """Return an index of those logos of another one for which all conditions hold.
@@ -217,8 +231,27 @@ class Filters:
             built: what the other index holds, apart from logos that were stored since: vectors are kept for it.
         """
         ids = self._attributes.matching(conditions)
+        selected = self._select(conditions, ids, built)
+        if selected is not None:
+            return index.among(selected, ids) if isinstance(index, WithUnindexed) else selected
         scanned = _SCANNED_KEPT if len(ids) <= self._max_kept else _SCANNED_READ
         return Matching(index, ids, lambda: self._blocks(index, conditions, ids, built), self._vectors, scanned=scanned)
+
+    def _select(
+        self, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex
+    ) -> SearchIndex | None:
+        """Return the engine's own index of the logos that match, kept until others do, or another index is loaded."""
+        if not isinstance(built, SelectiveIndex):
+            return None
+        known = self._selected.get(conditions)
+        if known is None or known.built() is not built or known.ids is not ids:
+            known = _Selected(ref(built), ids, built.among(ids))
+        with self._mutex:
+            self._selected[conditions] = known
+            self._selected.move_to_end(conditions)
+            while len(self._selected) > _SELECTED_KEPT:
+                self._selected.popitem(last=False)
+        return known.index
 
     def _blocks(
         self, index: SearchIndex, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex

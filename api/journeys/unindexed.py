@@ -102,6 +102,10 @@ class WithUnindexed:
         """Return an index that serves the neighbours of some logos in fewer round trips."""
         return WithUnindexed(self.index.prefetched(logo_ids, count), self.fresh, self.vectors)
 
+    def among(self, index: SearchIndex, logo_ids: NDArray[np.int64]) -> SearchIndex:
+        """Return an index of some logos, `(n,)` ascending, given one of those that are indexed."""
+        return WithUnindexed(index, self.fresh.among(logo_ids), self.vectors)
+
     def random_logo(self) -> int | None:
         """Return the id of any logo of the index; `None` if that is empty."""
         return self.index.random_logo()
