@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +24,7 @@ from index.files.logo_ids import MAX_LOGO_ID
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection
 from index.milvus.kinds import search_params
+from index.milvus.prefetched import Prefetched
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
@@ -120,7 +120,7 @@ class MilvusSearchIndex:
         if len(logo_ids) < 2:
             return self
         deadline = self._deadline()
-        return _Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
+        return Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
 
     def random_logo(self) -> int | None:
         """Return the id of some indexed logo: a stored one, if one of a few random stored logos is indexed."""
@@ -223,55 +223,6 @@ class MilvusSearchIndex:
                 f"Milvus at {self._milvus.connection.uri} took longer than {self._milvus.connection.query_seconds:g} s"
             )
         return self._milvus.call(method, self.collection.name, seconds=left, **options)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prefetched:
-    """An index, with the neighbours of some logos already fetched.
-
-    Attributes:
-        count: number of neighbours.
-        deadline: for all searches for these logos, on the monotonic clock.
-        found: the neighbours of each logo; `None` if the collection lacks it.
-        beside: those of vectors, float32, of logos that the collection lacks.
-    """
-
-    index: MilvusSearchIndex
-    count: int
-    deadline: float
-    found: dict[int, Neighbours | None]
-    beside: dict[bytes, Neighbours]
-
-    @property
-    def dim(self) -> int:
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self.index.absent(logo_ids)
-
-    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        return self.index.prefetched(logo_ids, count)
-
-    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        if count != self.count or logo_id not in self.found:
-            return self.index.to_logo(logo_id, count, self.deadline)
-        found = self.found[logo_id]
-        if found is None:
-            raise KeyError(logo_id)
-        return found
-
-    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        known = self.beside.get(as_query(vector, self.dim).tobytes()) if count == self.count else None
-        return self.index.to_vector(vector, count, self.deadline) if known is None else known
-
-    def random_logo(self) -> int | None:
-        return self.index.random_logo()
 
 
 def _neighbours(hits: Any) -> Neighbours:

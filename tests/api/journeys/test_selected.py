@@ -24,7 +24,7 @@ RED = parse_where("colour:red")
 
 
 class Selective(ExactIndex):
-    """An exact index that searches some logos alone, if they are two or more, and counts how often it was told which."""
+    """An exact index that searches two or more logos alone, and notes which."""
 
     def __init__(self, rows: slice) -> None:
         super().__init__(IDS[rows], VECTORS[rows])
