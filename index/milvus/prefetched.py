@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 from index.protocol import Neighbours, SearchIndex
 from index.vectors import as_query
 
-if TYPE_CHECKING:
-    from index.milvus.engine import MilvusSearchIndex
+
+class PunctualIndex(SearchIndex, Protocol):
+    """An index whose searches can be given a deadline, on the monotonic clock."""
+
+    def to_logo(self, logo_id: int, count: int, deadline: float) -> Neighbours:
+        """Do as `nearest_to_logo`."""
+
+    def to_vector(self, vector: NDArray[np.float32], count: int, deadline: float) -> Neighbours:
+        """Do as `nearest_to_vector`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Prefetched:
         beside: those of vectors, float32, of logos that the collection lacks.
     """
 
-    index: MilvusSearchIndex
+    index: PunctualIndex
     count: int
     deadline: float
     found: dict[int, Neighbours | None]
