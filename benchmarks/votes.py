@@ -39,11 +39,12 @@ def main(folder: Path, k: int) -> None:
         changes = [{"id": logo["logo_id"], "attributes": {"value": logo["brand"]}} for logo in logos]
         answer = requests.put(service.url("/attributes"), json={"logos": changes}, timeout=PATIENCE)
         answer.raise_for_status()
-        for arguments in (["generate-index"], ["evaluate", "--attribute", "value", "--k", str(k)]):
+        evaluate = ["evaluate", "--attribute", "value", "--k", str(k)]
+        for arguments in (["generate-index"], evaluate, [*evaluate, "--other-photos"]):
             ran = manage(service.data_dir, *arguments)
             if ran.returncode:
                 raise click.ClickException(ran.stderr)
-        click.echo(ran.stdout)
+            click.echo(f"$ manage.py {' '.join(arguments)}\n{ran.stdout}")
 
 
 if __name__ == "__main__":
