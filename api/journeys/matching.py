@@ -47,7 +47,7 @@ class Matching:
         ids: of all logos that match, (n,), ascending; the index need not hold them.
         blocks: returns exact indexes that hold those of the matching logos together that the index holds.
         vectors: returns the vectors of stored logos.
-        scanned: vectors that are scanned in the time that the index takes for one neighbour.
+        scanned: number of vectors that are scanned in the time that the index needs for one neighbour.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Matching:
         return self._scan(vector, count, first=logo_id)
 
     def _scan(self, vector: NDArray[np.float32], count: int, *, first: int | None = None) -> Neighbours:
-        """Return the nearest of the blocks; `first` comes before others at its distance."""
+        """Return the nearest logos of all blocks; `first` comes before others at the same distance."""
         best: list[tuple[float, bool, int]] = []
         for block in self._blocks():
             found = block.nearest_to_vector(vector, count + (first is not None))
@@ -157,14 +157,14 @@ class Matching:
             ]
             best = sorted(best)[: count + (first is not None)]
         if first is not None and best and all(logo_id != first for _, _, logo_id in best):
-            best.insert(0, (0.0, False, first))  # more logos than asked for have its vector
+            best.insert(0, (0.0, False, first))  # more than `count` logos have its vector
         return Neighbours([row[2] for row in best[:count]], [row[0] for row in best[:count]])
 
     def _matches(self, logo_ids: Sequence[int] | NDArray[np.int64]) -> list[bool]:
         if not len(self._ids):
             return [False] * len(logo_ids)
         if not isinstance(logo_ids, np.ndarray):
-            logo_ids = [logo_id if 0 < logo_id < 2**63 else 0 for logo_id in logo_ids]  # a request may name any number
+            logo_ids = [logo_id if 0 < logo_id < 2**63 else 0 for logo_id in logo_ids]  # requests may name any number
         asked = np.asarray(logo_ids, np.int64)
         places = np.minimum(self._ids.searchsorted(asked), len(self._ids) - 1)
         flags: list[bool] = (self._ids[places] == asked).tolist()
@@ -182,7 +182,7 @@ class _Selected:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """Exact indexes of the logos that match, and what they were made of."""
+    """Exact indexes of the logos that match, and what they were made from."""
 
     built: ref[SearchIndex]
     ids: NDArray[np.int64]
@@ -194,14 +194,14 @@ class _Prepared:
 class Filters:
     """Makes indexes of the logos that match filters. Threads may share it.
 
-    The vectors of rare values are kept in memory, until an attribute or a vector changes.
+    The vectors of rare values stay in memory until an attribute or a vector changes.
 
     Args:
         attributes: of the logos.
         vectors: returns the vectors that are compared.
-        moment: returns what differs once another vector is stored, or one replaced.
+        moment: returns a value that differs once a vector is stored or replaced.
         exact: makes the indexes that scan.
-        max_kept: vectors that are kept for all filters together; the least recently used go first.
+        max_kept: number of vectors kept for all filters together; the least recently used are dropped first.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class Filters:
         Args:
             index: the other index.
             conditions: at least one.
-            built: what the other index holds, apart from logos that were stored since: vectors are kept for it.
+            built: the index without the logos stored since its build; vectors and masks are kept for it.
         """
         ids = self._attributes.matching(conditions)
         selected = self._select(conditions, ids, built)

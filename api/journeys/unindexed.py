@@ -1,7 +1,7 @@
 """Stored logos that are not yet indexed, searched exactly beside an index.
 
-A query then takes one more scan, of their vectors. The newest of these are kept in memory until a new index holds them;
-each query first reads what any process stored since the last one.
+Each query then also scans their vectors. The newest of them stay in memory until a new index holds them, and each query
+first reads what any process stored since the last one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class UnindexedLogos:
 
     Args:
         store: the logos.
-        max_logos: how many are kept in memory for each index; if there are more, the newest are searched.
+        max_logos: the largest number kept in memory for each index; of more logos, only the newest are searched.
         vectors: returns the vectors of stored logos as the indexes compare them; the store's own by default.
     """
 
