@@ -1,8 +1,8 @@
 """Every setting of the service, read once from the environment.
 
 `Settings` is the table: each field names its variable, the values that the variable may have, and its purpose. Related
-fields are in groups (`settings_groups.py`), and the kinds of values are in `settings_values.py`. Tests compare this
-table with the one in the documentation.
+fields are in groups (`settings_groups.py`, `settings_milvus.py`), and the kinds of values are in `settings_values.py`.
+Tests compare this table with the one in the documentation.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from settings_groups import (
     ClientSettings,
     ImageSettings,
     LogSettings,
-    MilvusSettings,
     ModelSettings,
     ReportSettings,
     RequestLimits,
     WorkerSettings,
 )
+from settings_milvus import MilvusSettings
 from settings_values import (
     ADDRESS,
     DIRECTORY,

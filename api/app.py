@@ -35,7 +35,7 @@ from api.routes import service as operator_resources
 from api.routes import votes as vote_resources
 from api.server.access import AccessTokens
 from api.server.body_limit import BodyLimit
-from api.server.body_sizes import ADD_EMBEDDINGS, API, FROM_IMAGE, body_sizes
+from api.server.body_sizes import ADD_EMBEDDINGS, API, FROM_IMAGE, PREDICT, body_sizes
 from api.telemetry.error_reports import report_errors
 from api.telemetry.gauges import Gauges
 from api.telemetry.metrics import Metrics
@@ -206,7 +206,9 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         "/count": logo_resources.CountResource(collections),
         "/stored": logo_resources.StoredResource(collections),
         "/provenance": logo_resources.ProvenanceResource(collections, requests.max_batch_logos),
-        "/predict": vote_resources.PredictionResource(collections, requests.max_batch_logos),
+        PREDICT.removeprefix(API): vote_resources.PredictionResource(
+            collections, requests.max_batch_logos, parts.limit
+        ),
         "/predict/{logo_id:int}": vote_resources.LogoPredictionResource(collections),
         "/search": robotoff_search.RandomSearchResource(collections),
         "/search/{logo_id:int}": robotoff_search.LogoSearchResource(collections),
@@ -222,7 +224,7 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
 
 
 def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: Settings) -> None:
-    health = Health(parts.store, parts.catalog, parts.embedder, default_index=settings.default_index)
+    health = Health(parts.collections, parts.embedder)
     description = parts.embedder.description
     build = {
         "version": VERSION,
@@ -231,7 +233,7 @@ def _add_operator_routes(app: AnnApp, parts: Parts, metrics: Metrics, settings: 
         "weights": description.weights,
         "python": platform.python_version(),
     }
-    metrics.add(Gauges(parts.store, parts.catalog, health, parts.collections.default.backlog, build))
+    metrics.add(Gauges(parts.collections, health, build))
     app.add_route("/livez", operator_resources.LiveResource())
     app.add_route("/readyz", operator_resources.ReadyResource(health))
     app.add_route("/api/v1/health", operator_resources.HealthResource(health))

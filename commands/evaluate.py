@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import click
 import numpy as np
@@ -33,6 +33,7 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--threshold", type=_SHARE, default=0.0, show_default=True, help="Least share that makes a prediction.")
 @click.option("--precision", type=_SHARE, default=0.95, show_default=True, help="Wanted share of right predictions.")
 @click.option("--index", "name", help="The index or collection to search. [default: ANN_DEFAULT_INDEX]")
+@click.option("--other-photos", is_flag=True, help="Logos of the same photo do not vote: a new photo has no such.")
 @click.option("--values", type=click.IntRange(0), default=20, show_default=True, help="Most frequent values to list.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: all values.")
 @click.pass_obj
@@ -43,6 +44,7 @@ def evaluate(
     threshold: float,
     precision: float,
     name: str | None,
+    other_photos: bool,
     values: int,
     as_json: bool,
 ) -> None:
@@ -65,7 +67,8 @@ def evaluate(
         labelled = labelled[~np.isin(labelled, index.absent(labelled))]
         if not len(labelled):
             raise StoreUnavailableError(f"no indexed logo has the attribute {attribute!r}: there is nothing to measure")
-        neighbour_ids, distances = _neighbours(store, index, labelled, k, settings.workers.threads)
+        voters = _Voters(store, index, k, other_photos=other_photos)
+        neighbour_ids, distances = _neighbours(voters, labelled, settings.workers.threads)
     found = held_against(labelled, neighbour_ids, distances, known, threshold=threshold, precision=precision)
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
@@ -74,24 +77,48 @@ def evaluate(
             click.echo(line)
 
 
-def _neighbours(
-    store: EmbeddingStore, index: SearchIndex, logo_ids: NDArray[np.int64], k: int, threads: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the `k` nearest other logos to each logo, ids and distances, (n, k); infinitely far if there are fewer."""
-    ids, distances = np.zeros((len(logo_ids), k), np.int64), np.full((len(logo_ids), k), np.inf)
+@dataclass(frozen=True, slots=True)
+class _Voters:
+    """Finds the logos that vote.
 
-    def search(logo_id: int) -> Neighbours:
-        wanted = k + 1
+    Attributes:
+        store: the logos.
+        index: of them.
+        k: number of voters.
+        other_photos: whether those of the same photo are left out.
+    """
+
+    store: EmbeddingStore
+    index: SearchIndex
+    k: int
+    other_photos: bool
+
+    def of(self, logo_id: int) -> Neighbours:
+        """Return the `k` nearest logos that vote on an indexed one; fewer if the index holds no more."""
+        wanted = self.k + 1
         while True:
-            found = index.nearest_to_logo(logo_id, wanted)
-            gone = store.deleted_among(found.logo_ids)
-            others = [place for place, other in enumerate(found.logo_ids) if other not in gone and other != logo_id][:k]
-            if len(others) == k or len(found.logo_ids) < wanted:
+            found = self.index.nearest_to_logo(logo_id, wanted)
+            left_out = {logo_id, *self.store.deleted_among(found.logo_ids), *self._of_same_photo(logo_id, found)}
+            others = [place for place, other in enumerate(found.logo_ids) if other not in left_out][: self.k]
+            if len(others) == self.k or len(found.logo_ids) < wanted:
                 return Neighbours([found.logo_ids[at] for at in others], [found.distances[at] for at in others])
             wanted *= 2
 
+    def _of_same_photo(self, logo_id: int, found: Neighbours) -> set[int]:
+        if not self.other_photos:
+            return set()
+        known = self.store.provenance([logo_id, *found.logo_ids])
+        own = known.get(logo_id)
+        return {other for other, origin in known.items() if own is not None and origin.image_url == own.image_url}
+
+
+def _neighbours(
+    voters: _Voters, logo_ids: NDArray[np.int64], threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the voters on each logo, ids and distances, (n, k); infinitely far if there are fewer."""
+    ids, distances = np.zeros((len(logo_ids), voters.k), np.int64), np.full((len(logo_ids), voters.k), np.inf)
     with ThreadPoolExecutor(threads) as pool, progress("searching neighbours", len(logo_ids)) as advance:
-        for row, found in enumerate(pool.map(search, logo_ids.tolist())):
+        for row, found in enumerate(pool.map(voters.of, logo_ids.tolist())):
             ids[row, : len(found.logo_ids)] = found.logo_ids
             distances[row, : len(found.distances)] = found.distances
             advance(1)
@@ -103,27 +130,25 @@ def _lines(found: Evaluation, attribute: str, threshold: float, precision: float
     yield f"accuracy   {found.accuracy:.3f}  their own value has the largest share of the vote"
     yield f"coverage   {found.coverage:.3f}  a prediction is made, at threshold {threshold:g}"
     yield f"precision  {found.precision:.3f}  of these predictions are right"
-    yield f"for precision {precision:g}: {_threshold(found.threshold)}"
+    yield f"threshold  {_threshold(found.threshold)}  from which {precision:g} of the predictions are right"
     yield ""
-    yield "confidence      logos  mean   right"
+    yield "confidence  predictions   mean  right"
     for part in found.reliability:
-        shown = f"{part.confidence:.3f}  {part.accuracy:.3f}" if part.logos else "-      -"
-        yield f"{part.low:.1f} to {part.high:.1f} {part.logos:10}  {shown}"
+        shown = f"{part.confidence:5.3f}  {part.accuracy:5.3f}" if part.logos else "    -      -"
+        yield f"{part.low:.1f} to {part.high:.1f}  {part.logos:11}  {shown}"
     if values:
         yield ""
-        yield "logos  precision  recall  value"
+        yield "logos  precision  recall  threshold  value"
     for value in found.values[:values]:
-        yield _value_line(value, precision)
+        yield _value_line(value)
     if len(found.values) > values:
         yield f"and {len(found.values) - values} more values: --values, or --json for all"
 
 
-def _value_line(value: ValueEvaluation, precision: float) -> str:
-    least = f"for precision {precision:g}: {_threshold(value.threshold)}"
-    return f"{value.logos:5}  {value.precision:9.3f}  {value.recall:6.3f}  {value.value} ({least})"
+def _value_line(value: ValueEvaluation) -> str:
+    least = _threshold(value.threshold)
+    return f"{value.logos:5}  {value.precision:9.3f}  {value.recall:6.3f}  {least:>9}  {value.value}"
 
 
 def _threshold(threshold: Threshold | None) -> str:
-    if threshold is None:
-        return "no threshold reaches it"
-    return f"threshold {threshold.confidence:.3f} ({threshold.answered} predictions, {threshold.precision:.3f} right)"
+    return "none " if threshold is None else f"{threshold.confidence:.3f}"

@@ -106,11 +106,19 @@ def open_store(settings: Settings, index: str | None = None, *, writable: bool =
         CollectionError: as for `definition_of`.
         StoreError: there is no store, or it cannot be opened.
     """
-    path = store_path_of(settings, index)
+    with existing_store(store_path_of(settings, index), writable=writable) as store:
+        yield store
+
+
+def existing_store(path: Path, *, writable: bool = False) -> EmbeddingStore:
+    """Open the store in a file.
+
+    Raises:
+        StoreError: there is no store, or it cannot be opened.
+    """
     if not path.exists():
         raise StoreUnavailableError(f"there is no store at {path}: set ANN_DATA_DIR to its directory")
-    with EmbeddingStore(path, writable=writable) as store:
-        yield store
+    return EmbeddingStore(path, writable=writable)
 
 
 def rewrite(settings: Settings, index: str | None = None, capacity: int | None = None) -> None:

@@ -77,14 +77,15 @@ def grow(settings: Settings, index: str | None, capacity: int) -> None:
     type=click.IntRange(1, 2**40),
     help="Rows of the new store. [default: as before; from the original's layout, at least ANN_STORE_CAPACITY]",
 )
+@INDEX
 @click.pass_obj
-def migrate_store(settings: Settings, capacity: int | None) -> None:
+def migrate_store(settings: Settings, index: str | None, capacity: int | None) -> None:
     """Rewrite the store, for example from the original's layout.
 
     The new file replaces the old one in one step; a file in the original's layout is kept beside it. Running services
     switch to the new file.
     """
-    rewrite(settings, capacity=capacity)
+    rewrite(settings, index, capacity)
 
 
 @click.command()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
+from commands import attributes
 from commands.attributes import attributes_of
-from commands.shell import INDEX, definition_of, open_store, progress, store_path_of
+from commands.shell import INDEX, definition_of, existing_store, open_store, progress, store_path_of
 from commands.store import FILE
 from embeddings.attributes.attribute_store import AttributeStore, attributes_path
+from embeddings.collection.directory import CollectionDirectory
 from embeddings.errors import StoreModelError
 from embeddings.maintenance import parquet
 from embeddings.maintenance.reembedding import (
@@ -27,6 +29,7 @@ from embeddings.model.embedder import Embedder
 from embeddings.store.damaged_rows import some_ids
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
+from runtime.collections import embedder_stamp
 from runtime.startup import attribute_limits, configured_model, image_fetcher
 from settings import Settings
 
@@ -43,10 +46,10 @@ def export_logos(settings: Settings, index: str | None, target: Path, replace: b
     """
     with (
         open_store(settings, index) as store,
-        attributes_of(store.path) as attributes,
+        attributes_of(store.path) as known,
         progress("exporting logos", len(store)) as advance,
     ):
-        report = parquet.export_logos(store, target, attributes=attributes, replace=replace, progress=advance)
+        report = parquet.export_logos(store, target, attributes=known, replace=replace, progress=advance)
     click.echo(f"{target} holds {report.logos} logos, {report.with_provenance} of them with provenance")
     if report.damaged:
         raise click.ClickException(f"{report.damaged} damaged rows were left out: see `manage.py verify`")
@@ -75,11 +78,11 @@ def import_logos(settings: Settings, index: str | None, source: Path, any_model:
     ):
 
         @functools.cache
-        def attributes() -> AttributeStore:  # their file is made only if there are some
+        def attribute_store() -> AttributeStore:  # their file is made only if there are some
             limits = attribute_limits(settings.requests)
             return files.enter_context(AttributeStore(attributes_path(store.path), limits=limits))
 
-        report = parquet.import_logos(source, store, attributes=attributes, any_model=any_model, progress=advance)
+        report = parquet.import_logos(source, store, attributes=attribute_store, any_model=any_model, progress=advance)
     click.echo(f"{source} holds {report.logos} logos, {report.stored} of them were new")
 
 
@@ -94,15 +97,23 @@ def import_logos(settings: Settings, index: str | None, source: Path, any_model:
     show_default=True,
     help="After this many failed connections in a row, this run skips the host.",
 )
+@INDEX
 @click.pass_obj
-def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, give_up_after: int) -> None:
+def re_embed(
+    settings: Settings, index: str | None, target: Path, source: Path | None, jobs: int, give_up_after: int
+) -> None:
     """Embed all logos again, with the model that the settings name, into a new file STORE.
 
-    Their images are fetched again from their URLs. Services keep using the old store. A stopped run resumes when it is
+    Attributes are copied. A collection without an embedder cannot be embedded again: its clients have the vectors.
+    Images are fetched again from their URLs. Services keep using the old store. A stopped run resumes when it is
     run again; so does a complete one, for logos that were added or failed since. STORE.failed.jsonl lists the failures.
     Exits with 1 if the new store lacks logos.
     """
     embedder = Embedder(configured_model(settings), threads=settings.workers.embed_threads)
+    definition, store_path = definition_of(settings, index), settings.store_path
+    if definition is not None:
+        embedder_stamp(definition, embedder.description)
+        store_path = CollectionDirectory(settings.data_dir).store_path(definition.name)
     limits = ReembeddingLimits(jobs, settings.images.max_pixels, give_up_after)
     failures = target.with_name(f"{target.name}.failed.jsonl")
     fetch = image_fetcher(settings.images).fetch
@@ -117,8 +128,8 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
             report = run(parquet.read_provenance(source), new, total)
             logos = len(new)
     else:
-        with open_store(settings) as store:
-            _refuse_same_model(settings, store, embedder)
+        with existing_store(store_path) as store:
+            _refuse_same_model(store, embedder)
             with _opened(settings, target, store.capacity) as new:
                 report = run(sources_in(store, but_not_in=new), new, max(0, len(store) - len(new)))
                 report.forgotten = forget_deleted(store, new)
@@ -126,24 +137,27 @@ def re_embed(settings: Settings, target: Path, source: Path | None, jobs: int, g
     click.echo(f"{target} holds {logos} logos; this run embedded {report.embedded}")
     if report.forgotten:
         click.echo(f"removed {report.forgotten} logos that were deleted from the old store")
+    if source is None:
+        attributes.back_up(store_path, target)
     if report.failed:
         click.echo(f"{report.failed} failed: see {failures}", err=True)
     if report.unknown:
         click.echo(f"{len(report.unknown)} have no provenance: {some_ids(report.unknown)}", err=True)
     if report.failed or report.unknown:
         raise click.ClickException(f"{target} lacks {report.failed + len(report.unknown)} logos")
-    if target.resolve() != settings.store_path.resolve():
+    if target.resolve() != store_path.resolve():
+        of = f"--index {definition.name} " if definition else ""
         click.echo(
-            f"to switch to it: `manage.py restore --replace {target}`, `manage.py generate-index`, and restart the "
-            "service, all with these settings"
+            f"to switch to it: `manage.py restore {of}--replace {target}`, `manage.py generate-index {of}".rstrip()
+            + "`, and restart the service, all with these settings"
         )
 
 
-def _refuse_same_model(settings: Settings, store: EmbeddingStore, embedder: Embedder) -> None:
+def _refuse_same_model(store: EmbeddingStore, embedder: Embedder) -> None:
     model = embedder.description
     if store.stamp == ModelStamp(model.name, model.weights_digest):
         raise StoreModelError(
-            f"{settings.store_path} already has vectors of this model ({model.name}, weights: {model.weights}): set "
+            f"{store.path} already has vectors of this model ({model.name}, weights: {model.weights}): set "
             "ANN_MODEL and ANN_WEIGHTS to another"
         )
 

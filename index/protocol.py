@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,17 @@ class SearchIndex(Protocol):
 
     def random_logo(self) -> int | None:
         """Return the id of some indexed logo; `None` if the index is empty."""
+
+
+@runtime_checkable
+class SelectiveIndex(Protocol):
+    """A `SearchIndex` that can search only some of its logos, without ranking the others."""
+
+    def among(self, logo_ids: NDArray[np.int64]) -> SearchIndex | None:
+        """Return an index of those of some logos, `(n,)` ascending, that this one holds.
+
+        `None` if it is better to scan their vectors, or to search all and drop the others.
+        """
 
 
 class Catalog(Protocol):

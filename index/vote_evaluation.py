@@ -1,7 +1,7 @@
-"""How good the votes of neighbours are, measured on logos whose values are known.
+"""Measure how good predictions are, on logos whose values are known.
 
-Each logo with a value is voted on by its neighbours as if its own value were unknown (leave-one-out), and the outcome
-is compared with the value. All of it is arithmetic on neighbours that were searched before.
+The neighbours of each logo vote as if its own value were unknown (leave-one-out), and the outcome is compared with the
+value. The neighbours are searched beforehand; this is only arithmetic.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BLOCK_CELLS = 1 << 22  # of the (rows, k, k) comparisons made at once
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Predictions with confidences above `low`, up to `high`: a calibrated vote has `accuracy` = `confidence`.
+    """Predictions with a confidence above `low`, up to `high`. Of calibrated ones, `confidence` equals `accuracy`.
 
     Attributes:
-        low: exclusive, but for the lowest bin.
+        low: exclusive, except in the lowest bin.
         high: inclusive.
-        logos: how many predictions.
-        confidence: their mean; 0 without predictions.
-        accuracy: the share of right ones; 0 without predictions.
+        logos: number of predictions.
+        confidence: the mean confidence; 0 without predictions.
+        accuracy: the share of right predictions; 0 without predictions.
     """
 
     low: float
@@ -40,12 +40,12 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A confidence from which on predictions are as precise as wanted.
+    """The lowest confidence from which predictions have the wanted precision.
 
     Attributes:
-        confidence: the lowest one.
-        answered: how many logos have a prediction of at least that confidence.
-        precision: the share of right ones among them.
+        confidence: that confidence.
+        answered: number of predictions with at least that confidence.
+        precision: the share of right ones among these.
     """
 
     confidence: float
@@ -58,11 +58,11 @@ class ValueEvaluation:
     """The predictions of one value.
 
     Attributes:
-        value: which.
-        logos: how many logos have it.
-        answered: how many logos were predicted to have it, at the threshold of the evaluation.
-        right: how many of these do.
-        threshold: for the wanted precision of this value's predictions; `None` if no confidence reaches it.
+        value: the value.
+        logos: number of logos that have it.
+        answered: number of predictions of it that reach the threshold of the evaluation.
+        right: number of these that are right.
+        threshold: for the wanted precision of these predictions; `None` if no confidence reaches it.
     """
 
     value: str
@@ -73,26 +73,26 @@ class ValueEvaluation:
 
     @property
     def precision(self) -> float:
-        """The share of right ones among the predictions of this value; 0 without any."""
+        """The share of right predictions of this value; 0 without predictions."""
         return self.right / max(1, self.answered)
 
     @property
     def recall(self) -> float:
-        """The share of the logos with this value for which it was predicted."""
+        """The share of the logos with this value that are predicted to have it."""
         return self.right / max(1, self.logos)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What votes are worth.
+    """The quality of predictions.
 
     Attributes:
-        logos: how many logos were voted on: those with a value.
-        accuracy: the share of them whose own value got the largest share of the vote, whatever the confidence.
-        coverage: the share of them that got a prediction at the threshold.
-        precision: the share of right predictions among those; 0 without any.
-        reliability: bins of equal width over all predictions, whatever the confidence.
-        threshold: for the wanted precision of all predictions together; `None` if no confidence reaches it.
+        logos: number of logos that were voted on: those with a value.
+        accuracy: the share of these whose own value got the largest share of the vote, at any confidence.
+        coverage: the share of these for which a prediction reaches the threshold.
+        precision: the share of such predictions that are right; 0 without any.
+        reliability: bins of equal width, of predictions at any confidence.
+        threshold: for the wanted precision of all predictions; `None` if no confidence reaches it.
         values: each value, the most frequent first.
     """
 
@@ -115,16 +115,16 @@ def evaluate(
     precision: float = 0.95,
     bins: int = 10,
 ) -> Evaluation:
-    """Hold what neighbours predict against the values that logos have.
+    """Compare what neighbours predict with the values that logos have.
 
     Args:
-        logo_ids: (n,); those without a value are not voted on.
-        neighbour_ids: (n, k) the neighbours of each. A logo among its own does not vote.
+        logo_ids: (n,); logos without a value are not voted on.
+        neighbour_ids: (n, k) the neighbours of each. A logo among its own neighbours does not vote.
         distances: (n, k), infinite where there are fewer than k neighbours.
         values: the values of all logos and neighbours that have one, by id.
-        threshold: the least confidence of a prediction for `coverage` and `precision`.
-        precision: the wanted one, from 0 to 1.
-        bins: how many there are in the reliability table.
+        threshold: the smallest confidence that counts for `coverage` and `precision`.
+        precision: the wanted precision, from 0 to 1.
+        bins: number of bins of the reliability table.
     """
     names = sorted(set(values.values()))
     codes = _Codes(values, names)
@@ -157,17 +157,17 @@ def evaluate(
 
 
 def least_threshold(confidences: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> Threshold | None:
-    """Return the lowest confidence from which on predictions are precise enough; `None` if there is none.
+    """Return the lowest confidence from which predictions are precise enough; `None` if there is none.
 
     Args:
         confidences: (n,) of predictions.
-        right: (n,) which of them are right.
-        precision: the wanted share of right ones.
+        right: (n,) whether each prediction is right.
+        precision: the wanted share of right predictions.
     """
     order = np.argsort(-confidences, kind="stable")
     confidences, hits = confidences[order], np.cumsum(right[order])
     answered = np.arange(1, len(order) + 1)
-    last = np.append(confidences[1:] < confidences[:-1], True)[: len(order)]  # equal ones are in or out together
+    last = np.append(confidences[1:] < confidences[:-1], True)[: len(order)]  # equal confidences are in or out together
     good = np.flatnonzero(last & (hits >= precision * answered))
     if not len(good):
         return None
@@ -176,7 +176,7 @@ def least_threshold(confidences: NDArray[np.float64], right: NDArray[np.bool_], 
 
 
 class _Codes:
-    """Numbers the values of logos, as places in `names`."""
+    """Numbers values by their places in `names`."""
 
     def __init__(self, values: Mapping[int, str], names: list[str]) -> None:
         number = {name: code for code, name in enumerate(names)}
@@ -196,7 +196,7 @@ class _Codes:
 def _outcomes(
     codes: NDArray[np.int64], distances: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the winner of each of n votes and its share, (n,) both: what `votes.predict` returns for each."""
+    """Return the winners of n votes and their shares, both (n,), as `votes.predict` does for one."""
     rows, k = codes.shape
     winners, confidences = np.full(rows, _NO_VALUE), np.zeros(rows)
     step = max(1, _BLOCK_CELLS // max(1, k * k))
@@ -215,7 +215,7 @@ def _outcomes(
 
 
 def _rows_of_each(codes: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
-    """Return for each code below `count` the rows that have it."""
+    """Return the rows of each code below `count`."""
     order = np.argsort(codes, kind="stable")
     bounds = codes[order].searchsorted(np.arange(count + 1))
     return [order[first:stop] for first, stop in itertools.pairwise(bounds.tolist())]
@@ -223,7 +223,7 @@ def _rows_of_each(codes: NDArray[np.int64], count: int) -> list[NDArray[np.int64
 
 def _reliability(confidences: NDArray[np.float64], right: NDArray[np.bool_], bins: int) -> Iterator[ReliabilityBin]:
     edges = np.linspace(0, 1, bins + 1)
-    # A share of 1 may be summed up to a little more.
+    # Rounding may make a share of 1 a little larger.
     places = np.clip(np.searchsorted(edges, np.minimum(confidences, 1.0)) - 1, 0, bins - 1)
     for place in range(bins):
         inside = places == place

@@ -1,8 +1,8 @@
-"""What the neighbours of a logo say about it: each votes for its value, the nearer the louder.
+"""Predict the value of a logo by the votes of its neighbours, weighted by 1/distance.
 
-A neighbour votes with 1/distance, as `weights="distance"` of scikit-learn's neighbours does, which Robotoff's
-`predict_proba` follows. A neighbour at distance 0 takes the vote; several at 0 share it. Neighbours without a value
-vote too, for `None`: a logo among unknown ones is unknown. The logo itself never votes.
+The weights are those of `weights="distance"` in scikit-learn's nearest neighbours, which Robotoff's `predict_proba`
+uses. If neighbours are at distance 0, only they vote, with equal weights. Neighbours without a value vote for `None`:
+a logo among unknown ones is unknown. The logo itself never votes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Voter:
 
     Attributes:
         logo_id: its id.
-        distance: how far it is.
-        value: what it voted for; `None` if it has no value.
+        distance: its distance.
+        value: the value that it voted for; `None` if it has none.
         weight: its share of the vote, from 0 to 1.
     """
 
@@ -36,11 +36,11 @@ class Prediction:
     """The outcome of a vote.
 
     Attributes:
-        value: the value with the largest share, if that reaches the threshold; `None` if it does not, if neighbours
-            without a value have the largest, or if nobody voted.
-        confidence: the largest share, from 0 to 1, whoever has it; 0 if nobody voted.
-        shares: the share of each value, largest first; `None` is the share of neighbours without one.
-        deciders: the voters for what has the largest share, nearest first.
+        value: the value with the largest share. `None` if the share is below the threshold, if it is that of
+            neighbours without a value, or if nobody voted.
+        confidence: the largest share, from 0 to 1, also if it is that of `None`; 0 if nobody voted.
+        shares: the share of each value, largest first; `None` stands for neighbours without one.
+        deciders: the neighbours that voted for the value with the largest share, nearest first.
     """
 
     value: str | None
@@ -57,16 +57,16 @@ def predict(
     itself: int | None = None,
     threshold: float = 0.0,
 ) -> Prediction:
-    """Have the neighbours of a logo vote.
+    """Return the outcome of a vote.
 
-    Of values with equal shares the one with the nearest voter wins, and of equally near ones the first in `logo_ids`.
+    If shares are equal, the value with the nearest voter wins; if these are equally near, the first in `logo_ids`.
 
     Args:
         logo_ids: k neighbours.
-        distances: of each, 0 or more.
-        values: the values of those that have one, by id.
-        itself: the logo that is voted on, left out where it is among its neighbours.
-        threshold: the least share that makes a prediction.
+        distances: k distances, 0 or more.
+        values: the values of the logos that have one, by id.
+        itself: the logo that is voted on; it does not vote if it is among its neighbours.
+        threshold: the smallest share that makes a prediction.
     """
     others = [(logo_id, far) for logo_id, far in zip(logo_ids, distances, strict=True) if logo_id != itself]
     weights = vote_weights([far for _, far in others]).tolist()
@@ -88,10 +88,10 @@ def predict(
 
 
 def vote_weights(distances: ArrayLike) -> NDArray[np.float64]:
-    """Return the share of the vote that each neighbour has.
+    """Return each neighbour's share of the vote.
 
     Args:
-        distances: (k,) or (n, k), 0 or more; infinity or NaN for one that does not vote.
+        distances: (k,) or (n, k), 0 or more; infinity or NaN where nobody votes.
 
     Returns:
         Weights of the same shape. Those of a row sum to 1, or to 0 if nobody votes.
@@ -100,7 +100,7 @@ def vote_weights(distances: ArrayLike) -> NDArray[np.float64]:
     voting = np.isfinite(distances)
     least = np.where(voting, distances, np.inf).min(axis=-1, keepdims=True, initial=np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Measured against the nearest: 1/distance itself overflows for the smallest distances.
+        # Relative to the nearest, because 1/distance overflows for the smallest distances.
         weights = np.where(least > 0, least / distances, distances == 0)
     weights = np.where(voting, weights, 0.0)
     total = weights.sum(axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ from embeddings.collection.definition import CollectionDefinition
 from embeddings.collection.directory import DEFINITION_NAME, CollectionDirectory
 from embeddings.errors import CollectionError
 from embeddings.maintenance.rewrite import prepare_store
-from embeddings.model.description import ConvertedModel
+from embeddings.model.description import ConvertedModel, ModelDescription
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index.catalog import IndexCatalog
@@ -61,16 +61,29 @@ def prepare_collection(
     """
     stamp = ModelStamp("", "")
     if definition.model is not None:
-        model = model_of(settings).description
-        if (definition.model, definition.dim) != (model.name, model.dim):
-            raise CollectionError(
-                f"the collection {definition.name} embeds with {definition.model}, {definition.dim} values: set"
-                f" ANN_MODEL={definition.model}, or create another collection"
-            )
-        stamp = ModelStamp(model.name, model.weights_digest)
+        stamp = embedder_stamp(definition, model_of(settings).description)
     path = CollectionDirectory(settings.data_dir).store_path(definition.name)
     prepare_store(path, capacity=settings.store_capacity, dim=definition.dim, stamp=stamp)
     return path
+
+
+def embedder_stamp(definition: CollectionDefinition, model: ModelDescription) -> ModelStamp:
+    """Return the stamp of a collection's store if a model embeds its images.
+
+    Raises:
+        CollectionError: the collection has no embedder, or one of another model; the message says what to do.
+    """
+    if definition.model is None:
+        raise CollectionError(
+            f"the collection {definition.name} has no embedder: its clients make the vectors, and can replace them with"
+            f" POST /api/v1/ann/add_embeddings?index={definition.name}&replace=true"
+        )
+    if (definition.model, definition.dim) != (model.name, model.dim):
+        raise CollectionError(
+            f"the collection {definition.name} embeds with {definition.model}, {definition.dim} values: set"
+            f" ANN_MODEL={definition.model}, or create another collection"
+        )
+    return ModelStamp(model.name, model.weights_digest)
 
 
 def compared_vectors(definition: CollectionDefinition, store: EmbeddingStore) -> Vectors:

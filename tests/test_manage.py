@@ -21,6 +21,7 @@ from embeddings.attributes.copies import faults_of
 from embeddings.errors import ModelError
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.store.layout import ModelStamp
+from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from index import build
 from index.files.build_lock import build_lock
@@ -406,10 +407,29 @@ def test_evaluate_measures_votes_on_logos_with_a_value(run: Run, store_path: Pat
     assert 0.8 < report["accuracy"] < 1
     assert [(value["value"], value["logos"]) for value in report["values"]] == [("y", 20), ("x", 19)]
     assert sum(part["logos"] for part in report["reliability"]) <= 39
+    of_all = run("evaluate", "--attribute", "value", "--k", "3", "--other-photos", "--json").stdout
+    assert json.loads(of_all) == report  # no photo is known
     text = run("evaluate", "--attribute", "value", "--values", "1").output
     assert "39 logos have the attribute value, with 2 values" in text
     assert "and 1 more values" in text
     assert "0.9 to 1.0" in text
+
+
+def test_logos_of_the_same_photo_do_not_vote_if_told_so(run: Run, store_path: Path) -> None:
+    vectors = np.zeros((40, 1280), np.float32)
+    vectors[:, 0] = np.arange(40)
+    origins = [Provenance(f"http://photos.test/{place // 2}.jpg", (0, 0, 1, 1)) for place in range(40)]
+    with EmbeddingStore(store_path) as store, AttributeStore(attributes_path(store_path)) as attributes:
+        store.append(range(101, 141), vectors, origins)
+        attributes.merge({101 + place: {"value": str(place // 2)} for place in range(40)})  # each photo has its own
+    assert run("compact").exit_code == 0
+    assert run("generate-index", "--tree-count", "20").exit_code == 0
+    accuracies = [
+        json.loads(run("evaluate", "--attribute", "value", "--k", "1", "--json", *options).stdout)["accuracy"]
+        for options in ((), ("--other-photos",))
+    ]
+    assert accuracies[0] >= 0.5
+    assert accuracies[1] == 0
 
 
 def test_evaluate_of_an_attribute_that_no_logo_has_says_so(run: Run, store_path: Path) -> None:

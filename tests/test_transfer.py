@@ -131,6 +131,39 @@ def test_re_embed_makes_a_store_of_the_model_of_the_settings(run: Run, tmp_path:
     assert found == {k: replace(origin, orientation=1) for k, origin in known.items()}
 
 
+def test_a_collection_is_embedded_again_with_its_attributes(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
+    assert run("create-collection", "lite", "--embedder").exit_code == 0
+    path = tmp_path / "lite" / "logos.hdf5"
+    prepare_store(path, capacity=10, dim=1280, stamp=ModelStamp("efficientnet-lite0", "old"))
+    with EmbeddingStore(path) as store, AttributeStore(attributes_path(path)) as attributes:
+        store.append([1, 2], random_vectors(2), [Provenance(photos.url(f"/{k}.jpg"), BOX) for k in (1, 2)])
+        attributes.merge({1: {"type": "brand"}})
+    answer = run("re-embed", "--index", "lite", tmp_path / "new.hdf5")
+    assert (answer.exit_code, "new.hdf5.attributes holds the attributes of 1 logos" in answer.output) == (0, True)
+    assert "`manage.py restore --index lite --replace" in answer.output
+    assert "`manage.py generate-index --index lite`" in answer.output
+    assert ids_of(path) == [1, 2]
+    with AttributeStore(attributes_path(path)) as attributes:
+        attributes.merge({1: {"type": "label"}})
+    assert run("re-embed", "--index", "lite", tmp_path / "new.hdf5").exit_code == 0  # takes up what changed
+    assert run("restore", "--index", "lite", "--replace", tmp_path / "new.hdf5").exit_code == 0
+    with EmbeddingStore(path) as store, AttributeStore(attributes_path(path)) as attributes:
+        assert store.stamp.digest != "old"
+        assert attributes.get([1, 2]) == {1: {"type": "label"}}
+    assert run("migrate-store", "--index", "lite", "--capacity", "20").exit_code == 0
+    with EmbeddingStore(path) as store:
+        assert (store.capacity, store.ids().tolist()) == (20, [1, 2])
+
+
+def test_vectors_of_clients_are_not_embedded_again(run: Run, tmp_path: Path) -> None:
+    assert run("create-collection", "clip", "--dim", "8").exit_code == 0
+    answer = run("re-embed", "--index", "clip", tmp_path / "new.hdf5")
+    assert answer.exit_code == 1
+    assert "clip has no embedder: its clients make the vectors" in answer.output
+    assert "/add_embeddings?index=clip&replace=true" in answer.output
+    assert not (tmp_path / "new.hdf5").exists()
+
+
 def test_the_new_store_takes_the_place_of_the_old_one(run: Run, tmp_path: Path, photos: PhotoServer) -> None:
     old_store(tmp_path, {1: Provenance(photos.url("/1.jpg"), BOX), 2: Provenance(photos.url("/2.jpg"), BOX)})
     assert run("re-embed", tmp_path / "new.hdf5").exit_code == 0

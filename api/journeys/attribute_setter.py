@@ -1,4 +1,4 @@
-"""The attribute journey: attributes of logos to the disk, for logos that are stored."""
+"""The attribute journey: set attributes of stored logos, durably."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AttributeSetter:
     Attributes:
         store: the logos.
         attributes: of these logos.
-        limit: how many requests may write at once.
+        limit: limits the requests that write at once.
     """
 
     store: EmbeddingStore
@@ -28,7 +28,7 @@ class AttributeSetter:
         """Set attributes of logos and remove those whose value is `None`, durably, in one transaction.
 
         Returns:
-            The ids of logos that are not stored: theirs are left out.
+            The ids of logos that are not stored; their attributes are left out.
 
         Raises:
             AttributeValueError: an attribute cannot be stored; the message names the logo, and nothing was stored.
@@ -45,12 +45,12 @@ class AttributeSetter:
             self.attributes.limits.check(logo_id, attributes)
 
     def merge_in_turn(self, changes: Mapping[int, Mapping[str, str | None]]) -> list[int]:
-        """Merge attributes that were checked, for a caller that holds a turn of the limit; see `merge`."""
+        """Merge attributes that the caller has checked, within its turn of the limit; see `merge`."""
         unknown = set(self.store.missing([*changes]))
         stored = {logo_id: changes[logo_id] for logo_id in changes if logo_id not in unknown}
         if any(stored.values()):
             self.attributes.merge(stored)
-            deleted = self.store.missing([*stored])  # meanwhile: their attributes must not outlive them
+            deleted = self.store.missing([*stored])  # meanwhile; their attributes must not outlive them
             self.attributes.drop(deleted)
             unknown.update(deleted)
         return [logo_id for logo_id in changes if logo_id in unknown]

@@ -1,4 +1,4 @@
-"""The collections that a service answers from: the default one, and those with a store of their own.
+"""The collections of a service: the default one, and those with a store of their own.
 
 A collection is opened when a request first names it, so one that is created while the service runs needs no restart.
 One that is dropped is noticed by the next request for it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Collection as Names
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.vector_adder import VectorAdder
 from embeddings.collection.definition import CollectionDefinition, Metric
 from embeddings.collection.directory import CollectionDirectory
-from embeddings.errors import NoEmbedderError
+from embeddings.errors import EmbeddingsError, NoEmbedderError
 from embeddings.store.store import EmbeddingStore
+from index.errors import UnknownIndexError
 from index.protocol import Catalog
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A store, its index or indexes, and the journeys on them.
+    """A store, its indexes, and the journeys on them.
 
     Attributes:
-        name: what `?index=` takes; of the default collection, one of several names.
+        name: the name that `?index=` takes; the default collection has others, too.
         store: the logos.
         catalog: the indexes of the store.
         search: finds neighbours.
@@ -80,7 +81,7 @@ class Collection:
         return self.embedder
 
     def close(self) -> None:
-        """Stop looking for new indexes, and close the store and its attributes."""
+        """Stop watching for new indexes, and close the store and its attributes."""
         self.catalog.close()
         self.store.close()
         self.attributes.close()
@@ -114,7 +115,7 @@ class Collections:
         self._opened: dict[str, tuple[object, Collection]] = {}
 
     def of(self, name: str | None) -> Collection:
-        """Return the collection whose store a name belongs to; names that no other collection has are the default's.
+        """Return the collection that a name belongs to; the default one if no other collection has that name.
 
         Raises:
             CollectionError: its definition cannot be used.
@@ -130,7 +131,7 @@ class Collections:
             known = self._opened.get(name)
             if known is not None and known[0] != identity:
                 del self._opened[name]
-                known[1].catalog.close()  # requests under way still use its store
+                known[1].catalog.close()  # requests in progress still use its store
                 logger.info("collection %s was dropped", name)
                 known = None
             if identity is None:
@@ -140,7 +141,7 @@ class Collections:
             return known[1]
 
     def named(self, name: str | None) -> Collection:
-        """Return the collection of a name, for routes that must not take a mistyped one for the default.
+        """Return the collection of a name, for routes that must reject a misspelt one.
 
         Raises:
             UnknownIndexError: neither an index nor a collection has this name.
@@ -149,6 +150,17 @@ class Collections:
         collection = self.of(name)
         collection.catalog.status_of(name)
         return collection
+
+    def each(self) -> Iterator[tuple[str, Collection | EmbeddingsError]]:
+        """Yield all collections by name, the default one first; an error in place of one that cannot be opened."""
+        yield self.default.name, self.default
+        for name in self._directory.names():
+            try:
+                yield name, self.named(name)
+            except EmbeddingsError as error:
+                yield name, error
+            except UnknownIndexError:  # it was dropped after the names were read
+                continue
 
     def names(self) -> list[str]:
         """Return the names of the indexes and collections that `?index=` takes, in alphabetical order."""

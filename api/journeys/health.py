@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from api.errors import without_folders
+from api.journeys.collections import Collection, Collections
 from api.journeys.index_state import IndexState, index_state
 from embeddings.errors import EmbeddingsError, StoreUnavailableError
 from embeddings.model.embedder import Embedder
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.store import EmbeddingStore
 from index.errors import SearchError
-from index.protocol import Catalog
 from index.status import IndexStatus
 
 LEAST_FREE_BYTES = 2**24  # adds count as failing if the disk has less space
@@ -48,13 +49,20 @@ class UnhealthyError(Exception):
 
 
 class Health:
-    """The checks of the service. Threads may share it."""
+    """The checks of the service. Threads may share it.
 
-    def __init__(self, store: EmbeddingStore, catalog: Catalog, embedder: Embedder, *, default_index: str) -> None:
-        self._store = store
-        self._catalog = catalog
+    Readiness is that of the default collection: a broken one must not keep requests from the others.
+
+    Args:
+        collections: the default one and the others.
+        embedder: makes vectors of images.
+    """
+
+    def __init__(self, collections: Collections, embedder: Embedder) -> None:
+        self._collections = collections
+        self._store = collections.default.store
+        self._catalog = collections.default.catalog
         self._embedder = embedder
-        self._default_index = default_index
 
     def readiness(self) -> list[Check]:
         """Check whether the next query would succeed."""
@@ -65,8 +73,18 @@ class Health:
         ]
 
     def all(self) -> list[Check]:
-        """Check everything, including adds and the newest index."""
-        return [*self.readiness(), _check("adds", self._check_adds), _check("newest index", self._check_newest_index)]
+        """Check everything, including adds, the newest index and the other collections."""
+        return [
+            *self.readiness(),
+            _check("adds", self._check_adds),
+            _check("newest index", self._check_newest_index),
+            *(replace(check, name=f"collection {check.name}") for check in self.of_collections()),
+        ]
+
+    def of_collections(self) -> list[Check]:
+        """Check each collection with a store of its own: its store, adds and its newest index."""
+        others = [found for found in self._collections.each() if found[1] is not self._collections.default]
+        return [_check(name, partial(_check_collection, collection)) for name, collection in others]
 
     def index_state(self) -> IndexState:
         """Return the state of the default index."""
@@ -81,7 +99,7 @@ class Health:
         else:
             raise UnhealthyError(f"{self._store.path} is not the file that is being read")
         try:
-            self._check_writes(seen)
+            _check_writes(self._store, seen)
         except (UnhealthyError, StoreUnavailableError) as error:
             return f"{len(self._store)} logos; adds fail: {error}"
         return f"{len(self._store)} logos, room for {_rows_left(seen)} more"
@@ -109,19 +127,8 @@ class Health:
 
     def _check_adds(self) -> str:
         seen = self._store.seen()
-        self._check_writes(seen)
+        _check_writes(self._store, seen)
         return f"room for {_rows_left(seen)} logos"
-
-    def _check_writes(self, seen: SeenRows) -> None:
-        seen.file.refuse_after_failed_sync()
-        if _rows_left(seen) <= 0:
-            raise UnhealthyError(f"all {seen.file.capacity} rows are taken: make room with `manage.py grow N`")
-        disk = os.statvfs(self._store.path)
-        if disk.f_flag & os.ST_RDONLY or not os.access(self._store.path, os.W_OK):
-            raise UnhealthyError(f"{self._store.path} cannot be written")
-        free = disk.f_bavail * disk.f_frsize
-        if free < LEAST_FREE_BYTES:
-            raise UnhealthyError(f"the disk has {free} bytes left")
 
     def _check_newest_index(self) -> str:
         error = self._default_status().error
@@ -130,7 +137,31 @@ class Health:
         return "the newest files answer"
 
     def _default_status(self) -> IndexStatus:
-        return next(status for status in self._catalog.status() if status.name == self._default_index)
+        return self._catalog.status_of(None)
+
+
+def _check_collection(collection: Collection | EmbeddingsError) -> str:
+    if isinstance(collection, EmbeddingsError):
+        raise collection
+    seen = collection.store.seen()
+    _check_writes(collection.store, seen)
+    status = collection.catalog.status_of(None)
+    if status.error is not None:
+        raise UnhealthyError(status.error)
+    indexed = f"{status.items} of {status.source}" if status.source else "none"
+    return f"{len(collection.store)} logos, room for {_rows_left(seen)} more; {indexed} indexed"
+
+
+def _check_writes(store: EmbeddingStore, seen: SeenRows) -> None:
+    seen.file.refuse_after_failed_sync()
+    if _rows_left(seen) <= 0:
+        raise UnhealthyError(f"all {seen.file.capacity} rows are taken: make room with `manage.py grow N`")
+    disk = os.statvfs(store.path)
+    if disk.f_flag & os.ST_RDONLY or not os.access(store.path, os.W_OK):
+        raise UnhealthyError(f"{store.path} cannot be written")
+    free = disk.f_bavail * disk.f_frsize
+    if free < LEAST_FREE_BYTES:
+        raise UnhealthyError(f"the disk has {free} bytes left")
 
 
 def _rows_left(seen: SeenRows) -> int:

@@ -1,4 +1,4 @@
-"""Whether an index answers: a client may take empty results for final, and must be told that there is no index yet."""
+"""The state of an index. Without it, a client would take the empty results before the first build for final."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from index.protocol import Catalog
 
 
 class IndexState(StrEnum):
-    """How an index answers searches."""
+    """Whether an index answers searches."""
 
     EMPTY = "empty"
     """It holds no logos: none has been built yet."""

@@ -1,6 +1,6 @@
-"""The attributes of one store's logos. Their file is made when the first attribute is set, and opened when needed.
+"""The attributes of the logos in one store. Their file is created when the first attribute is set.
 
-A service that nobody sets attributes in has no such file, and answers as one that knows none.
+Without a file, no logo has attributes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LogoAttributes:
         self._opened().merge(changes)
 
     def drop(self, logo_ids: Collection[int]) -> None:
-        """Remove all attributes of some logos, durably; nothing is written if they have none."""
+        """Remove all attributes of some logos, durably. Nothing is written if they have none."""
         known = self.get(logo_ids)
         if known:
             self._opened().drop(known)
@@ -68,11 +68,11 @@ class LogoAttributes:
                 self._store.close()
 
     def _known(self) -> AttributeStore | None:
-        """Return the file; `None` if there is none."""
+        """Return the opened file; `None` if there is none."""
         return self._opened() if self._store is not None or self._path.exists() else None
 
     def _opened(self) -> AttributeStore:
-        """Return the file, made if missing."""
+        """Return the opened file, created if missing."""
         with self._mutex:
             if self._store is None:
                 self._store = AttributeStore(self._path, limits=self.limits)
@@ -81,5 +81,5 @@ class LogoAttributes:
 
 
 def _possible(logo_ids: Collection[int]) -> list[int]:
-    """Return those of the ids that a logo can have: SQLite knows no larger ones."""
+    """Return the ids that a logo can have: SQLite stores no larger integers."""
     return [logo_id for logo_id in logo_ids if 0 < logo_id < 2**63]

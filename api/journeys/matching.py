@@ -1,9 +1,11 @@
-"""An index of only the logos that match a filter: a scan of their vectors if they are few, else the index itself.
+"""An index of only the logos that match a filter: some engines mask the others out, else a scan, or the index itself.
 
-The rule: for `count` matching logos, the index is asked for so many that enough of them should match, and each of these
-neighbours costs as much as scanning some vectors. If the matching logos are no more than could be scanned in that time,
-they are scanned, which is exact. They are also scanned if the index returns too few that match, because those lie far
-from what is searched for. So there are `count` results whenever the index holds so many matching logos.
+An index of lists searches only the logos of a mask, and Milvus those of an expression (`SelectiveIndex`). Where the
+engine has neither, or says that it would not help, this is the rule: for `count` matching logos, the index is asked for
+so many that enough of them should match, and each of these neighbours costs as much as scanning some vectors. If the
+matching logos are no more than could be scanned in that time, they are scanned, which is exact. They are also scanned
+if the index returns too few that match, because those lie far from what is searched for. So there are `count` results
+whenever the index holds so many matching logos.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.journeys.logo_attributes import LogoAttributes
+from api.journeys.unindexed import WithUnindexed
 from embeddings.attributes.filters import Condition
 from index.errors import VectorUnavailableError
 from index.exact import ExactIndex
-from index.protocol import Neighbours, SearchIndex, Vectors
+from index.protocol import Neighbours, SearchIndex, SelectiveIndex, Vectors
 from index.vectors import check_count, usable_rows
 
 _SCANNED_KEPT = 32  # vectors in memory that are scanned in the time that an index takes for one neighbour, at least
 _SCANNED_READ = 8  # the same for vectors that are read from the store first
+_SELECTED_KEPT = 64  # filters; a mask takes a bit for each logo
 _BLOCK = 4096  # vectors scanned at once
 _RANDOM_TRIES = 20  # before all that match are looked up
 
@@ -43,7 +47,7 @@ class Matching:
         ids: of all logos that match, (n,), ascending; the index need not hold them.
         blocks: returns exact indexes that hold those of the matching logos together that the index holds.
         vectors: returns the vectors of stored logos.
-        scanned: vectors that are scanned in the time that the index takes for one neighbour.
+        scanned: number of vectors that are scanned in the time that the index needs for one neighbour.
     """
 
     def __init__(
@@ -143,7 +147,7 @@ class Matching:
         return self._scan(vector, count, first=logo_id)
 
     def _scan(self, vector: NDArray[np.float32], count: int, *, first: int | None = None) -> Neighbours:
-        """Return the nearest of the blocks; `first` comes before others at its distance."""
+        """Return the nearest logos of all blocks; `first` comes before others at the same distance."""
         best: list[tuple[float, bool, int]] = []
         for block in self._blocks():
             found = block.nearest_to_vector(vector, count + (first is not None))
@@ -153,14 +157,14 @@ class Matching:
             ]
             best = sorted(best)[: count + (first is not None)]
         if first is not None and best and all(logo_id != first for _, _, logo_id in best):
-            best.insert(0, (0.0, False, first))  # more logos than asked for have its vector
+            best.insert(0, (0.0, False, first))  # more than `count` logos have its vector
         return Neighbours([row[2] for row in best[:count]], [row[0] for row in best[:count]])
 
     def _matches(self, logo_ids: Sequence[int] | NDArray[np.int64]) -> list[bool]:
         if not len(self._ids):
             return [False] * len(logo_ids)
         if not isinstance(logo_ids, np.ndarray):
-            logo_ids = [logo_id if 0 < logo_id < 2**63 else 0 for logo_id in logo_ids]  # a request may name any number
+            logo_ids = [logo_id if 0 < logo_id < 2**63 else 0 for logo_id in logo_ids]  # requests may name any number
         asked = np.asarray(logo_ids, np.int64)
         places = np.minimum(self._ids.searchsorted(asked), len(self._ids) - 1)
         flags: list[bool] = (self._ids[places] == asked).tolist()
@@ -168,8 +172,17 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
+class _Selected:
+    """The engine's index of the logos that match, and what it was made of; `None` if the engine makes none."""
+
+    built: ref[SearchIndex]
+    ids: NDArray[np.int64]
+    index: SearchIndex | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Prepared:
-    """Exact indexes of the logos that match, and what they were made of."""
+    """Exact indexes of the logos that match, and what they were made from."""
 
     built: ref[SearchIndex]
     ids: NDArray[np.int64]
@@ -181,14 +194,14 @@ class _Prepared:
 class Filters:
     """Makes indexes of the logos that match filters. Threads may share it.
 
-    The vectors of rare values are kept in memory, until an attribute or a vector changes.
+    The vectors of rare values stay in memory until an attribute or a vector changes.
 
     Args:
         attributes: of the logos.
         vectors: returns the vectors that are compared.
-        moment: returns what differs once another vector is stored, or one replaced.
+        moment: returns a value that differs once a vector is stored or replaced.
         exact: makes the indexes that scan.
-        max_kept: vectors that are kept for all filters together; the least recently used go first.
+        max_kept: number of vectors kept for all filters together; the least recently used are dropped first.
     """
 
     def __init__(
@@ -207,6 +220,7 @@ class Filters:
         self._max_kept = max_kept
         self._mutex = threading.Lock()
         self._prepared: OrderedDict[tuple[Condition, ...], _Prepared] = OrderedDict()
+        self._selected: OrderedDict[tuple[Condition, ...], _Selected] = OrderedDict()
 
     def over(self, index: SearchIndex, conditions: tuple[Condition, ...], *, built: SearchIndex) -> SearchIndex:
         """Return an index of those logos of another one for which all conditions hold.
@@ -214,11 +228,30 @@ class Filters:
         Args:
             index: the other index.
             conditions: at least one.
-            built: what the other index holds, apart from logos that were stored since: vectors are kept for it.
+            built: the index without the logos stored since its build; vectors and masks are kept for it.
         """
         ids = self._attributes.matching(conditions)
+        selected = self._select(conditions, ids, built)
+        if selected is not None:
+            return index.among(selected, ids) if isinstance(index, WithUnindexed) else selected
         scanned = _SCANNED_KEPT if len(ids) <= self._max_kept else _SCANNED_READ
         return Matching(index, ids, lambda: self._blocks(index, conditions, ids, built), self._vectors, scanned=scanned)
+
+    def _select(
+        self, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex
+    ) -> SearchIndex | None:
+        """Return the engine's own index of the logos that match, kept until others do, or another index is loaded."""
+        if not isinstance(built, SelectiveIndex):
+            return None
+        known = self._selected.get(conditions)
+        if known is None or known.built() is not built or known.ids is not ids:
+            known = _Selected(ref(built), ids, built.among(ids))
+        with self._mutex:
+            self._selected[conditions] = known
+            self._selected.move_to_end(conditions)
+            while len(self._selected) > _SELECTED_KEPT:
+                self._selected.popitem(last=False)
+        return known.index
 
     def _blocks(
         self, index: SearchIndex, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex

@@ -1,9 +1,9 @@
-"""The query journey: a logo id, or a vector, to its nearest logos.
+"""The query journey: from a logo id, or a vector, to the nearest logos.
 
-A logo id becomes an item of the index if the index holds it, and else its stored vector. So a logo is found as soon as
-it is stored, and is not among its own neighbours until it is indexed. The index is asked through wrappers that decide
-what else is found: stored logos that are not yet indexed (`unindexed.py`), only those that match (`matching.py`), no
-deleted ones (`without_deleted.py`), and none too far away (`within.py`).
+An indexed logo is searched as an item of the index, any other stored logo by its vector. So a logo can be searched as
+soon as it is stored, and is not among its own neighbours until it is indexed. Wrappers around the index add stored
+logos that are not yet indexed (`unindexed.py`), and leave out those that do not match (`matching.py`), are deleted
+(`without_deleted.py`), or are too far away (`within.py`).
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class NeighbourSearch:
     Attributes:
         store: the logos.
         catalog: the indexes.
-        unindexed: the logos that are not yet indexed, if they are searched, too.
+        unindexed: the logos that are not yet indexed; `None` if they are not searched.
         stages: records the time of each search.
-        filters: which logos match.
-        where: the conditions that neighbours must fulfil.
-        max_distance: how far neighbours may be.
+        filters: finds the logos that match.
+        where: the conditions that neighbours must meet.
+        max_distance: the largest distance of a neighbour.
         cosine: whether the indexes hold vectors at unit length, and distances are 1 - cos.
     """
 
@@ -88,7 +88,7 @@ class NeighbourSearch:
             for logo_id in asked:
                 try:
                     neighbours = self._of_logo(index, logo_id, count, exclude_self=exclude_self)
-                except DamagedRowError as error:  # one bad logo must not keep the others from their answers
+                except DamagedRowError as error:  # one damaged logo must not fail the whole batch
                     damaged.append(str(error))
                     continue
                 if neighbours is not None:

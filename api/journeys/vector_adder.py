@@ -26,7 +26,7 @@ class SentLogo:
     Attributes:
         id: of the logo.
         embedding: see `decode_embeddings`.
-        origin: the photo that it is cut from, if that is known.
+        origin: the photo that it was cut from, if known.
         attributes: values to set by key; `None` removes one.
     """
 
@@ -42,10 +42,10 @@ class VectorAdder:
     Args:
         store: the logos.
         setter: sets their attributes.
-        cosine: whether vectors are compared by cosine, for which they must not be all zeros.
-        limit: how many requests may change the store at once.
+        cosine: whether vectors are compared by cosine; then zero vectors are rejected.
+        limit: limits the requests that change the store at once.
         stages: records the time of appending.
-        on_stored: called with the ids of new and replaced logos, once they are on the disk.
+        on_stored: called with the ids of new and replaced logos, once they are on disk.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class VectorAdder:
         self._on_stored = on_stored
 
     def add(self, logos: Sequence[SentLogo], *, replace: bool = False) -> int:
-        """Store the logos in one append, and return how many are new; all of them are on the disk by then.
+        """Store the logos in one append, and return how many are new. All are on disk by then.
 
-        Of an id named twice, the first embedding counts. Logos that are stored already are skipped, but attributes are
-        merged for all: a request that failed between the two writes can be sent again.
+        If an id occurs twice, its first embedding counts. Logos that are already stored are skipped, but attributes are
+        merged for all, so a request that failed between the two writes can be sent again.
 
         Args:
             logos: what to store.
-            replace: give logos that are stored already the new embedding and origin, each at one instant.
+            replace: whether logos that are already stored get the new embedding and origin, each in one step.
 
         Raises:
             SentEmbeddingError: an embedding cannot be used; nothing was stored.
             AttributeValueError: an attribute cannot be stored; nothing was stored.
-            StoreError: the store cannot take them.
+            StoreError: the store cannot store them.
             TooManyWritesError: as many requests as allowed are changing the store; try again.
         """
         ids = [logo.id for logo in logos]

@@ -1,4 +1,4 @@
-"""The vote journey: a logo or a vector to its neighbours, and their attributes to a prediction."""
+"""The vote journey: from a logo or a vector to its neighbours, and from their attributes to a prediction."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Voting:
 
     Attributes:
         attributes: of the logos.
-        key: the attribute that is predicted.
-        k: how many neighbours vote, at most; the logo itself is none of them.
-        threshold: the least share of the vote that makes a prediction.
-        index_name: the index that is searched; `None` is the default one.
+        key: the attribute to predict.
+        k: the largest number of neighbours that vote; the logo itself never does.
+        threshold: the smallest share of the vote that makes a prediction.
+        index_name: the index to search; `None` is the default one.
     """
 
     attributes: LogoAttributes

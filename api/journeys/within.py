@@ -1,4 +1,4 @@
-"""An index whose results end at a distance."""
+"""Leave out the neighbours beyond a distance."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from index.protocol import Neighbours, SearchIndex
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A `SearchIndex` whose neighbours are at most so far away; the others are left out of its results.
+    """A `SearchIndex` that leaves out neighbours beyond a distance.
 
     Attributes:
-        index: what is searched.
+        index: the index to search.
         max_distance: the largest distance.
     """
 
@@ -39,11 +39,11 @@ class Within:
         return self.index.absent(logo_ids)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        """Return the near ones of the `count` nearest logos to an indexed one; see `SearchIndex`."""
+        """Return those of the `count` nearest logos to an indexed one that are near enough; see `SearchIndex`."""
         return self._near(self.index.nearest_to_logo(logo_id, count))
 
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        """Return the near ones of the `count` nearest logos to a `(dim,)` float32 vector; see `SearchIndex`."""
+        """Return those of the `count` nearest logos to a `(dim,)` vector that are near enough; see `SearchIndex`."""
         return self._near(self.index.nearest_to_vector(vector, count))
 
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:

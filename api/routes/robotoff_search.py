@@ -9,7 +9,7 @@ import falcon
 from api.journeys.collections import Collections
 from api.journeys.neighbour_search import NeighbourSearch
 from api.routes.parameters import count_of, index_of, narrowed
-from api.routes.search import unknown_logo
+from api.routes.search import mark_empty, unknown_logo
 from embeddings.attributes.filters import Condition
 from index.protocol import Neighbours
 
@@ -26,6 +26,7 @@ class LogoSearchResource:
         """Return the neighbours, or 404."""
         count, index_name = count_of(req, default=DEFAULT_COUNT), index_of(req, blank_is_default=True)
         search = _narrowed(req, self.collections.of(index_name).search)
+        mark_empty(resp, search, index_name)
         found = search.of_logo(logo_id, count, index_name, exclude_self=True)
         if found is None:
             raise unknown_logo(logo_id)
@@ -44,6 +45,7 @@ class RandomSearchResource:
         """Return the neighbours; none if no logo matches."""
         count, index_name = count_of(req, default=DEFAULT_COUNT), index_of(req, blank_is_default=True)
         search = _narrowed(req, self.collections.of(index_name).search)
+        mark_empty(resp, search, index_name)
         found = search.of_random_logo(count + 1, index_name)
         if found is None:
             _answer(resp, None, Neighbours([], []))

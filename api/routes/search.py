@@ -7,8 +7,9 @@ from typing import Any
 
 import falcon
 import numpy as np
+from numpy.typing import NDArray
 
-from api.journeys.collections import Collections
+from api.journeys.collections import Collection, Collections
 from api.journeys.index_state import IndexState, index_state
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.write_limit import WriteLimit
@@ -140,19 +141,41 @@ class ImageNeighboursResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Return the neighbours of what the `bounding_box` holds of the body, an image's file."""
-        if not (req.content_type or "").lower().startswith("image/"):
+        if not is_image(req):
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
-        count, index_name, box = count_of(req), index_of(req, blank_is_default=True), bounding_box_of(req)
-        check_box(box, logo_id=None)
+        count, index_name = count_of(req), index_of(req, blank_is_default=True)
         collection = self.collections.of(index_name)
         search = narrowed(req, collection.search)
-        collection.catalog.get(index_name)  # if there is none, nothing need be embedded
-        embedder = collection.image_embedder()
-        with self.limit.turn():
-            vector = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+        vector = vector_of_image(req, collection, index_name, self.limit)
         mark_empty(resp, search, index_name)
         resp.media = listed(search.of_vector(vector, count, index_name))
+
+
+def is_image(req: falcon.Request) -> bool:
+    """Return whether the body is said to be the file of an image."""
+    return (req.content_type or "").lower().startswith("image/")
+
+
+def vector_of_image(
+    req: falcon.Request, collection: Collection, index_name: str | None, limit: WriteLimit
+) -> NDArray[np.float32]:
+    """Embed what the `bounding_box` holds of the body, an image's file, and return its `(dim,)` vector.
+
+    Raises:
+        falcon.HTTPBadRequest: `bounding_box` is not four numbers.
+        ImageError: the image or the box cannot be used.
+        SearchError: there is no such index, so nothing is embedded.
+        NoEmbedderError: the collection takes vectors only.
+        TooManyWritesError: as many requests as allowed are embedding, or changing a store; try again.
+    """
+    box = bounding_box_of(req)
+    check_box(box, logo_id=None)
+    collection.catalog.get(index_name)
+    embedder = collection.image_embedder()
+    with limit.turn():
+        vector: NDArray[np.float32] = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+    return vector
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:

@@ -49,8 +49,11 @@ class ReadyResource:
         resp.media = {
             "status": "ready" if is_ready else "not ready",
             "index_state": self.health.index_state(),
-            "checks": {check.name: {"ok": check.ok, "detail": check.detail} for check in checks},
+            "checks": _by_name(checks),
         }
+        collections = self.health.of_collections()
+        if collections:
+            resp.media["collections"] = _by_name(collections)
 
     on_head = on_get  # some monitors send HEAD
 
@@ -94,6 +97,10 @@ class MetricsResource:
         resp.data = self.metrics.render()
 
     on_head = on_get  # as monitors ask that want no body
+
+
+def _by_name(checks: Iterable[Check]) -> dict[str, dict[str, Any]]:
+    return {check.name: {"ok": check.ok, "detail": check.detail} for check in checks}
 
 
 def _result(check: Check, now: float) -> dict[str, Any]:

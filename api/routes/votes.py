@@ -1,4 +1,4 @@
-"""The routes of votes: predict an attribute from the neighbours of a logo, of several, or of a vector."""
+"""The routes of votes: predict an attribute of a logo, of several, of a vector or of an image from the neighbours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import falcon
 import numpy as np
 
-from api.journeys.collections import Collections
+from api.journeys.collections import Collection, Collections
 from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.voting import Voting
+from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
 from api.routes.parameters import index_of, narrowed
-from api.routes.search import unknown_logo
+from api.routes.search import is_image, mark_empty, unknown_logo, vector_of_image
 from index.votes import Prediction
 
 DEFAULT_K = 10  # as in Robotoff
@@ -28,7 +29,8 @@ class LogoPredictionResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Return the outcome of the vote, or 404."""
-        voting, search = _vote_of(req, self.collections)
+        voting, _, search = _vote_of(req, self.collections)
+        mark_empty(resp, search, voting.index_name)
         prediction = voting.on_logo(search, logo_id)
         if prediction is None:
             raise unknown_logo(logo_id)
@@ -39,16 +41,27 @@ class LogoPredictionResource:
 
 @dataclass(frozen=True, slots=True)
 class PredictionResource:
-    """`POST /api/v1/ann/predict`: what neighbours say about a vector, or about several logos."""
+    """`POST /api/v1/ann/predict`: what neighbours say about a vector, an image, or several logos.
+
+    An image counts as a write, as in `ImageNeighboursResource`.
+    """
 
     collections: Collections
     max_logos: int
+    limit: WriteLimit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the outcome of the vote on the body's `embedding`, or of one vote for each of its `logo_ids`."""
+        """Return the outcome of one vote on the body, or of one for each of its `logo_ids`."""
+        if is_image(req):
+            voting, collection, search = _vote_of(req, self.collections)
+            vector = vector_of_image(req, collection, voting.index_name, self.limit)
+            mark_empty(resp, search, voting.index_name)
+            resp.media = _shown(voting.on_vector(search, vector))
+            return
         body = req.get_media()
         schemas.check("PredictionQuery", body)
-        voting, search = _vote_of(req, self.collections)
+        voting, _, search = _vote_of(req, self.collections)
+        mark_empty(resp, search, voting.index_name)
         if "embedding" in body:
             resp.media = _shown(voting.on_vector(search, np.array(body["embedding"], np.float64)))
             return
@@ -60,11 +73,11 @@ class PredictionResource:
         resp.media = {"results": results, "count": len(results)}
 
 
-def _vote_of(req: falcon.Request, collections: Collections) -> tuple[Voting, NeighbourSearch]:
-    """Return the vote that a request asks for, and the search that finds the voters."""
+def _vote_of(req: falcon.Request, collections: Collections) -> tuple[Voting, Collection, NeighbourSearch]:
+    """Return the vote that a request asks for, its collection, and the search that finds the voters."""
     index_name = index_of(req, blank_is_default=True)
     collection = collections.of(index_name)
-    return _voting_of(req, collection.attributes, index_name), narrowed(req, collection.search)
+    return _voting_of(req, collection.attributes, index_name), collection, narrowed(req, collection.search)
 
 
 def _voting_of(req: falcon.Request, attributes: LogoAttributes, index_name: str | None) -> Voting:

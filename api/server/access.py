@@ -13,10 +13,10 @@ from typing import Any
 
 import falcon
 
-from api.server.body_sizes import API, FROM_IMAGE
+from api.server.body_sizes import API, FROM_IMAGE, PREDICT
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)  # RFC 6750, section 2.1
-_SEARCHES = frozenset({f"{API}/batch", f"{API}/from_embedding", f"{API}/predict", FROM_IMAGE})  # by POST, too
+_SEARCHES = frozenset({f"{API}/batch", f"{API}/from_embedding", FROM_IMAGE, PREDICT})  # by POST, too
 _REALM = 'Bearer realm="robotoff-ann"'
 
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 API = "/api/v1/ann"
 FROM_IMAGE = f"{API}/from_image"
+PREDICT = f"{API}/predict"
 ADD_EMBEDDINGS = f"{API}/add_embeddings"
 
 # RFC 9112, section 3.2: the origin or the absolute form. The path must be the one that the app will see. Otherwise the
@@ -42,4 +43,4 @@ class BodySizes:
 
 def body_sizes(*, usual: int, image: int, embeddings: int) -> BodySizes:
     """Return the limits: `image` and `embeddings` bytes for the routes that receive these, `usual` for the others."""
-    return BodySizes(usual, {FROM_IMAGE: image, ADD_EMBEDDINGS: embeddings})
+    return BodySizes(usual, {FROM_IMAGE: image, PREDICT: image, ADD_EMBEDDINGS: embeddings})

@@ -1,8 +1,8 @@
 """The attributes of logos: read, changed and counted by any number of threads and processes.
 
-What `merge` and `drop` return from is on the disk (`database.py`). Attributes know nothing of vectors: whoever deletes
-logos drops their attributes, too, before that. So a crash in between leaves logos without attributes, which are deleted
-when the request is sent again, and never attributes that come back with the next logo of the same id.
+When `merge` or `drop` returns, the change is on disk (`database.py`). This module knows nothing of vectors: the caller
+that deletes logos drops their attributes first. So a crash in between leaves logos without attributes, and the next
+request deletes them. It never leaves attributes that a later logo with the same id would inherit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def attributes_path(store_path: Path) -> Path:
 
 
 class AttributeStore:
-    """The attributes in one file. Open it after forking; threads may share it.
+    """The attributes in one file. Open it after forking. Threads may share it.
 
     Every method raises DamagedAttributesError if the file is damaged, and StoreUnavailableError if it cannot be used
     now.
@@ -62,7 +62,7 @@ class AttributeStore:
         return self.database.path
 
     def merge(self, changes: Mapping[int, Mapping[str, str | None]]) -> None:
-        """Set attributes of logos, and remove those whose value is `None`; others stay. All of it happens, or nothing.
+        """Set attributes of logos, remove those whose value is `None`, and keep the others, in one transaction.
 
         Raises:
             AttributeValueError: a key or a value is not allowed, or a logo would have too many; the message names it.
@@ -93,7 +93,7 @@ class AttributeStore:
             forget_unused_pairs(connection)
 
     def drop(self, logo_ids: Collection[int]) -> None:
-        """Remove all attributes of logos that are deleted.
+        """Remove all attributes of some logos.
 
         Raises:
             StoreFullError: its disk has no room.
@@ -127,7 +127,7 @@ class AttributeStore:
             return dict(rows)
 
     def items(self) -> Iterator[tuple[int, Attributes]]:
-        """Yield every logo that has attributes, in ascending order of the ids, as of the moment of the first one."""
+        """Yield every logo with attributes, by ascending id, as of the moment when the first one is read."""
         with self.database.apart() as connection:
             rows = connection.execute(
                 "SELECT logo, name, value FROM attribute JOIN pair USING (pair) JOIN key ON key.key = attribute.key"
@@ -160,7 +160,7 @@ class AttributeStore:
 
         Args:
             key: which.
-            prefix: only values that begin so, whether in upper or lower case.
+            prefix: return only values that begin with it, ignoring case.
             limit: how many values at most; all by default.
         """
         folded = prefix.casefold()
@@ -173,7 +173,7 @@ class AttributeStore:
             return [ValueCount(*row) for row in rows]
 
     def state(self, key: str, value: str) -> ValueState | None:
-        """Return when the logos with a value last changed, which takes microseconds; `None` if no logo has it."""
+        """Return when the logos with a value last changed; `None` if no logo has it. This takes microseconds."""
         with self.database.reading() as connection:
             return value_state(connection, key, value)
 
@@ -184,7 +184,7 @@ class AttributeStore:
     def ids_since(
         self, key: str, value: str, since: ValueState | None
     ) -> tuple[ValueState | None, NDArray[np.int64], bool]:
-        """Return which logos got a value since an earlier state, or all that have it if some have lost it since.
+        """Return the logos that got a value since an earlier state, or all that have it if some lost it since.
 
         Returns:
             The state now; ids, (n,), ascending; whether these are all of them.
@@ -201,13 +201,13 @@ class AttributeStore:
             return now, _ids_in(rows), not added
 
     def change(self) -> int:
-        """Return the number of the last change, by whatever process: it takes microseconds, and only grows."""
+        """Return the number of the last change by any process. Numbers only grow; reading one takes microseconds."""
         with self.database.reading() as connection:
             (change,) = connection.execute("SELECT change FROM counter").fetchone()
             return int(change)
 
     def close(self) -> None:
-        """Close the file; no thread may be using it."""
+        """Close the file. No thread may be using it."""
         self.database.close()
 
     def __enter__(self) -> Self:
@@ -225,7 +225,8 @@ class AttributeStore:
         if too_many is not None:
             logo_id, count = too_many
             raise AttributeValueError(
-                f"attributes of logo {logo_id}: it would have {count}; {self.limits.per_logo} are the most: remove some"
+                f"attributes of logo {logo_id}: it would have {count}; a logo can have {self.limits.per_logo}."
+                " Remove some."
             )
 
 
@@ -234,7 +235,7 @@ def _json(logo_ids: Collection[int]) -> str:
 
 
 def _ids_in(rows: sqlite3.Cursor) -> NDArray[np.int64]:
-    """Return the ids that `group_concat` made a text of, ascending: far faster than a Python object for each."""
+    """Parse the output of `group_concat`, and return the ids ascending. A row for each id would be far slower."""
     (text,) = rows.fetchone()
     ids = np.zeros(0, np.int64) if text is None else np.fromstring(text, np.int64, sep=",")
     ids.sort()
@@ -242,7 +243,7 @@ def _ids_in(rows: sqlite3.Cursor) -> NDArray[np.int64]:
 
 
 def _by_logo(rows: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, Attributes]]:
-    """Yield logos with their attributes, from rows of which those of a logo lie together."""
+    """Yield logos with their attributes, from rows in which those of a logo are adjacent."""
     current: int | None = None
     attributes: Attributes = {}
     for logo_id, key, value in rows:

@@ -1,7 +1,7 @@
-"""Backups of attributes in use, the way back, compaction, and the check that finds damage.
+"""Back up, restore, compact and check attributes while services use them.
 
-A backup is one SQLite file, as of one moment. It is copied by SQLite's own backup, checked, synced, and only then
-given its name. Restoring writes it over the file in one transaction: services that have the file open go on with it.
+A backup is one SQLite file, as of one moment. SQLite's own backup copies it; it is checked and synced, and only then
+renamed. Restoring overwrites the file in one transaction, so services that have it open keep using it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from embeddings.errors import BackupError, DamagedAttributesError, storage_error
 from embeddings.maintenance.replacement import keep
 from embeddings.store.writer_lock import writer_lock
 
-_NAMED = 20  # faults of a kind that are told
+_NAMED = 20  # the most faults of a kind that are named
 _WRONG_COUNTS = """
 SELECT name, value, logos, (SELECT count(*) FROM attribute WHERE attribute.pair = pair.pair) AS counted
 FROM pair JOIN key USING (key) WHERE logos <> counted LIMIT ?
@@ -30,15 +30,15 @@ logger = logging.getLogger(__name__)
 
 
 def back_up_attributes(database: AttributeDatabase, target: Path) -> None:
-    """Copy a file of attributes, which services may be using, to a backup, in the place of an earlier one.
+    """Copy a file of attributes to a backup, which replaces an earlier one. Services may be using the file.
 
     Raises:
-        BackupError: there is another file at `target`, or the copy does not read back.
-        StoreError: it cannot be done; the message says why. An earlier backup is as it was.
+        BackupError: `target` is a file of another kind, or the copy fails its check.
+        StoreError: the copy failed; the message says why. An earlier backup is unchanged.
     """
     target = target.resolve()
     if target == database.path:
-        raise BackupError(f"{target} holds the attributes themselves: name another file")
+        raise BackupError(f"{target} is the file to back up: name another one")
     if target.exists():
         with _opened(target) as earlier, _as_backup(target):
             if not is_laid_out(earlier, target):
@@ -52,7 +52,7 @@ def back_up_attributes(database: AttributeDatabase, target: Path) -> None:
 
 
 def restore_attributes(backup: Path, path: Path, *, wait_seconds: float = 10.0) -> Path | None:
-    """Put a copy of a backup in the place of a file of attributes, which services may be using.
+    """Replace the content of a file of attributes by that of a backup. Services may be using the file.
 
     Args:
         backup: the file that `back_up_attributes` made.
@@ -60,11 +60,11 @@ def restore_attributes(backup: Path, path: Path, *, wait_seconds: float = 10.0) 
         wait_seconds: how long to wait for writers.
 
     Returns:
-        Where the file is now that was there before, if that was damaged; else it has been overwritten, and `None`.
+        Where the former file is kept, if it was damaged; `None` if it was overwritten.
 
     Raises:
-        BackupError: the backup does not read.
-        StoreError: it cannot be done; the message says why. The file is as it was.
+        BackupError: the backup is damaged.
+        StoreError: restoring failed; the message says why. The file is unchanged.
     """
     backup, path = backup.resolve(), path.resolve()
     draft = path.with_name(f"{path.name}.restoring")
@@ -84,12 +84,12 @@ def restore_attributes(backup: Path, path: Path, *, wait_seconds: float = 10.0) 
 
 
 def compact_attributes(database: AttributeDatabase) -> None:
-    """Rewrite a file of attributes without its unused pages; services may be using it, and writers wait.
+    """Rewrite a file of attributes without its unused pages. Services may be using it; their writes wait.
 
     Raises:
         DamagedAttributesError: it is damaged.
         StoreFullError: its disk has no room for a second copy.
-        StoreUnavailableError: it cannot be written, or others are writing it for too long.
+        StoreUnavailableError: it cannot be written, or another writer holds it for too long.
     """
     with database.apart() as connection:
         connection.execute("VACUUM")
@@ -97,10 +97,10 @@ def compact_attributes(database: AttributeDatabase) -> None:
 
 
 def faults_of(database: AttributeDatabase) -> list[str]:
-    """Read a whole file of attributes, and return what is wrong with it, as far as `_NAMED` faults of a kind.
+    """Check a whole file of attributes, and return its faults, at most `_NAMED` of each kind.
 
     Raises:
-        DamagedAttributesError: it is so damaged that SQLite cannot even check it.
+        DamagedAttributesError: it is too damaged for SQLite to check.
         StoreUnavailableError: it cannot be read.
     """
     with database.apart() as connection:
@@ -113,7 +113,7 @@ def _faults_of(connection: sqlite3.Connection) -> list[str]:
         damage = [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if line != "ok"]
         return damage or [
             *(
-                f"{logos} logos are counted with {name}:{value}, and {counted} have it"
+                f"{logos} logos are counted for {name}:{value}, but {counted} have it"
                 for name, value, logos, counted in connection.execute(_WRONG_COUNTS, [_NAMED])
             ),
             *(f"an attribute of logo {logo_id} has no value" for (logo_id,) in connection.execute(_LOOSE, [_NAMED])),
@@ -123,25 +123,25 @@ def _faults_of(connection: sqlite3.Connection) -> list[str]:
 
 
 def _mark_as_changed(connection: sqlite3.Connection) -> None:
-    """Let nobody believe that what is known of a value still holds."""
+    """Mark every value as changed, so that no service trusts what it read before the restore."""
     now = time.time_ns() // 1000
     connection.execute("UPDATE counter SET change = max(change + 1, ?)", [now])
     connection.execute("UPDATE pair SET changed = counter.change, removed = counter.change FROM counter")
 
 
 def _make_sole_file(copy: sqlite3.Connection, path: Path) -> None:
-    """Make a copy durable as one file, without a log beside it; BackupError if it does not read back."""
+    """Check a copy, and sync it as one file without a log beside it; BackupError if it has faults."""
     copy.execute("PRAGMA journal_mode = DELETE").fetchone()
     if faults := _faults_of(copy):
-        raise BackupError(f"{path} does not read back: {'; '.join(faults)}")
+        raise BackupError(f"{path} was copied wrongly: {'; '.join(faults)}")
     sync_file(path)
 
 
 def _replace(draft: Path, path: Path) -> Path:
-    """Put a file in the place of a damaged one, and return where that is now."""
+    """Replace a damaged file, and return where it is kept."""
     kept_as = keep(path, path, "damaged")
     path.unlink()
-    for suffix in ("-wal", "-shm"):  # the log of the damaged file must not be taken for one of the new file
+    for suffix in ("-wal", "-shm"):  # SQLite must not apply the damaged file's log to the new file
         log_path = Path(f"{path}{suffix}")
         with suppress(FileNotFoundError):
             log_path.replace(f"{kept_as}{suffix}")
@@ -154,7 +154,7 @@ def _replace(draft: Path, path: Path) -> Path:
 
 @contextmanager
 def _draft(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a new database; what is left at its name in the end goes, as does what a killed run left there."""
+    """Open a new database under a temporary name. At the end, and after a killed run, what is left there is removed."""
 
     def remove() -> None:
         for suffix in ("", "-journal", "-wal", "-shm"):
@@ -182,7 +182,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _as_backup(path: Path) -> Iterator[None]:
-    """Turn what says that a file is damaged into a BackupError."""
+    """Raise errors that say that a file is damaged as BackupError."""
     try:
         yield
     except (sqlite3.DatabaseError, DamagedAttributesError) as error:

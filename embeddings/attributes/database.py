@@ -5,12 +5,12 @@
     attribute  one row for each attribute of a logo: (logo, key) -> pair
     counter    the number of the last change
 
-Triggers keep `pair` right, so counts and values are read without walking over the logos. A change is numbered by the
-microsecond it was made in, or by one more than the last if the clock stands still. So numbers only grow, and a file
-that is restored from a backup does not use a number again for something else.
+Triggers keep `pair` up to date, so counts and values are read without a scan of the logos. The number of a change is
+its time in microseconds, or one more than the last if the clock did not advance. So numbers only grow, and a restored
+file never reuses a number for another change.
 
-The file is in WAL mode with `synchronous=FULL`: a transaction is on the disk when its commit returns, and others see it
-after that. Readers wait for nobody. Writers of one process queue here; those of several wait for each other in SQLite.
+The file is in WAL mode with `synchronous=FULL`: a transaction is on disk when its commit returns, and others see it
+after that. Readers never wait. Writers of one process queue here; those of several processes wait in SQLite.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ _PRAGMAS = (
     "journal_size_limit = 67108864",
 )
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
-_ADVICE = (
-    "restore it from a backup, or move it away to begin without attributes; the vectors are in another file, and whole"
-)
+_ADVICE = "restore it from a backup, or move it away to start without attributes; the vectors are in another file"
 _SCHEMA = """
 CREATE TABLE key (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE pair (
@@ -85,7 +83,7 @@ class AttributeDatabase:
     def __init__(self, path: Path, *, wait_seconds: float) -> None:
         self.path = path.resolve()
         self._wait_seconds = wait_seconds
-        self._turn = threading.Lock()  # of this process's writers: SQLite has others wait in no order
+        self._turn = threading.Lock()  # of this process's writers: SQLite serves waiting writers in no order
         self._local = threading.local()
         self._opened: WeakSet[_OfThread] = WeakSet()
         self._closed = False
@@ -95,7 +93,7 @@ class AttributeDatabase:
                 _lay_out(connection)
             connection.execute("COMMIT")
         with storage_errors(f"sync {self.path.parent}"):
-            sync_directory(self.path.parent)  # SQLite syncs the name of its log only
+            sync_directory(self.path.parent)  # SQLite syncs the directory only for its log
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -110,15 +108,15 @@ class AttributeDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Change the file; what was changed is on the disk at the end, or undone by an error.
+        """Change the file in a transaction, which is on disk at the end of the block; an error rolls it back.
 
         Raises:
             DamagedAttributesError: the file is damaged.
             StoreFullError: its disk has no room.
-            StoreUnavailableError: it is gone, may not be written, or others wrote to it for too long.
+            StoreUnavailableError: it is missing or read-only, or other writers held it for too long.
         """
         if not self._turn.acquire(timeout=self._wait_seconds):
-            raise StoreUnavailableError(f"others have been writing {self.path} for too long: try again later")
+            raise StoreUnavailableError(f"{self.path}: other writers held it for too long; try again later")
         try:
             with self._errors("write"):
                 connection = self._connection()
@@ -133,18 +131,18 @@ class AttributeDatabase:
 
     @contextmanager
     def apart(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection for one long job, which the thread's other reads do not meet. Errors as `writing`."""
+        """Open a connection of its own for a long job. Errors are those of `writing`."""
         with self._errors("read"), closing(self._connect()) as connection:
             yield connection
 
     def close(self) -> None:
-        """Close the connections of all threads; none may be using one."""
+        """Close the connections of all threads. None may be in use."""
         self._closed = True
         for of_thread in [*self._opened]:
             of_thread.close()
 
     def _connection(self) -> sqlite3.Connection:
-        """Return this thread's connection to the file that has the name now."""
+        """Return this thread's connection; open another one if the file was replaced."""
         if self._closed:
             raise StoreUnavailableError(f"{self.path} has been closed")
         known: _OfThread | None = getattr(self._local, "known", None)
@@ -174,7 +172,7 @@ class AttributeDatabase:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """Turn errors of SQLite and of the operating system into the room's."""
+        """Raise errors of SQLite and of the operating system as errors of this room."""
         try:
             with storage_errors(f"{doing} {self.path}"):
                 yield
@@ -197,24 +195,24 @@ class _OfThread:
     def close(self) -> None:
         self.connection.close()
 
-    def __del__(self) -> None:  # a connection refers to itself: only the garbage collector would close it
+    def __del__(self) -> None:  # a connection refers to itself, so only the garbage collector would close it
         self.close()
 
 
 def database_error(doing: str, path: Path, error: sqlite3.Error) -> StoreError:
-    """Return the room's error for one of SQLite's."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it says more than anybody needs
+    """Return the error of this room for an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest is detail
     if code in _DAMAGED:
         return DamagedAttributesError(f"{path} is damaged ({error}): {_ADVICE}")
     if code == sqlite3.SQLITE_FULL:
         return StoreFullError(f"cannot {doing}: {error}; make room on its disk")
     if code == sqlite3.SQLITE_BUSY:
-        return StoreUnavailableError(f"cannot {doing}: another process has been writing for too long; try again later")
+        return StoreUnavailableError(f"cannot {doing}: another process held the file for too long; try again later")
     return StoreUnavailableError(f"cannot {doing}: {error}")
 
 
 def next_change(connection: sqlite3.Connection) -> int:
-    """Number the change that this transaction makes."""
+    """Return the number of the change that this transaction makes."""
     now = time.time_ns() // 1000
     change: int
     (change,) = connection.execute("UPDATE counter SET change = max(change + 1, ?) RETURNING change", [now]).fetchone()
@@ -222,7 +220,7 @@ def next_change(connection: sqlite3.Connection) -> int:
 
 
 def is_laid_out(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell whether a file holds attributes; False if it is empty.
+    """Return whether a file holds attributes; False if it is empty.
 
     Raises:
         DamagedAttributesError: it holds something else.
@@ -265,7 +263,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction that is still open."""
+    """Roll back a transaction that is still open."""
     if connection.in_transaction:
-        with suppress(sqlite3.Error):  # SQLite has undone it by itself, after an error of the disk
+        with suppress(sqlite3.Error):  # after a disk error, SQLite has rolled it back itself
             connection.execute("ROLLBACK")

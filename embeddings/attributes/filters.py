@@ -1,4 +1,4 @@
-r"""Filters on attributes, as they are written in a request: `where=server_type:off,type:brand,value:en:organic`.
+r"""Parse the filters of requests: `where=server_type:off,type:brand,value:en:organic`.
 
 Conditions are separated by commas, and all of them must hold. A condition is a key and the value that a logo must
 have; the key ends at the first colon, so a value may contain others. A comma or a backslash in a value is written with
@@ -18,7 +18,7 @@ MAX_CONDITIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A logo must have this value of this key."""
+    """A key, and the value of it that a logo must have."""
 
     key: str
     value: str
@@ -35,15 +35,15 @@ def parse_where(
 
     Args:
         where: the filter.
-        limits: which attributes there can be.
-        most: how many conditions it may have.
+        limits: which keys and values are allowed.
+        most: the largest number of conditions.
 
     Raises:
-        FilterError: it cannot be parsed; the message says what is wrong with it.
+        FilterError: it cannot be parsed; the message says why.
     """
     parts = [*_parts(where)]
     if len(parts) > most:
-        raise FilterError(f"where: {len(parts)} conditions; {most} are the most")
+        raise FilterError(f"where: {len(parts)} conditions; a filter can have {most}")
     conditions: dict[str, Condition] = {}
     for part in parts:
         key, colon, value = part.partition(":")
@@ -61,7 +61,7 @@ def parse_where(
 
 
 def _parts(where: str) -> Iterator[str]:
-    """Split a filter at its commas, and take the backslashes away."""
+    """Split a filter at its commas, and remove the backslashes."""
     part = ""
     characters = iter(where)
     for character in characters:

@@ -1,4 +1,4 @@
-"""Which attributes a logo may have."""
+"""Check the attributes that clients set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _UNPRINTABLE = frozenset(["Cc", "Cs", "Zl", "Zp"])  # control characters, halves
 
 @dataclass(frozen=True, slots=True)
 class AttributeLimits:
-    """How many attributes a logo has at most, and how long they are.
+    """The largest number of attributes of a logo, and their greatest length.
 
     Attributes:
-        per_logo: how many.
-        key_length: characters of a key: a lower-case letter, then lower-case letters, digits and `_`.
-        value_length: characters of a value: any but control characters and line breaks.
+        per_logo: the largest number of attributes.
+        key_length: characters in a key, which is a lower-case letter, then lower-case letters, digits and `_`.
+        value_length: characters in a value, which has no control characters and line breaks.
     """
 
     per_logo: int = 16
@@ -28,7 +28,7 @@ class AttributeLimits:
     value_length: int = 256
 
     def check(self, logo_id: int, attributes: Mapping[str, str | None]) -> None:
-        """Raise AttributeValueError if a logo may not have these attributes; `None` removes one."""
+        """Raise AttributeValueError if an attribute is not allowed. A value of `None` removes it."""
         for key, value in attributes.items():
             problem = self.key_problem(key) or (None if value is None else self.value_problem(key, value))
             if problem:

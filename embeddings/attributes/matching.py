@@ -1,4 +1,4 @@
-"""Which logos match a filter: ids as sorted arrays, kept for as long as nothing changes."""
+"""Find the logos that match a filter, and keep their ids, as sorted arrays, until something changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embeddings.attributes.pairs import ValueState
 
 
 class _Known(NamedTuple):
-    """The logos that match, and what they were found by.
+    """The logos that match, and what they were found from.
 
     Attributes:
         ids: (n,), ascending.
@@ -34,13 +34,13 @@ class _Known(NamedTuple):
 class MatchingLogos:
     """Finds the logos that match filters. Threads may share it.
 
-    The logos of each condition are kept. A look at the database, which takes microseconds, says whether others have the
-    value now. Logos that got it since are added to those known; only if some have lost it all are read again.
+    The logos of each condition are kept. A look at the database, which takes microseconds, tells whether other logos
+    have the value now. Those that got it since are added; only if a logo lost it, all are read again.
 
     Args:
         store: the attributes.
-        max_ids: how many ids, of 8 bytes each, are kept for all conditions and filters together. The least recently
-            used go first; those of the last filter always stay.
+        max_ids: the largest number of ids, of 8 bytes each, that are kept for all filters together. The least
+            recently used are dropped first; those of the last filter are always kept.
     """
 
     def __init__(self, store: AttributeStore, *, max_ids: int = 1 << 24) -> None:
@@ -52,7 +52,7 @@ class MatchingLogos:
     def ids(self, conditions: Sequence[Condition]) -> NDArray[np.int64]:
         """Return the ids of the logos for which all conditions hold: (n,), ascending, read-only.
 
-        As long as nothing changes it is the same array, so that what is made of it can be kept, too.
+        It is the same array until something changes, so callers can keep what they make from it.
 
         Args:
             conditions: at least one.
@@ -85,7 +85,7 @@ class MatchingLogos:
         return _Known(ids, state)
 
     def _keep(self, conditions: tuple[Condition, ...], known: _Known, *, at_least: int) -> NDArray[np.int64]:
-        """Keep what was found last, and forget what was used longest ago; return the ids."""
+        """Keep what was found, drop what was least recently used, and return the ids."""
         known.ids.flags.writeable = False
         with self._mutex:
             self._known[conditions] = known
@@ -97,7 +97,7 @@ class MatchingLogos:
 
 
 def _intersection(few: NDArray[np.int64], many: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the ids that are in both of two ascending arrays, the first of which is the shorter one."""
+    """Return the ids that two ascending arrays share; the first one is the shorter."""
     if not len(many):
         return many[:0].copy()
     places = np.minimum(many.searchsorted(few), len(many) - 1)

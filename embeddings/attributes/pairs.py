@@ -1,4 +1,4 @@
-"""The keys and values that logos have: numbered, counted, and with the change that last touched each."""
+"""Number the keys and values of attributes, and keep a count and the last change of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ValueCount:
-    """A value of a key, and how many logos have it."""
+    """A value of a key, and the number of logos that have it."""
 
     value: str
     logos: int
@@ -16,7 +16,7 @@ class ValueCount:
 
 @dataclass(frozen=True, slots=True)
 class KeyCount:
-    """A key, how many logos have it, and with how many different values."""
+    """A key, the number of logos that have it, and the number of its different values."""
 
     key: str
     logos: int
@@ -25,13 +25,13 @@ class KeyCount:
 
 @dataclass(frozen=True, slots=True)
 class ValueState:
-    """A value of a key, as of some change.
+    """The state of a value of a key at some change.
 
     Attributes:
         pair: its number in the database.
-        logos: how many logos have it.
-        changed: the last change that gave it to a logo or took it from one.
-        removed: the last change that took it from one, or the one that made it new.
+        logos: number of logos that have it.
+        changed: the last change by which a logo got or lost it.
+        removed: the last change by which a logo lost it, or the one that created it.
     """
 
     pair: int
@@ -41,7 +41,7 @@ class ValueState:
 
 
 class PairNumbers:
-    """Numbers keys and their values, in one transaction; makes those that are new."""
+    """Looks up the numbers of keys and values in one transaction, and creates missing ones."""
 
     def __init__(self, connection: sqlite3.Connection, change: int) -> None:
         self._connection = connection
@@ -84,5 +84,5 @@ def value_state(connection: sqlite3.Connection, key: str, value: str) -> ValueSt
 
 
 def forget_unused_pairs(connection: sqlite3.Connection) -> None:
-    """Remove the values that no logo has any more."""
+    """Delete the values that no logo has any more."""
     connection.execute("DELETE FROM pair WHERE logos = 0")

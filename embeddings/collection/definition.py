@@ -1,6 +1,6 @@
-"""What a collection is: its name, the length of its vectors, how they are compared, and who makes them.
+"""The definition of a collection: its name, the length of its vectors, how they are compared, and who makes them.
 
-It is kept as JSON in the directory of the collection (`directory.py`):
+It is a JSON file in the directory of the collection (`directory.py`):
 
     {"format": 1, "name": "clip-vit-b-32", "dim": 512, "metric": "cosine", "model": null, "fresh": true}
 """
@@ -24,17 +24,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class CollectionDefinition:
-    """A collection, as it was created. Nothing of it changes later.
+    """A collection as it was created. It never changes.
 
     Attributes:
-        name: up to 63 lower-case letters, digits, `-` and `_`; the first is a letter or a digit.
+        name: up to 63 lower-case letters, digits, `-` and `_`, beginning with a letter or a digit.
         dim: the length of a vector, from `MIN_DIM` to `MAX_DIM`.
-        metric: `cosine` compares vectors at unit length, and refuses one that is all zeros.
-        model: makes vectors of images; `None` if the collection takes vectors only.
-        fresh: whether new logos are among the neighbours of others before the next index is built.
+        metric: `cosine` compares vectors at unit length and rejects a vector of zeros.
+        model: the model that embeds images; `None` if clients send vectors only.
+        fresh: whether new logos are found among neighbours before the next index is built.
 
     Raises:
-        CollectionError: a value is not allowed; the message says which.
+        CollectionError: a value is not allowed; the message names it.
     """
 
     name: str
@@ -63,15 +63,15 @@ class CollectionDefinition:
         """Read what `as_json` returned.
 
         Raises:
-            CollectionError: it is something else.
+            CollectionError: the content is something else.
         """
         try:
             values = json.loads(content)
             if values.pop("format") != _FORMAT:
-                raise CollectionError("it was written by a later release of this service: use that")
+                raise CollectionError("a later release of this service wrote it: use that release")
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CollectionError(f"it is not the description of a collection: {error}") from error
+            raise CollectionError(f"it does not define a collection: {error}") from error
 
 
 def check_name(name: str) -> None:

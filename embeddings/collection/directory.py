@@ -4,9 +4,9 @@
     DATA/clip-vit-b-32/logos.hdf5        the store, made when it is first opened
     DATA/.clip-vit-b-32.dropped-...      a collection that was dropped, kept as it was
 
-A directory appears and goes by one rename, so a collection is there as a whole or not at all, also after a crash.
-Whoever creates or drops holds a lock on `DATA/.collections.lock`. Names that begin with a dot are no collections; what
-a killed run left under such a name is removed by the next one for the same collection.
+A collection is created and dropped by one rename, so it exists as a whole or not at all, also after a crash. Creating
+and dropping hold a lock on `DATA/.collections.lock`. Names that begin with a dot are not collections. What a killed run
+left under such a name, the next run for the same collection removes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CollectionDirectory:
         self._data_dir = data_dir
 
     def path(self, name: str) -> Path:
-        """Return the directory of a collection, which need not be there.
+        """Return the directory of a collection, which need not exist.
 
         Raises:
             CollectionError: no collection may have this name.
@@ -59,7 +59,7 @@ class CollectionDirectory:
             return sorted(path.parent.name for path in found if not path.parent.name.startswith("."))
 
     def identity(self, name: str) -> tuple[int, int, int] | None:
-        """Return what changes if a collection is dropped and created again; `None` if there is none of that name."""
+        """Return a value that differs once the collection is dropped and created again; `None` if there is none."""
         try:
             status = (self.path(name) / DEFINITION_NAME).stat()
         except (CollectionError, FileNotFoundError, NotADirectoryError):
@@ -87,7 +87,7 @@ class CollectionDirectory:
         except CollectionError as error:
             raise CollectionError(f"{path} cannot be used: {error}") from error
         if definition.name != name:
-            raise CollectionError(f"{path} is of the collection {definition.name}: give the directory that name again")
+            raise CollectionError(f"{path} defines the collection {definition.name}: rename the directory back to that")
         return definition
 
     def create(self, definition: CollectionDefinition) -> Path:
@@ -114,14 +114,14 @@ class CollectionDirectory:
     def drop(self, name: str, *, keep: bool = True) -> Path | None:
         """Drop a collection, durably.
 
-        Close its store first, in all services: one that has the store open would go on with the renamed files.
+        A service that has its store open keeps using the renamed files until the next request for the collection.
 
         Args:
             name: of the collection.
-            keep: whether its files stay, under a name that is not a collection's.
+            keep: whether to keep its files, under a hidden name.
 
         Returns:
-            Where its files are now; `None` if they were removed.
+            Where its files are kept; `None` if they were removed.
 
         Raises:
             UnknownCollectionError: there is none of that name.

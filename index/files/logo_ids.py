@@ -64,9 +64,15 @@ class LogoIds:
         """Return the ids of `(n,)` that are not items, in their order."""
         if len(logo_ids) <= _FEW:
             return np.array([logo_id for logo_id in logo_ids.tolist() if logo_id not in self], np.int64)
+        return logo_ids[self.items_of(logo_ids) < 0]
+
+    def items_of(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the items of logos, `(n,)`; -1 for an id that is no item."""
+        if not len(self._ids):
+            return np.full(len(logo_ids), -1)
         places = np.searchsorted(self._ids, logo_ids, sorter=self._order)
-        places[places == len(self)] = 0
-        return logo_ids[self._ids[self._order[places]] != logo_ids] if len(self) else logo_ids
+        items = self._order[np.minimum(places, len(self._ids) - 1)].astype(np.int64)
+        return np.where(self._ids[items] == logo_ids, items, -1)
 
     def all(self) -> NDArray[np.int64]:
         """Return the ids of all items, `(n,)`, in item order."""
@@ -94,7 +100,7 @@ class LogoIds:
 
     def _find(self, logo_id: int) -> int | None:
         place = bisect_left(self._order, logo_id, key=self._ids.__getitem__)
-        if place == len(self) or self._ids[self._order[place]] != logo_id:
+        if place == len(self._ids) or self._ids[self._order[place]] != logo_id:
             return None
         return int(self._order[place])
 

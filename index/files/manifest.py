@@ -11,12 +11,13 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from durable import READABLE, atomic_write
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.effort import Effort
+from index.lists.filtered import FilteredRecall
 from index.lists.records import SMALLEST_STEP
 from index.status import Recall
 
@@ -61,6 +62,7 @@ class ListsRecord:
         records: `index.records`, a record a logo, in item order.
         codes: `index.codes`.
         vectors: `index.vectors`; `None` where there are too many for a copy.
+        filtered: the recall of queries with filters, the most common filter first.
     """
 
     count: int
@@ -72,10 +74,13 @@ class ListsRecord:
     records: FileRecord
     codes: FileRecord
     vectors: FileRecord | None = None
+    filtered: tuple[FilteredRecall, ...] = ()
 
     def __post_init__(self) -> None:
         _check_types(self)
         _check_types(self.effort)
+        for filtered in self.filtered:
+            _check_types(filtered)
         if self.count < 1 or not 1 <= self.coded <= self.recorded or not SMALLEST_STEP <= self.step < math.inf:
             raise ValueError("an index of lists has no list, no components, or no step")
 
@@ -86,7 +91,16 @@ class ListsRecord:
         components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
         vectors = fields.pop("vectors")
         vectors = None if vectors is None else FileRecord(**vectors)
-        return cls(**fields, effort=effort, components=components, records=records, codes=codes, vectors=vectors)
+        filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered", ()))
+        return cls(
+            **fields,
+            effort=effort,
+            components=components,
+            records=records,
+            codes=codes,
+            vectors=vectors,
+            filtered=filtered,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +188,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         file.write(manifest.format())
 
 
-def _check_types(value: FileRecord | ListsRecord | Effort | Recall | Manifest) -> None:
+def _check_types(value: FileRecord | ListsRecord | Effort | FilteredRecall | Recall | Manifest) -> None:
     for name, kind in get_type_hints(type(value)).items():
         field = getattr(value, name)
-        if not isinstance(field, kind) or isinstance(field, bool):
+        if not isinstance(field, get_origin(kind) if get_origin(kind) is tuple else kind) or isinstance(field, bool):
             raise TypeError(f"{name} is {field!r}")

@@ -45,6 +45,7 @@ from index.files.verification import verify_files
 from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
 from index.lists.codes import TRAINED_ON, Codes, coded_components
 from index.lists.engine import ListsSearchIndex, Sieves
+from index.lists.filtered import FilteredRecall, measure_filtered
 from index.lists.kept_rows import KeptRows, Origin
 from index.lists.plan import ListsPlan
 from index.lists.records import RecordFormat, record_components
@@ -260,4 +261,16 @@ def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors
             logos=manifest.items,
             progress=progress,
         )
-    return replace(manifest, lists=replace(manifest.lists, effort=effort), recall=recall)
+        filtered: tuple[FilteredRecall, ...] = ()
+        if recall is not None:
+            index = ListsSearchIndex(sieves, files, effort, vectors)
+            filtered = measure_filtered(
+                index.masked,
+                files.logo_ids,
+                kept.truth,
+                effort,
+                recall,
+                lists=manifest.lists.count,
+                progress=progress,
+            )
+    return replace(manifest, lists=replace(manifest.lists, effort=effort, filtered=filtered), recall=recall)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
+from index.lists.mask import Mask
 from index.lists.records import LONG
 
 COMPONENTS, COMPONENTS_OF_MANY = 192, 128
@@ -127,16 +128,18 @@ class Codes:
         index.implem = _QUICKEST
         return cls(index)
 
-    def scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    def scan(
+        self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None = None
+    ) -> NDArray[np.int64]:
         """Return the items whose codes are nearest to each query, `(n, count)`, in no order; -1 where there are fewer.
 
-        The GIL is released. A filter belongs here: `IVFSearchParameters` takes a selector of items (`sel`), with which
-        faiss skips codes before they become candidates.
+        The GIL is released.
 
         Args:
             queries: (n, dim) first components.
             lists: (n, k) the lists to scan for each query.
             count: number of candidates.
+            mask: the items that may be returned; `None` for all.
         """
         faiss, probes = self._faiss, lists.shape[1]
         queries = _paired(queries)
@@ -154,9 +157,13 @@ class Codes:
             faiss.swig_ptr(distances),
             faiss.swig_ptr(items),
             False,
-            self._parameters(probes),
+            self._parameters(probes) if mask is None else self._masked(probes, mask),
         )
         return items
+
+    def _masked(self, probes: int, mask: Mask) -> Any:
+        selector = self._faiss.IDSelectorBitmap(len(mask.bits), self._faiss.swig_ptr(mask.bits))
+        return self._faiss.IVFSearchParameters(nprobe=probes, sel=selector)
 
 
 def _paired(points: NDArray[np.float32]) -> NDArray[np.float32]:

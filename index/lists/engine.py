@@ -12,6 +12,7 @@ scanned, or all logos are candidates, the sieves before are skipped.
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from index.lists.batch import Prefetched, in_threads
 from index.lists.centres import Centres
 from index.lists.codes import Codes
 from index.lists.effort import Effort
+from index.lists.filtered import filtered_effort
+from index.lists.mask import FEWEST, Mask, MaskedLogoIds
 from index.lists.records import RecordFormat
 from index.lists.rows import Measured, measure_stored
 from index.lists.vectors_file import VectorsFile
@@ -51,6 +54,7 @@ class Sieves:
         format: of the records.
         coded: number of components in centres and codes.
         vectors: a copy of all vectors; `None` if only the store has them.
+        mask: the items that are searched; `None` for all.
     """
 
     centres: Centres
@@ -59,6 +63,7 @@ class Sieves:
     format: RecordFormat
     coded: int
     vectors: VectorsFile | None
+    mask: Mask | None = None
 
     @classmethod
     def load(cls, directory: Path, files: VerifiedFiles) -> Sieves:
@@ -84,15 +89,15 @@ class Sieves:
 
     def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
         """Return the items that are candidates for `count` neighbours, for each of `(n, components)` queries."""
-        items, wanted = len(self.records), effort.candidates_for(count)
-        if wanted >= items:
-            return [np.arange(items)] * len(projected)
+        wanted = effort.candidates_for(count)
+        if wanted >= (len(self.records) if self.mask is None else self.mask.count):
+            return [np.arange(len(self.records)) if self.mask is None else self.mask.items()] * len(projected)
         queries = projected[:, : self.coded]
         chosen = [self.centres.nearest(query, effort.probed) for query in queries]
         lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
         for row, some in zip(lists, chosen, strict=True):
             row[: len(some)] = some
-        return [found[found >= 0] for found in self.codes.scan(queries, lists, wanted)]
+        return [found[found >= 0] for found in self.codes.scan(queries, lists, wanted, self.mask)]
 
     def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""
@@ -120,6 +125,7 @@ class ListsSearchIndex(IndexedLogos):
         self._sieves = sieves
         self._logo_ids = files.logo_ids
         self._effort = effort
+        self._filtered = files.lists.record.filtered if files.lists is not None else ()
         self._vectors = vectors
 
     @classmethod
@@ -171,6 +177,21 @@ class ListsSearchIndex(IndexedLogos):
             for logo_id, nearest in zip(usable, found, strict=True)
         }
         return Prefetched(self, count, answers)
+
+    def among(self, logo_ids: NDArray[np.int64]) -> ListsSearchIndex | None:
+        """Return an index of those of some logos, `(n,)`, that are indexed; `None` if they are too few for a mask."""
+        items = self._logo_ids.items_of(logo_ids)
+        mask = Mask.of(items[items >= 0], len(self._logo_ids))
+        return self.masked(mask) if mask.count >= FEWEST else None
+
+    def masked(self, mask: Mask, effort: Effort | None = None) -> ListsSearchIndex:
+        """Return an index of only the items of a mask, with the effort of this one unless another is given."""
+        index = copy.copy(self)
+        index._sieves = replace(self._sieves, mask=mask)
+        index._logo_ids = MaskedLogoIds(self._logo_ids, mask)
+        lists = len(self._sieves.centres)
+        index._effort = effort or filtered_effort(self._effort, self._filtered, mask.count / mask.total, lists)
+        return index
 
     def _vector(self, item: int, logo_id: int) -> NDArray[np.float32] | None:
         """Return the vector of a logo, `(dim,)`; `None` if it is damaged or not stored."""

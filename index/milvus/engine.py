@@ -10,10 +10,10 @@ neighbours and is never the random one, as with the other engines.
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +25,15 @@ from index.files.logo_ids import MAX_LOGO_ID
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection
 from index.milvus.kinds import search_params
+from index.milvus.prefetched import Prefetched
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
 MOST_NEIGHBOURS = 16_384
 """The largest number of neighbours that Milvus returns for one query."""
+
+MOST_SELECTED = 10_000
+"""The largest number of logos that a filter names to Milvus: 100 KB a query."""
 
 _IDS_A_MESSAGE = 8_192
 _VECTORS_A_QUERY = 32  # Milvus Lite needs memory for all distances at once, and a server a fraction of a second
@@ -70,6 +74,7 @@ class MilvusSearchIndex:
         self._vectors = vectors
         self._effort = effort
         self._stored_logo = stored_logo
+        self._selected: NDArray[np.int64] | None = None  # the ids of the logos to search, ascending; `None` for all
 
     @property
     def dim(self) -> int:
@@ -77,7 +82,7 @@ class MilvusSearchIndex:
         return self.collection.dim
 
     def __len__(self) -> int:
-        return self.items
+        return self.items if self._selected is None else min(self.items, len(self._selected))
 
     def __contains__(self, logo_id: int) -> bool:
         return 0 < logo_id <= MAX_LOGO_ID and not len(self.absent(np.array([logo_id])))
@@ -120,11 +125,26 @@ class MilvusSearchIndex:
         if len(logo_ids) < 2:
             return self
         deadline = self._deadline()
-        return _Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
+        return Prefetched(self, count, deadline, *self._nearest_to_logos(logo_ids, count, deadline))
+
+    def among(self, logo_ids: NDArray[np.int64]) -> MilvusSearchIndex | None:
+        """Return an index of those of some logos, `(n,)` ascending, that Milvus has; `None` if a query names too many.
+
+        The expression names the logos, not their attributes: these change often, and Milvus would need the vector of a
+        logo again for each change.
+        """
+        if len(logo_ids) > MOST_SELECTED:
+            return None
+        index = copy.copy(self)
+        index._selected = logo_ids
+        return index
 
     def random_logo(self) -> int | None:
         """Return the id of some indexed logo: a stored one, if one of a few random stored logos is indexed."""
         deadline = self._deadline()
+        if self._selected is not None:
+            indexed = [logo_id for logo_id, in_build in self._held(self._selected, deadline).items() if in_build]
+            return random.choice(indexed) if indexed else None  # noqa: S311 - no secret
         drawn = {self._stored_logo() for _ in range(_STORED_DRAWN)} if self.items else set()
         stored = np.array([logo_id for logo_id in drawn if logo_id is not None], np.int64)
         indexed = [logo_id for logo_id, in_build in self._held(stored, deadline).items() if in_build]
@@ -180,6 +200,9 @@ class MilvusSearchIndex:
         """Return the hits of each of `(n, dim)` vectors, with some of their fields."""
         count = min(count, MOST_NEIGHBOURS)
         found: list[list[Any]] = []
+        only = {} if self._selected is None else {"filter": f"logo_id in {self._selected.tolist()}"}
+        if self._selected is not None and not len(self._selected):
+            return [[] for _ in vectors]
         for first in range(0, len(vectors), _VECTORS_A_QUERY):
             answers = self._call(
                 "search",
@@ -191,6 +214,7 @@ class MilvusSearchIndex:
                     "params": search_params(self.collection.record.kind, self._effort, count),
                 },
                 deadline=deadline,
+                **only,
             )
             found += answers
         return found
@@ -205,6 +229,8 @@ class MilvusSearchIndex:
         Without a deadline, each message has its own.
         """
         level = {"consistency_level": "Strong"} if strong else {}
+        if self._selected is not None:
+            logo_ids = logo_ids[np.isin(logo_ids, self._selected)]
         held: dict[int, bool] = {}
         for first in range(0, len(logo_ids), _IDS_A_MESSAGE):
             some = logo_ids[first : first + _IDS_A_MESSAGE].tolist()
@@ -223,55 +249,6 @@ class MilvusSearchIndex:
                 f"Milvus at {self._milvus.connection.uri} took longer than {self._milvus.connection.query_seconds:g} s"
             )
         return self._milvus.call(method, self.collection.name, seconds=left, **options)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prefetched:
-    """An index, with the neighbours of some logos already fetched.
-
-    Attributes:
-        count: number of neighbours.
-        deadline: for all searches for these logos, on the monotonic clock.
-        found: the neighbours of each logo; `None` if the collection lacks it.
-        beside: those of vectors, float32, of logos that the collection lacks.
-    """
-
-    index: MilvusSearchIndex
-    count: int
-    deadline: float
-    found: dict[int, Neighbours | None]
-    beside: dict[bytes, Neighbours]
-
-    @property
-    def dim(self) -> int:
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self.index.absent(logo_ids)
-
-    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        return self.index.prefetched(logo_ids, count)
-
-    def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
-        if count != self.count or logo_id not in self.found:
-            return self.index.to_logo(logo_id, count, self.deadline)
-        found = self.found[logo_id]
-        if found is None:
-            raise KeyError(logo_id)
-        return found
-
-    def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
-        known = self.beside.get(as_query(vector, self.dim).tobytes()) if count == self.count else None
-        return self.index.to_vector(vector, count, self.deadline) if known is None else known
-
-    def random_logo(self) -> int | None:
-        return self.index.random_logo()
 
 
 def _neighbours(hits: Any) -> Neighbours:

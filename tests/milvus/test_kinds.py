@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from index.milvus.kinds import AUTO, HNSW_FROM, KINDS, IndexKind, search_params
-from settings_groups import MILVUS_KINDS
+from settings_milvus import MILVUS_KINDS
 
 
 def test_the_setting_takes_every_kind() -> None:

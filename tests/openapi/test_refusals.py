@@ -70,6 +70,13 @@ def while_another_add_waits(service: TouredService) -> Answer:
         waiting.join()
 
 
+def without_the_token(service: TouredService) -> Answer:
+    folder = service.data_dir.parent / "guarded"
+    folder.mkdir()
+    with TouredService(folder, service.photos, {"ANN_READ_TOKEN": "a-token-to-read"}) as guarded:
+        return _of(guarded.request("GET", f"{API}/count"))
+
+
 def more_than_there_is_room_for(service: TouredService) -> Answer:
     return _of(service.add(service.photos.url("/photo-001.jpg"), *range(3001, 3009)))
 
@@ -84,6 +91,7 @@ REFUSED: list[tuple[int, str, str, Callable[[TouredService], Answer]]] = [
     (400, "post", "/from_embedding", post("/from_embedding", '{"embedding": [1]}')),
     (400, "post", "/from_image", post("/from_image", b"no image", "image/png")),
     (400, "get", "/batch", get("/batch?logo_ids=a")),
+    (401, "get", "/count", without_the_token),
     (404, "get", "/{logo_id}", get("/7")),
     (404, "get", "/map", get("/map")),
     (405, "post", "/batch", post("/batch", "logo_ids=2&count=1", "application/x-www-form-urlencoded")),

@@ -267,3 +267,39 @@ def test_the_default_index_cannot_be_a_collection(
     directory.create(CLIP)
     with pytest.raises(CollectionError, match=r"\?index=clip"):
         open_app(default_index="clip")
+
+
+def test_metrics_tell_of_each_collection(client: Client, directory: CollectionDirectory) -> None:
+    directory.create(CLIP)
+    add(client, logos())
+    text = client.simulate_get("/metrics").text
+    for line in (
+        'robotoff_ann_logos_stored{index="clip"} 5.0',
+        'robotoff_ann_logos_stored{index="efficientnet-b0"} 0.0',
+        'robotoff_ann_store_rows_left{index="clip"} 45.0',
+        'robotoff_ann_logos_indexed{index="clip"} 0.0',
+        'robotoff_ann_logos_waiting{index="clip"} 5.0',
+        'robotoff_ann_index_broken{index="clip"} 0.0',
+    ):
+        assert line in text.splitlines()
+
+
+def test_readiness_tells_of_collections_but_does_not_depend_on_them(
+    client: Client, directory: CollectionDirectory
+) -> None:
+    assert "collections" not in client.simulate_get("/readyz").json
+    directory.create(CLIP)
+    directory.create(CollectionDefinition("broken", 8))
+    directory.store_path("broken").write_bytes(b"no store")
+    ready = client.simulate_get("/readyz")
+    assert (ready.status_code, ready.json["status"]) == (200, "ready")
+    collections = ready.json["collections"]
+    assert collections["clip"] == {"ok": True, "detail": "0 logos, room for 50 more; none indexed"}
+    assert not collections["broken"]["ok"]
+    assert str(directory.path("broken")) not in collections["broken"]["detail"]
+    health = client.simulate_get("/api/v1/health")
+    failed = [result["checker"] for result in health.json["results"] if not result["passed"]]
+    assert (health.status_code, failed) == (500, ["collection broken"])
+    lines = client.simulate_get("/metrics").text.splitlines()
+    assert 'robotoff_ann_index_broken{index="broken"} 1.0' in lines
+    assert "robotoff_ann_ready 1.0" in lines

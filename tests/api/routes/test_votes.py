@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import falcon.testing
@@ -11,6 +12,8 @@ import pytest
 from api.app import AnnApp
 from index.votes import predict
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
+from tests.original_files import write_store
+from tests.photo_server import PhotoServer, photo
 
 Client = falcon.testing.TestClient
 A = "/api/v1/ann"
@@ -87,6 +90,50 @@ def test_a_vector_is_voted_on(client: Client) -> None:
     answer = client.simulate_post(f"{A}/predict?attribute=value&k=7", json=body).json
     assert answer["value"] == LABELLED[INDEXED[3]]  # a neighbour at distance 0 takes the vote
     assert (answer["confidence"], [decider["logo_id"] for decider in answer["deciders"]]) == (1.0, [INDEXED[3]])
+
+
+@pytest.mark.parametrize(
+    ("query", "box"), [("", [0, 0, 1, 1]), ("&bounding_box=0.1,0.1,0.6,0.6", [0.1, 0.1, 0.6, 0.6])]
+)
+def test_an_image_is_voted_on(client: Client, photos: PhotoServer, query: str, box: list[float]) -> None:
+    body = {"image_url": photos.url("/3.jpg"), "logos": [{"id": 900, "bounding_box": box}]}
+    assert client.simulate_post(f"{A}/add", json=body).json == {"added": 1}
+    answer = client.simulate_post(
+        f"{A}/predict?attribute=value&k=7{query}", body=photos.photos["/3.jpg"], content_type="image/jpeg"
+    )
+    assert (answer.status_code, answer.json) == (200, outcome(neighbours(client, 900, 7)))
+    assert client.simulate_get(f"{A}/count").json == {"count": len(LOGO_IDS) + 1}
+
+
+def test_an_image_to_vote_on_is_checked(client: Client) -> None:
+    for query, title in (
+        ("", "invalid image"),
+        ("&bounding_box=1", "Invalid parameter"),
+        ("&index=nope", "unknown index: nope"),
+    ):
+        answer = client.simulate_post(f"{A}/predict?attribute=value{query}", body=b"none", content_type="image/png")
+        assert (answer.status_code, answer.json["title"]) == (400, title)
+
+
+def test_an_image_may_be_larger_than_other_bodies(open_app: Callable[..., AnnApp]) -> None:
+    client = Client(open_app(max_body_bytes=100))
+    answer = client.simulate_post(f"{A}/predict?attribute=value", body=photo(), content_type="image/jpeg")
+    assert answer.status_code == 200
+
+
+def test_an_index_without_logos_says_that_it_is_empty(open_app: Callable[..., AnnApp], tmp_path: Path) -> None:
+    data_dir = tmp_path / "new"
+    data_dir.mkdir()
+    write_store(data_dir / "efficientnet-b0.hdf5", LOGO_IDS, VECTORS)
+    empty, built = Client(open_app(data_dir=data_dir)), Client(open_app())
+    for path in (f"search/{LOGO_IDS[0]}", "search", f"predict/{LOGO_IDS[0]}?attribute=value"):
+        assert empty.simulate_get(f"{A}/{path}").headers["X-Index-State"] == "empty"
+        assert "X-Index-State" not in built.simulate_get(f"{A}/{path}").headers
+    for body in ({"json": {"logo_ids": [3]}}, {"body": photo(), "content_type": "image/jpeg"}):
+        answer = empty.simulate_post(f"{A}/predict?attribute=value", **body)
+        assert answer.headers["X-Index-State"] == "empty"
+        assert answer.headers["Access-Control-Expose-Headers"] == "X-Index-State"
+        assert "X-Index-State" not in built.simulate_post(f"{A}/predict?attribute=value", **body).headers
 
 
 @pytest.mark.parametrize(

@@ -125,10 +125,7 @@ def test_logos_and_rows_are_current(open_app: Callable[..., AnnApp]) -> None:
         found = metrics(client)
         names = ("logos_stored", "store_capacity_rows", "store_rows_left")
         index = (("index", "efficientnet-b0"),)
-        return [
-            *(found[f"robotoff_ann_{name}"][()] for name in names),
-            *(found[f"robotoff_ann_{name}"][index] for name in ("logos_indexed", "logos_waiting")),
-        ]
+        return [found[f"robotoff_ann_{name}"][index] for name in (*names, "logos_indexed", "logos_waiting")]
 
     capacity = app.parts.store.capacity
     assert numbers() == [60, capacity, capacity - 60, len(INDEXED), len(STORED_ONLY)]

@@ -81,7 +81,7 @@ def test_what_is_no_backup_is_neither_replaced_nor_restored(tmp_path: Path, cont
             back_up_attributes(store.database, other)
         with pytest.raises(BackupError, match="is no backup of attributes"):
             restore_attributes(other, tmp_path / "a")
-        with pytest.raises(BackupError, match="holds the attributes themselves"):
+        with pytest.raises(BackupError, match="is the file to back up"):
             back_up_attributes(store.database, tmp_path / "a")
         with pytest.raises(StoreUnavailableError, match="cannot open"):
             restore_attributes(tmp_path / "missing", tmp_path / "a")
@@ -105,7 +105,7 @@ def test_a_store_that_is_damaged_is_not_backed_up_over_a_good_backup(tmp_path: P
         back_up_attributes(store.database, tmp_path / "backup")
         with store.database.writing() as connection:
             connection.execute("UPDATE pair SET logos = 3")
-        with pytest.raises(BackupError, match="does not read back: 3 logos are counted"):
+        with pytest.raises(BackupError, match="was copied wrongly: 3 logos are counted"):
             back_up_attributes(store.database, tmp_path / "backup")
     assert attributes_in(tmp_path / "backup") == GIVEN
 

@@ -51,7 +51,7 @@ def test_a_name_that_could_be_another_path_is_refused(tmp_path: Path, name: str)
         ({"model": ""}, "model: ''"),
         ({"fresh": 1}, "fresh: 1"),
         ({"format": 2}, "a later release"),
-        ({"colour": "red"}, "not the description of a collection"),
+        ({"colour": "red"}, "does not define a collection"),
     ],
 )
 def test_a_description_with_a_wrong_value_is_refused_and_named(
@@ -76,7 +76,7 @@ def test_a_damaged_description_is_an_error_that_names_the_file(tmp_path: Path, c
 def test_a_collection_must_keep_the_name_of_its_directory(tmp_path: Path) -> None:
     collections = CollectionDirectory(tmp_path)
     collections.create(CLIP).rename(tmp_path / "other")
-    with pytest.raises(CollectionError, match="is of the collection clip-vit-b-32"):
+    with pytest.raises(CollectionError, match="defines the collection clip-vit-b-32"):
         collections.get("other")
 
 
