@@ -32,7 +32,7 @@ from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.records import LONG
 
-COMPONENTS, COMPONENTS_OF_MANY = 252, 126
+COMPONENTS, COMPONENTS_OF_MANY = 192, 126
 """Number of components in codes and centres, with short and with long records.
 
 Among millions, the scan is most of a query, so codes are shorter: with the rest, these are 64."""
