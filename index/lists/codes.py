@@ -42,7 +42,7 @@ TRAINED_ON = 65_536
 
 _BITS = 4
 _PAIR = 2  # components per code
-_QUICKEST = 11  # of faiss' implementations, for one query with hundreds of candidates
+_OF_ONE_LIST, _OF_LISTS = 13, 11  # the quickest of faiss' implementations, for hundreds of candidates
 
 
 def coded_components(available: int) -> int:
@@ -136,7 +136,7 @@ class Codes:
         expected = *shape[:2], _PAIR * _codes(shape[2])
         if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != expected:
             raise IndexDamagedError(f"{path}: it does not hold the codes of {shape[0]} logos in {shape[1]} lists")
-        index.implem = _QUICKEST
+        index.implem = _OF_ONE_LIST if index.nlist == 1 else _OF_LISTS
         return cls(index)
 
     def scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int) -> NDArray[np.int64]:

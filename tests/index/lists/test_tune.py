@@ -99,7 +99,7 @@ def test_effort_grows_with_the_number_of_neighbours() -> None:
     assert Effort(1, 1, 40).candidates_for(100) == 145  # as many as are measured
     assert [effort.measured_for(count) for count in (1, 100, 500)] == [41, 145, 565]
     assert effort.with_candidates(2000) == Effort(20, 2000, 80)
-    assert effort.with_candidates(10) == Effort(1, 10, 40)
+    assert effort.with_candidates(10) == Effort(1, 10, 1)
 
 
 def distances(logos: NDArray[np.int64]) -> list[list[float]]:
