@@ -30,7 +30,7 @@ _INSPECTED = 24  # nodes that Annoy inspects for each list needed: as good as me
 
 def list_count(logos: int) -> int:
     """Return how many lists an index of this many logos has."""
-    return 1 if logos <= LISTED_FROM else round(logos / LOGOS_A_LIST)
+    return 1 if logos <= LISTED_FROM else max(1, round(logos / LOGOS_A_LIST))
 
 
 def find_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
