@@ -1,8 +1,8 @@
 """`python -m benchmarks.full_size`: the service at the size at which Robotoff moved to Elasticsearch.
 
-A store is drawn once. Then the index is built from nothing, and again using what the first build kept. A service is
-started on it, and one client requests neighbours: while the machine is otherwise idle, right after the page cache was
-dropped (as root), and during a build. The result is a line of docs/benchmarks/full_size.jsonl.
+A store is drawn once. Then the index is built from nothing, and again using what the first build kept. A service of two
+workers is started on it, and one client requests neighbours: while the machine is otherwise idle, right after the page
+cache was dropped (as root), and during a build. The result is a line of docs/benchmarks/full_size.jsonl.
 
 The figures to compare with were published by Open Food Facts for Elasticsearch on the same number of logos (dense
 vectors, HNSW): 80 ms a query, under 5 GB, recall@10 0.953.
@@ -35,6 +35,7 @@ from tests.end_to_end.service import ROOT, Service, environment
 
 LOGOS = 4_371_343
 ROOM = 10_000
+WORKERS = 2
 QUERIES = 1000
 COLD_QUERIES = 200
 BEGIN_SECONDS = 10.0  # until a build reads logos
@@ -58,7 +59,7 @@ def main(folder: Path, logos: int, seed: int, output: Path) -> None:
     record |= {"recall@10": recall.at_10, "recall@100": recall.at_100, "search_k": recall.search_k}
     record["index, MB"] = round(sum(path.stat().st_size for path in index_dir.iterdir()) / 1e6)
     rng = np.random.default_rng(2)
-    with Service(folder, ANN_RELOAD_SECONDS="3600", ANN_STORE_CAPACITY=str(logos + ROOM)) as service:
+    with Service(folder, workers=WORKERS, ANN_RELOAD_SECONDS="3600", ANN_STORE_CAPACITY=str(logos + ROOM)) as service:
         if os.geteuid() == 0:
             say("queries, nothing of the store in the page cache")
             os.sync()
@@ -69,7 +70,7 @@ def main(folder: Path, logos: int, seed: int, output: Path) -> None:
         for count in (100, 10):
             say(f"queries for {count}")
             record |= _latency(f"count={count}", service, some, count)
-        record["resident, MB"] = _resident_mb(service.worker_pid)
+        record["resident, MB"] = _resident_mb(service.process.pid)
         say("queries during a build")
         with _building(folder, "--fresh") as build:
             time.sleep(BEGIN_SECONDS)
@@ -116,11 +117,15 @@ def _latency(name: str, service: Service, logo_ids: NDArray[np.int64], count: in
     return {f"{name}: p50, ms": round(shares[9], 2), f"{name}: p95, ms": round(shares[18], 2)}
 
 
-def _resident_mb(pid: int) -> int:
-    """Return the resident memory of a process in MB, including the mapped index; see proc_pid_status(5)."""
-    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert match
-    return int(match[1]) * 1024 // 10**6
+def _resident_mb(master: int) -> int:
+    """Return the memory of gunicorn and its workers in MB: the sum of their proportional set sizes, files included."""
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    kilobytes = 0
+    for pid in (master, *workers):
+        match = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        assert match
+        kilobytes += int(match[1])
+    return kilobytes * 1024 // 10**6
 
 
 if __name__ == "__main__":

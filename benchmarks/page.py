@@ -6,16 +6,20 @@ hand. So no figure is typed, and nothing is measured again.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import click
 
-from benchmarks.plots import COUNTS, cost_against_size, good_enough, recall_against_speed
+from benchmarks.plots import COUNTS, OURS, cost_against_size, good_enough, recall_against_speed
 from benchmarks.results import RESULTS, Record, read
 
 KEY = ("data", "logos", "engine", "effort", "count")
+EQUAL_RECALLS = (0.98, 0.99, 0.995)
 NOTHING = "*Not measured yet.*"
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -39,6 +43,7 @@ def main(folder: Path, plots: bool, curves_at: int | None) -> None:
         "likeness": lambda: likeness_table(read(folder / "likeness.jsonl", ("data", "logos"))),
         "same-engines": lambda: same_engines_table(measured),
         "rivals": lambda: rivals_table(curves),
+        "in-turns": lambda: in_turns_table(read(folder / "in_turns.jsonl", ("logos", "engine", "effort"))),
         "full-size": lambda: full_size_table(read(folder / "full_size.jsonl")),
         "sizes": lambda: sizes_table(good_enough(drawn)),
         "machines": lambda: "\n".join(sorted({f"- {record['machine']}" for record in measured})) or NOTHING,
@@ -113,6 +118,35 @@ def rivals_table(records: Sequence[Record]) -> str:
     figures = [name for count in COUNTS for name in (f"recall@{count}", f"queries/s, {count}")]
     table = markdown(["engine", "effort", *figures, "build, s", "disk, MB", "memory, MB"], rows)
     return f"{records[0]['logos']:,} drawn logos.\n\n{table}"
+
+
+def in_turns_table(records: Sequence[Record]) -> str:
+    """Return a table of our time at equal recall beside that of the fastest rival, for each size."""
+    rows = []
+    for logos in sorted({record["logos"] for record in records}):
+        of_size = [record for record in records if record["logos"] == logos]
+        for recall in EQUAL_RECALLS:
+            times = {title: time_at(of_size, title, recall) for title in {record["title"] for record in of_size}}
+            ours = times.pop(next((r["title"] for r in of_size if r["engine"] == OURS), ""), None)
+            known = {title: ms for title, ms in times.items() if ms is not None}
+            if ours is not None and known:
+                best = min(known, key=known.__getitem__)
+                figures = [f"{ours:.2f}", f"{known[best]:.2f}, {best}", f"{known[best] / ours:.2f}"]
+                rows.append([f"{logos:,}", f"{recall}", *figures])
+    return (
+        markdown(["logos", "recall@100", "robotoff-ann, ms", "fastest graph, ms", "ratio"], rows) if rows else NOTHING
+    )
+
+
+def time_at(records: Sequence[Record], title: str, recall: float) -> float | None:
+    """Return an engine's milliseconds at a recall, between two efforts; `None` if all find more or all find less."""
+    points = sorted((math.log(1 - r["recall"] + 1e-4), median(r["ms"])) for r in records if r["title"] == title)
+    wanted = math.log(1 - recall + 1e-4)
+    for (more, slow), (less, fast) in pairwise(points):
+        if more <= wanted <= less:
+            share = (wanted - more) / (less - more) if less > more else 0.0
+            return float(slow + (fast - slow) * share)
+    return None
 
 
 def sizes_table(records: Sequence[Record]) -> str:

@@ -14,6 +14,8 @@ from index.errors import DimensionError, UnusableVectorError
 MAX_LENGTH = 2.0**62
 """The longest vector (Euclidean norm) that is indexed or searched for."""
 
+_SURELY_SHORT = MAX_LENGTH**2 / 2
+
 
 def squared_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the squared Euclidean norms `(n,)` of `(n, dim)` vectors."""
@@ -33,11 +35,13 @@ def as_query(vector: ArrayLike, dim: int) -> NDArray[np.float32]:
         DimensionError: the vector has another shape.
         UnusableVectorError: it holds a NaN or an infinity, or is longer than `MAX_LENGTH`.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         query = np.asarray(vector, np.float32)
-    if query.shape != (dim,):
-        raise DimensionError(f"The vector has {query.size} values; {dim} are expected.")
-    if not usable_rows(query[np.newaxis])[0]:
+        if query.shape != (dim,):
+            raise DimensionError(f"The vector has {query.size} values; {dim} are expected.")
+        # A tenth of the time of `usable_rows`, which decides about the longest vectors.
+        surely_short = query @ query < _SURELY_SHORT
+    if not surely_short and not usable_rows(query[np.newaxis])[0]:
         raise UnusableVectorError(
             f"The vector is not finite, or longer than {MAX_LENGTH:.2g}: distances to it overflow."
         )

@@ -133,11 +133,12 @@ def _build_lists(directory: Path) -> dict[str, bytes]:
     """Build an index of lists, and return its files."""
     built = directory / "lists"
     built.mkdir()
-    usual, centres.LOGOS_A_LIST = centres.LOGOS_A_LIST, _FEW
+    usual = centres.LISTED_FROM, centres.LOGOS_A_LIST
+    centres.LISTED_FROM, centres.LOGOS_A_LIST = 0, _FEW
     try:
         build_lists(built, _Logos(), _vectors_of, directory / "kept", jobs=1, seed=1)
     finally:
-        centres.LOGOS_A_LIST = usual
+        centres.LISTED_FROM, centres.LOGOS_A_LIST = usual
     return {path.name: path.read_bytes() for path in sorted(built.iterdir())}
 
 

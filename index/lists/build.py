@@ -214,16 +214,18 @@ def _write_lists(
     rng = np.random.default_rng(growth.seed or 0)
     some = rng.permutation(len(places))[: max(TRAINED_ON, SAMPLE_A_LIST * plan.lists)]
     logger.info("finding the centres of %d lists", plan.lists)
-    points = made.decode(rows[np.sort(places[some])]["record"], coded)
+    records = rows[np.sort(places[some])]["record"]
+    points = made.decode(records, coded)
     centres = find_centres(points, plan.lists, growth.seed or 0)
     Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
     sync_file(directory / BIN_NAME, mode=READABLE)
-    codes = Codes.train(points, centres, jobs=jobs)
+    codes = Codes.train(points, made.rests(records, points), centres, jobs=jobs)
     ids = []
     with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
         for block_ids, records in _blocks(rows, places):
             file.write(records.data)
-            codes.add(made.decode(records, coded))
+            points = made.decode(records, coded)
+            codes.add(points, made.rests(records, points))
             ids.append(block_ids)
             progress(len(block_ids))
     sync_file(directory / RECORDS_NAME, mode=READABLE)

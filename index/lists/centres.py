@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from index.errors import IndexDamagedError
 
 LOGOS_A_LIST = 4_000
+LISTED_FROM = 100_000
+"""Number of logos from which there are several lists: all of fewer logos are scanned, which is fastest in one list."""
+
 TREES = 12
 SAMPLE_A_LIST = 64
 """Logos per list that centres are computed from; k-means needs some tens of points for each centre."""
@@ -27,7 +30,7 @@ _INSPECTED = 24  # nodes that Annoy inspects for each list needed: as good as me
 
 def list_count(logos: int) -> int:
     """Return how many lists an index of this many logos has."""
-    return max(1, round(logos / LOGOS_A_LIST))
+    return 1 if logos <= LISTED_FROM else max(1, round(logos / LOGOS_A_LIST))
 
 
 def find_centres(points: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Code the first principal components in 4 bits a pair; faiss scans such codes at 2 ns a logo.
+"""Code the first principal components in 4 bits a pair; faiss scans 64 such codes in 2 ns.
 
 Each pair of components becomes the nearest of 16 centroids (product quantisation, Jégou et al. 2011); FastScan compares
 32 logos at a time in the processor's registers (André et al. 2015). The codes of a list lie together, and a query scans
@@ -7,6 +7,9 @@ only the lists that it chose.
 A pair joins a component of large variance with one of small variance, the first with the last, so each 16 centroids
 have about as much variance to describe (Ge et al. 2013). With pairs of neighbouring components, a query needs 1,000
 candidates instead of 500.
+
+The rest of a logo, what it has outside these components, is coded too, alone: it adds the same to the distance from any
+query (see `index.lists.records`). Without it, a query needs 2,000 candidates instead of 500.
 
 faiss 1.15.1 corrupts its heap in `add_core` of this index, and loses entries when it converts another one: use `add`
 alone. It trusts whatever file it reads, so the digest is checked first, on the very bytes that faiss then reads.
@@ -30,18 +33,17 @@ from index.files.regular_file import read_regular
 from index.lists.mask import Mask
 from index.lists.records import LONG
 
-COMPONENTS, COMPONENTS_OF_MANY = 192, 128
+COMPONENTS, COMPONENTS_OF_MANY = 192, 126
 """Number of components in codes and centres, with short and with long records.
 
-Among 20,000 logos, 192 components need 2,000 candidates where 128 need 2,400. Among millions, the scan is most of a
-query, so codes are shorter."""
+Among millions, the scan is most of a query, so codes are shorter: with the rest, these are 64."""
 
 TRAINED_ON = 65_536
 """Number of logos that the centroids are computed from."""
 
 _BITS = 4
 _PAIR = 2  # components per code
-_QUICKEST = 11  # of faiss' implementations, for one query with hundreds of candidates
+_OF_ONE_LIST, _OF_LISTS = 13, 11  # the quickest of faiss' implementations, for hundreds of candidates
 
 
 def coded_components(available: int) -> int:
@@ -52,7 +54,7 @@ def coded_components(available: int) -> int:
 
 def bytes_a_logo(components: int) -> int:
     """Return the bytes of a logo's code and number."""
-    return -(-components // _PAIR) * _BITS // 8 + 8
+    return -(-_codes(components) * _BITS // 8) + 8
 
 
 class Codes:
@@ -68,28 +70,37 @@ class Codes:
         self._parameters = cache(lambda probes: self._faiss.IVFSearchParameters(nprobe=probes))
 
     @classmethod
-    def train(cls, points: NDArray[np.float32], centres: NDArray[np.float32], *, jobs: int = 1) -> Codes:
-        """Find the centroids of the codes from `(n, dim)` points; the codes are added later.
+    def train(
+        cls,
+        points: NDArray[np.float32],
+        rests: NDArray[np.float32],
+        centres: NDArray[np.float32],
+        *,
+        jobs: int = 1,
+    ) -> Codes:
+        """Find the centroids of the codes from some logos; the codes are added later.
 
         Args:
-            points: the first components of some logos.
+            points: (n, dim) first components.
+            rests: (n,) distances from the points.
             centres: (k, dim) of the lists.
             jobs: threads that train and add.
         """
         faiss = import_faiss()
         faiss.omp_set_num_threads(jobs)
-        dim = centres.shape[1]
-        quantizer = faiss.IndexFlatL2(dim)
-        quantizer.add(_paired(centres))
-        index = faiss.IndexIVFPQFastScan(quantizer, dim, len(centres), -(-dim // _PAIR), _BITS)
+        codes = _codes(centres.shape[1])
+        quantizer = faiss.IndexFlatL2(_PAIR * codes)
+        quantizer.add(_arranged(centres))  # without a rest, so that lists do not depend on it
+        index = faiss.IndexIVFPQFastScan(quantizer, _PAIR * codes, len(centres), codes, _BITS)
         index.by_residual = False
         index.pq.cp.min_points_per_centroid = 1  # faiss prints warnings below 39
-        index.train(_paired(np.resize(points, (max(len(points), 2**_BITS), dim))))  # repeats if too few
+        arranged = _arranged(points, rests)
+        index.train(np.resize(arranged, (max(len(points), 2**_BITS), arranged.shape[1])))  # repeats if too few
         return cls(index)
 
-    def add(self, points: NDArray[np.float32]) -> None:
-        """Code `(n, dim)` more logos, numbered after the others."""
-        self._index.add(_paired(points))
+    def add(self, points: NDArray[np.float32], rests: NDArray[np.float32]) -> None:
+        """Code more logos, numbered after the others: `(n, dim)` first components, and `(n,)` rests."""
+        self._index.add(_arranged(points, rests))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -123,9 +134,10 @@ class Codes:
             )
         except RuntimeError as error:
             raise IndexDamagedError(f"{path}: {error}") from error
-        if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != shape:
+        expected = *shape[:2], _PAIR * _codes(shape[2])
+        if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != expected:
             raise IndexDamagedError(f"{path}: it does not hold the codes of {shape[0]} logos in {shape[1]} lists")
-        index.implem = _QUICKEST
+        index.implem = _OF_ONE_LIST if index.nlist == 1 else _OF_LISTS
         return cls(index)
 
     def scan(
@@ -142,7 +154,7 @@ class Codes:
             mask: the items that may be returned; `None` for all.
         """
         faiss, probes = self._faiss, lists.shape[1]
-        queries = _paired(queries)
+        queries = _arranged(queries)
         lists = np.ascontiguousarray(lists)
         distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
@@ -166,10 +178,18 @@ class Codes:
         return self._faiss.IVFSearchParameters(nprobe=probes, sel=selector)
 
 
-def _paired(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reorder the components of `(n, dim)` points so that pairs are adjacent."""
+def _codes(components: int) -> int:
+    """Return the number of codes of a logo: one for its rest, and one for each pair."""
+    return 1 + -(-components // _PAIR)
+
+
+def _arranged(points: NDArray[np.float32], rests: NDArray[np.float32] | float = 0.0) -> NDArray[np.float32]:
+    """Return what is coded of `(n, dim)` points: the rest and nothing, then the components, pairs adjacent."""
     dim = points.shape[1]
-    return points.take(_pairs(dim), axis=1)
+    arranged = np.zeros((len(points), _PAIR * _codes(dim)), np.float32)
+    arranged[:, 0] = rests
+    arranged[:, _PAIR : _PAIR + dim] = points[:, _pairs(dim)]
+    return arranged
 
 
 @cache

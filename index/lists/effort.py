@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 TUNED_FOR = 100
 """Number of neighbours that an effort is meant for; queries for more take proportionally more."""
@@ -37,8 +37,9 @@ class Effort:
         return self.spare + int(_MEASURED_A_NEIGHBOUR * count)
 
     def with_candidates(self, candidates: int) -> Effort:
-        """Return the effort for another number of candidates, with lists in proportion."""
-        return replace(self, candidates=candidates, probed=max(1, round(self.probed * candidates / self.candidates)))
+        """Return the effort for another number of candidates, with lists and spare vectors in proportion."""
+        probed, spare = (max(1, round(part * candidates / self.candidates)) for part in (self.probed, self.spare))
+        return Effort(probed, candidates, spare)
 
     def times(self, factor: int) -> Effort:
         """Return the effort multiplied by `factor`."""

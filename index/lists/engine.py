@@ -93,11 +93,15 @@ class Sieves:
         if wanted >= (len(self.records) if self.mask is None else self.mask.count):
             return [np.arange(len(self.records)) if self.mask is None else self.mask.items()] * len(projected)
         queries = projected[:, : self.coded]
-        chosen = [self.centres.nearest(query, effort.probed) for query in queries]
-        lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
-        for row, some in zip(lists, chosen, strict=True):
-            row[: len(some)] = some
-        return [found[found >= 0] for found in self.codes.scan(queries, lists, wanted, self.mask)]
+        if effort.probed >= len(self.centres):
+            lists = np.tile(np.arange(len(self.centres)), (len(queries), 1))
+        else:
+            chosen = [self.centres.nearest(query, effort.probed) for query in queries]
+            lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
+            for row, some in zip(lists, chosen, strict=True):
+                row[: len(some)] = some
+        found = self.codes.scan(queries, lists, wanted, self.mask)
+        return [*found] if found.min() >= 0 else [some[some >= 0] for some in found]
 
     def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""

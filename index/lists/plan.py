@@ -64,5 +64,7 @@ class ListsPlan:
         """One line that says what was chosen, and why."""
         size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
         lists = f"{self.lists:,} lists, one for about every {LOGOS_A_LIST:,} of {self.logos:,} logos"
+        if self.lists == 1:
+            lists = f"one list of {self.logos:,} logos, all scanned"
         copied = " and a copy of the vectors" if self.copied else ""
         return f"{lists}; records of {self.recorded} components{copied}, because there are {size}"

@@ -5,7 +5,8 @@ for the components of a query, and w for `LEFTOVER_WEIGHT`:
 
     |x - y|^2  is about  (|s c|^2 + w leftover of x) - 2 s c.y  and what all x have in common
 
-A record is the bracket, as a float32, and the codes. The components can be recovered from it, except for rounding.
+A record is the bracket, as a float32, and the codes. The components can be recovered from it, except for rounding, and
+what the bracket has beyond the first of them, which is their rest.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ class RecordFormat:
     def decode(self, records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         """Return the first `count` components of `(n, row_bytes)` records, `(n, count)`, in 8-bit precision."""
         return records[:, 4 : 4 + count].view(np.int8).astype(np.float32) * np.float32(self.step)
+
+    def rests(self, records: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how far, `(n,)`, records are from `(n, count)` points, their first components."""
+        brackets = np.ascontiguousarray(records[:, :4]).view("<f4")[:, 0]
+        rests: NDArray[np.float32] = np.sqrt(np.maximum(brackets - _squares(points), 0))
+        return rests
 
     def estimates(self, query: NDArray[np.float32], records: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Estimate squared distances, `(n,)`, less a constant, from a query to `(n, row_bytes)` records."""

@@ -54,16 +54,19 @@ class Measured:
 
         They are ordered by distance, then place.
         """
-        with np.errstate(invalid="ignore"):
-            distances = np.sqrt(self.squares).astype(np.float64)
-        order = np.argsort(distances, kind="stable")
+        distances = np.sqrt(self.squares)
+        order = np.argsort(distances, kind="stable")  # NaN comes last
+        nearest = order[:count]
+        found = distances[nearest].astype(np.float64)
+        if len(nearest) and np.isfinite(found[-1]) and self.sound(nearest).all():
+            return nearest, found
         order = order[np.isfinite(distances[order])]
         nearest, start = order[:0], 0
         while start < len(order) and len(nearest) < count:
             some = order[start : start + count - len(nearest)]
             nearest = np.concatenate([nearest, some[self.sound(some)]])
             start += len(some)
-        return nearest, distances[nearest]
+        return nearest, distances[nearest].astype(np.float64)
 
 
 def measure_stored(vectors: Vectors, query: NDArray[np.float32], logo_ids: NDArray[np.int64]) -> Measured:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
+from index.lists.centres import LISTED_FROM
 from index.lists.effort import Effort
 from index.protocol import SearchIndex
 from index.recall import COUNTS, Truth, recall_of
@@ -21,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 TARGETS = {10: 0.99, 100: 0.97}
 
-LEAST_SCANNED, MOST_SCANNED = 100_000, 800_000
+LEAST_SCANNED, MOST_SCANNED = LISTED_FROM, 800_000
 """Number of logos that a query scans: fewer save no time, more take milliseconds."""
 
-_CANDIDATES = 300, 400, 500, 700, 1_000, 1_400, 2_000, 2_400, 2_800, 3_300, 4_000, 5_600
-_SPARE = 20, 30, 40, 60, 90, 130, 160, 190, 230, 280
+_CANDIDATES = 400, 500, 600, 700, 850, 1_000, 1_200, 1_400, 1_700, 2_000, 2_400, 2_800, 3_300, 4_000
+_SPARE = 20, 30, 40, 50, 60, 75, 90, 110, 130, 160, 190, 230, 280
 _WIDER = 1.2  # lists, from one try to the next
 _LOSS = 0.5, 0.75, 1.0  # share of the allowed loss that may be used after the scan, the ranking and the measuring
 

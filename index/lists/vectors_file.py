@@ -1,14 +1,14 @@
 """A copy of the vectors, mapped, in an index of so few logos that it costs little.
 
 Reading rows from the store would take most of a query. The copy is measured in place, in one call that releases the
-GIL. After the vectors, in item order, come their checksums (CRC-32), compared only for vectors that are returned.
+GIL. After the vectors, in item order, come their checksums, compared only for vectors that are returned. A checksum is
+the sum of a vector's bytes, read as integers: it takes a fifth of the time of a CRC-32.
 """
 
 from __future__ import annotations
 
 import logging
 import mmap
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ COPIED_BELOW = 200_000
 """Logos below which an index holds a copy: at most 1 GB for vectors of 1280 values."""
 
 _ROWS_AT_ONCE = 4096
-_CHECKSUM_BYTES = 4
+_CHECKSUM_BYTES = 8
 
 
 def file_bytes(items: int, dim: int) -> int:
@@ -37,11 +37,11 @@ def file_bytes(items: int, dim: int) -> int:
 
 def write_vectors(path: Path, vectors: Vectors, logo_ids: NDArray[np.int64]) -> None:
     """Write the vectors of logos, `(n,)`, and sync the file; one that is damaged or not stored is a row of NaN."""
-    checksums = np.empty(len(logo_ids), "<u4")
+    checksums = np.empty(len(logo_ids), "<u8")
     with path.open("wb") as file:
         for start in range(0, len(logo_ids), _ROWS_AT_ONCE):
             rows = np.ascontiguousarray(vectors(logo_ids[start : start + _ROWS_AT_ONCE]), "<f4")
-            checksums[start : start + len(rows)] = [zlib.crc32(row.data) for row in rows]
+            checksums[start : start + len(rows)] = _sums(_words(rows))
             file.write(rows.data)
         file.write(checksums.data)
     sync_file(path, mode=READABLE)
@@ -70,10 +70,9 @@ class VectorsFile:
         if len(content) != file_bytes(items, dim):
             raise IndexDamagedError(f"{path} was replaced while it was read")
         self._path = path
-        self._row_bytes = 4 * dim
-        self._content = memoryview(content)
         self._vectors = np.frombuffer(content, "<f4", items * dim).reshape(items, dim)
-        self._checksums = np.frombuffer(content, "<u4", offset=items * self._row_bytes)
+        self._words = _words(self._vectors)
+        self._checksums = np.frombuffer(content, "<u8", offset=4 * items * dim)
         self._faiss: Any = import_faiss()
         self._told = False
 
@@ -93,10 +92,18 @@ class VectorsFile:
         return Measured(squares, lambda places: self._sound(items[places]))
 
     def _sound(self, items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        content, size, crc32 = self._content, self._row_bytes, zlib.crc32
-        found = [crc32(content[start : start + size]) for start in (size * items).tolist()]
-        sound: NDArray[np.bool_] = np.array(found, np.uint32) == self._checksums[items]
+        sound: NDArray[np.bool_] = _sums(self._words.take(items, axis=0)) == self._checksums[items]
         if not sound.all() and not self._told:
             self._told = True
             logger.error("%s is damaged: damaged vectors are left out of results; see `verify`", self._path)
         return sound
+
+
+def _words(vectors: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
+    """Return vectors as integers of 8 bytes, or of 4 if there is an odd number of values."""
+    return vectors.view("<u4" if vectors.shape[1] % 2 else "<u8")
+
+
+def _sums(words: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    sums: NDArray[np.unsignedinteger] = words.sum(axis=1, dtype=words.dtype)
+    return sums

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from index.errors import IndexDamagedError
-from index.lists.centres import LOGOS_A_LIST, Centres, find_centres, list_count, nearest
+from index.lists.centres import LISTED_FROM, LOGOS_A_LIST, Centres, find_centres, list_count, nearest
 from tests.index.lists.samples import some_vectors
 
 BLOBS = 12
@@ -20,7 +20,7 @@ def blobs(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_lists_are_as_many_as_the_logos_need() -> None:
-    assert [list_count(logos) for logos in (1, LOGOS_A_LIST, 5 * LOGOS_A_LIST)] == [1, 1, 5]
+    assert [list_count(logos) for logos in (1, LISTED_FROM, 50 * LOGOS_A_LIST)] == [1, 1, 50]
 
 
 def test_blobs_are_not_divided_more_than_asked_and_none_is_far_from_a_centre() -> None:

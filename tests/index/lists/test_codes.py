@@ -14,15 +14,16 @@ from index.lists.codes import Codes, coded_components
 from tests.index.lists.samples import some_vectors
 
 POINTS = some_vectors(3000, 16, latent=8)
+RESTS = np.linalg.norm(some_vectors(3000, 4, latent=2, seed=2), axis=1).astype(np.float32)
 CENTRES = find_centres(POINTS, 20, seed=0)
 SHAPE = len(POINTS), len(CENTRES), 16
 EVERY_LIST = np.arange(len(CENTRES))[np.newaxis]
 
 
 def saved(directory: Path) -> tuple[Path, str]:
-    codes = Codes.train(POINTS, CENTRES)
-    for part in np.array_split(POINTS, 7):
-        codes.add(part)
+    codes = Codes.train(POINTS, RESTS, CENTRES)
+    for part in np.array_split(np.arange(len(POINTS)), 7):
+        codes.add(POINTS[part], RESTS[part])
     codes.save(directory / "index.codes")
     return directory / "index.codes", hashlib.sha256((directory / "index.codes").read_bytes()).hexdigest()
 
@@ -34,7 +35,7 @@ def codes(tmp_path_factory: pytest.TempPathFactory) -> Codes:
 
 
 def exact(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    return np.argsort(np.linalg.norm(POINTS - query, axis=1))[:count]
+    return np.argsort(np.hypot(np.linalg.norm(POINTS - query, axis=1), RESTS))[:count]
 
 
 def test_candidates_hold_the_nearest(codes: Codes) -> None:
@@ -70,8 +71,8 @@ def test_threads_with_different_numbers_of_lists_share_the_codes(codes: Codes) -
 
 
 def test_fewer_points_than_centroids_are_coded() -> None:
-    codes = Codes.train(POINTS[:3], POINTS[:1])
-    codes.add(POINTS[:3])
+    codes = Codes.train(POINTS[:3], RESTS[:3], POINTS[:1])
+    codes.add(POINTS[:3], RESTS[:3])
     assert sorted(codes.scan(POINTS[:1], np.array([[0]]), 5)[0].tolist()) == [-1, -1, 0, 1, 2]
 
 
@@ -100,4 +101,4 @@ def test_what_faiss_cannot_read_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 def test_pairs_of_components_are_coded() -> None:
-    assert [coded_components(available) for available in (1, 2, 3, 40, 252, 508)] == [1, 2, 2, 40, 192, 128]
+    assert [coded_components(available) for available in (1, 2, 3, 40, 252, 508)] == [1, 2, 2, 40, 192, 126]

@@ -32,6 +32,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos, request: p
     directory = tmp_path_factory.mktemp("lists")
     lists, copied = request.param
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(centres, "LISTED_FROM", 0)
         patch.setattr(centres, "LOGOS_A_LIST", len(logos[0]) // lists)
         made = build(directory, logos, seed=1, copied=copied).lists
     assert made is not None

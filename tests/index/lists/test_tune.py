@@ -68,7 +68,7 @@ def test_the_sieve_that_loses_neighbours_is_the_one_that_is_widened(sieve: str) 
 def test_what_cannot_be_reached_takes_the_most_that_a_query_may(caplog: pytest.LogCaptureFixture) -> None:
     effort, found = tuned(lambda _: 0.2)
     assert found[100] < 0.9
-    assert (effort.probed, effort.candidates) == (LISTS * MOST_SCANNED // 4_000_000, 5_600)
+    assert (effort.probed, effort.candidates) == (LISTS * MOST_SCANNED // 4_000_000, 4_000)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
@@ -98,8 +98,8 @@ def test_effort_grows_with_the_number_of_neighbours() -> None:
     assert [effort.candidates_for(count) for count in (1, 100, 500)] == [1000, 1000, 5000]
     assert Effort(1, 1, 40).candidates_for(100) == 145  # as many as are measured
     assert [effort.measured_for(count) for count in (1, 100, 500)] == [41, 145, 565]
-    assert effort.with_candidates(2000) == Effort(20, 2000, 40)
-    assert effort.with_candidates(10) == Effort(1, 10, 40)
+    assert effort.with_candidates(2000) == Effort(20, 2000, 80)
+    assert effort.with_candidates(10) == Effort(1, 10, 1)
 
 
 def distances(logos: NDArray[np.int64]) -> list[list[float]]:
