@@ -1,0 +1,43 @@
+// The colours of the map: the most frequent values of an attribute, a grey for the others, and a legend that filters.
+
+import { make, whole } from "./elements.js";
+
+// Twelve colours that people with any kind of colour blindness can tell apart (M. Krzywinski,
+// https://mk.bcgsc.ca/colorblind/palettes.mhtml, "12-color palette"), ordered so that the first ones differ most.
+export const PALETTE = ["#008DF9", "#E20134", "#009F81", "#FFC33B", "#8400CD", "#FF6E3A", "#00C2F9", "#9F0162", "#00FCCF", "#FF5AAF", "#A40122", "#FFB2FD"];
+export const OTHERS = PALETTE.length; // the class of a logo with another value
+export const NONE = OTHERS + 1; // of one without a value
+
+// Returns the class of each point: the place of its colour, `OTHERS` or `NONE`.
+export const classesOf = (ofLogos) => Uint8Array.from(ofLogos, (place) => (place < 0 ? NONE : Math.min(place, OTHERS)));
+
+// Returns a colour for each class, as the painter writes it: 0xBBGGRR.
+export function inks([red, green, blue]) {
+  const grey = (blue << 16) | (green << 8) | red;
+  const packed = PALETTE.map((hex) => {
+    const rgb = Number.parseInt(hex.slice(1), 16);
+    return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
+  });
+  return Uint32Array.from([...packed, grey, grey]);
+}
+
+// Returns the buttons of the legend; `toggled` is called with the set of the classes that are shown, or null for all.
+export function colourLegend(values, unnamed, toggled) {
+  const chosen = new Set();
+  const others = values.slice(OTHERS).reduce((sum, { logos }) => sum + logos, 0);
+  const entries = values.slice(0, OTHERS).map(({ value, logos }, place) => ({ text: value, logos, place, colour: PALETTE[place] }));
+  if (others) entries.push({ text: "other names", logos: others, place: OTHERS });
+  if (unnamed) entries.push({ text: "no name", logos: unnamed, place: NONE });
+  const buttons = entries.map(({ text, logos, place, colour }) => {
+    const dot = make("i", { className: "dot" });
+    if (colour) dot.style.background = colour;
+    const button = make("button", { type: "button", className: "quiet", "aria-pressed": "false", title: `${text}: ${whole(logos)} on the map` }, dot, make("span", { className: "text" }, text), make("span", { className: "note" }, whole(logos)));
+    button.addEventListener("click", () => {
+      if (!chosen.delete(place)) chosen.add(place);
+      button.setAttribute("aria-pressed", String(chosen.has(place)));
+      toggled(chosen.size ? new Set(chosen) : null);
+    });
+    return button;
+  });
+  return make("div", { className: "colours", role: "group", "aria-label": "Show only" }, ...buttons);
+}

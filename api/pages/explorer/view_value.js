@@ -1,0 +1,105 @@
+// A name: the logos that have it, then the nearest ones that have none, with what their neighbours say of them.
+
+import { make, say, whole } from "./elements.js";
+import { areNamed, attributeShown, nameNow } from "./names.js";
+import { logoGrid, showName } from "./neighbours.js";
+import { notice, problem } from "./notices.js";
+import { cutOff, headOfResults } from "./results.js";
+import { scaleOf } from "./scale.js";
+import { clear, forgetGone, select } from "./selection.js";
+import * as service from "./service.js";
+import { VOTERS, verdictOf } from "./verdict.js";
+
+const AT_FIRST = 24; // logos of the name; a button shows more
+const MORE = 96;
+
+export async function showValue(page) {
+  const { view } = page;
+  const value = view.value;
+  const asked = page.signal;
+  const told = make("p", { className: "state" }, "\u00a0");
+  const head = make("div", { className: "value-head" }, make("h1", { tabIndex: -1 }, value), told);
+  const named = make("section", { className: "of-value", "aria-label": `Logos named ${value}` });
+  const nearest = make("section", { className: "results", "aria-label": "Nearest logos without a name" });
+  page.show(make("div", { className: "value" }, head, named, nearest));
+  page.offer({ suggestion: () => value, compare: (ids) => page.goTo({ logo: ids[0], with: ids[1], value: null }) });
+  const fill = async () => {
+    try {
+      await page.named();
+      await Promise.all([showNamed(page, named, told), page.looked().then(() => showCandidates(page, nearest))]);
+    } catch (error) {
+      if (!asked.aborted) page.showOnly(problem(error, view, page.retry));
+    }
+  };
+  addEventListener("nameschange", async function changed() {
+    if (!named.isConnected) return removeEventListener("nameschange", changed);
+    await fill();
+    forgetGone();
+  });
+  await fill();
+}
+
+async function showNamed(page, place, told) {
+  const { view, signal } = page;
+  const shown = Math.max(AT_FIRST, place.querySelectorAll(".item").length);
+  const { ids, total } = await service.logosOfValue(attributeShown(), view.value, Math.min(shown, 499), null, view.index);
+  if (signal.aborted) return;
+  told.textContent = `${total === 1 ? "1 logo has" : `${whole(total)} logos have`} this ${attributeShown() === "value" ? "name" : attributeShown()}`;
+  const grid = (some) => logoGrid(some.map((id) => ({ id })), view, { label: `Logos named ${view.value}` });
+  place.replaceChildren(...(ids.length ? [grid(ids)] : []));
+  let last = ids.at(-1);
+  let left = total - ids.length;
+  if (left <= 0) return;
+  const more = make("button", { type: "button", className: "quiet" }, `Show more of ${whole(left)}`);
+  more.addEventListener("click", async () => {
+    const next = await service.logosOfValue(attributeShown(), view.value, MORE, last, view.index);
+    last = next.ids.at(-1);
+    left -= next.ids.length;
+    const added = [...grid(next.ids).children];
+    place.querySelector(".grid").append(...added);
+    added[0]?.querySelector(".tile").focus();
+    if (left > 0) more.textContent = `Show more of ${whole(left)}`;
+    else more.remove();
+  });
+  place.append(more);
+}
+
+async function showCandidates(page, place) {
+  const { view, signal } = page;
+  if (!areNamed()) return place.replaceChildren(notice("No logo has a name yet", "Select logos that look alike, on the page of any of them, and name them. Then this page finds more."));
+  const rows = await service.candidates(attributeShown(), view.value, view.count, view.index);
+  if (signal.aborted) return;
+  if (!rows.length) return place.replaceChildren(notice("No logo without a name is near", "Either the logos near them have names, or no logo has this name."));
+  const scale = await scaleOf(view.index, page.status?.generation);
+  const grid = logoGrid(rows, view, { scale, label: "Nearest logos without a name" });
+  const likely = make("button", { type: "button", hidden: true });
+  const rowHead = headOfResults(page, rows, "Nearest without a name");
+  rowHead.querySelector(".tabs").replaceWith(likely);
+  place.replaceChildren(rowHead, ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid);
+  say(`${rows.length} logos without a name are near`);
+  offerLikely(page, grid, rows, likely).catch(() => {}); // without the votes, one selects by eye
+}
+
+// Shows what the neighbours of the candidates say, and offers to select those that they call by this name.
+async function offerLikely(page, grid, rows, button) {
+  const { view } = page;
+  const votes = await service.predictions(rows.map(({ id }) => id), attributeShown(), VOTERS, view.index);
+  const likely = [];
+  for (const li of grid.children) {
+    const id = li.querySelector(".tile").dataset.logo;
+    const verdict = votes.has(id) ? verdictOf(votes.get(id)) : null;
+    if (!verdict || nameNow(id) !== null) continue;
+    li.dataset.guess = verdict.value === view.value ? `${verdict.value} ${Math.round(100 * verdict.share)} %` : `${verdict.value}?`;
+    li.classList.toggle("likely", verdict.value === view.value);
+    showName(li);
+    if (verdict.value === view.value) likely.push(li);
+  }
+  const visible = () => likely.filter((li) => !li.hidden && li.isConnected);
+  button.hidden = !likely.length;
+  button.textContent = "Select the likely ones";
+  button.title = `Those whose named neighbours say ${view.value}`;
+  button.addEventListener("click", () => {
+    clear();
+    select(visible());
+  });
+}
