@@ -183,7 +183,7 @@ async function lookAtNames({ again = false } = {}) {
   const keys = attributesInUse().map(({ key }) => key);
   if (keys.length && !keys.includes(attributeShown())) keys.push(attributeShown());
   at("by-choice").hidden = keys.length < 2;
-  at("by").replaceChildren(...keys.map((key) => make("option", { value: key, selected: key === attributeShown() }, `names by ${key}`)));
+  at("by").replaceChildren(...keys.map((key) => make("option", { value: key, selected: key === attributeShown() }, `by ${key}`)));
   showFacts(at("facts"), status, namedLogos());
 }
 
@@ -213,6 +213,7 @@ async function random() {
     if (view !== from) return; // the user has opened another view
     if (logo !== null) return goToLogo(logo);
     await looked;
+    arriving = true;
     showOnly(emptiness(status) ?? notice("No logo", "The index holds no logo to take."));
   } catch (error) {
     if (view === from) showOnly(problem(error, view, retry));

@@ -2,7 +2,7 @@
 
 import { fitted, panned, toScreen, zoomed } from "./camera.js";
 import { link, make, say, whole } from "./elements.js";
-import { classesOf, colourLegend, inks, NONE } from "./map_colours.js";
+import { classesOf, colourLegend, inks, NONE, OTHERS } from "./map_colours.js";
 import { paintRegions, regionsOf } from "./map_regions.js";
 import { areNamed, attributeShown, nameNow } from "./names.js";
 import * as service from "./service.js";
@@ -17,6 +17,7 @@ const CLOSE = 24; // largest scale for a logo and its neighbours, as a multiple 
 
 const OVERVIEW = 3; // up to this scale, as a multiple of the scale that shows all, regions have names
 
+const isDark = (element) => Math.max(...getComputedStyle(element).backgroundColor.match(/[\d.]+/g).slice(0, 3)) < 128;
 const logos = (count) => `${whole(count)} ${count === 1 ? "logo" : "logos"}`;
 
 export class LogoMap {
@@ -122,7 +123,7 @@ export class LogoMap {
 
   // The points without a colour, and those that the legend hides, are painted first.
   #order() {
-    const behind = (i) => this.#hides(i) || this.classes[i] >= NONE - 1;
+    const behind = (i) => this.#hides(i) || this.classes[i] >= OTHERS;
     const all = Array.from(this.xs, (_, i) => i);
     this.order = Uint32Array.from([...all.filter(behind), ...all.filter((i) => !behind(i))]);
   }
@@ -252,7 +253,7 @@ export class LogoMap {
     const scaled = { ...this.camera, scale: this.camera.scale * sharpness };
     const ink = getComputedStyle(this.area).color.match(/[\d.]+/g).map(Number);
     const faint = this.shown && new Set(Array.from({ length: NONE + 1 }, (_, of) => of).filter((of) => !this.shown.has(of)));
-    const painted = this.painter.paint(this, scaled, radius * sharpness, inks(ink), 0.6, faint);
+    const painted = this.painter.paint(this, scaled, radius * sharpness, inks(ink, isDark(this.area)), OTHERS, faint);
     this.element.dataset.painted = painted;
     this.#mark(radius, painted, closeness);
   }
@@ -281,7 +282,7 @@ export class LogoMap {
     paintThumbnails(context, this, painted, first, frameOf, () => this.#changed());
     if (closeness <= OVERVIEW && !this.wanted) {
       const ink = getComputedStyle(this.element).color;
-      const shown = this.regions.filter(({ place }) => !this.shown || this.shown.has(Math.min(place, NONE - 1)));
+      const shown = this.regions.filter(({ place }) => !this.shown || this.shown.has(Math.min(place, OTHERS)));
       this.element.dataset.regions = paintRegions(context, shown, this.values, (x, y) => toScreen(this.camera, this.size, x, y), this.size, ink, ground);
     }
     if (this.pointed >= 0) disc(this.pointed, radius + 3, getComputedStyle(this.area).color);

@@ -11,14 +11,16 @@ export const NONE = OTHERS + 1; // of one without a value
 // Returns the class of each point: the place of its colour, `OTHERS` or `NONE`.
 export const classesOf = (ofLogos) => Uint8Array.from(ofLogos, (place) => (place < 0 ? NONE : Math.min(place, OTHERS)));
 
-// Returns a colour for each class, as the painter writes it: 0xBBGGRR.
-export function inks([red, green, blue]) {
-  const grey = (blue << 16) | (green << 8) | red;
-  const packed = PALETTE.map((hex) => {
+const LIGHTER = 0.3; // share of white that makes the dark colours visible on a dark ground
+
+// Returns a colour for each class, as the painter writes it: 0xBBGGRR; `grey` is that of logos without a colour.
+export function inks(grey, isDark) {
+  const pack = ([red, green, blue]) => (blue << 16) | (green << 8) | red;
+  const colours = PALETTE.map((hex) => {
     const rgb = Number.parseInt(hex.slice(1), 16);
-    return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
+    return [rgb >> 16, (rgb >> 8) & 255, rgb & 255].map((part) => (isDark ? Math.round(part + LIGHTER * (255 - part)) : part));
   });
-  return Uint32Array.from([...packed, grey, grey]);
+  return Uint32Array.from([...colours, grey, grey].map(pack));
 }
 
 // Returns the buttons of the legend; `toggled` is called with the set of the classes that are shown, or null for all.
@@ -30,7 +32,7 @@ export function colourLegend(values, unnamed, toggled) {
   if (unnamed) entries.push({ text: "no name", logos: unnamed, place: NONE });
   const buttons = entries.map(({ text, logos, place, colour }) => {
     const dot = make("i", { className: "dot" });
-    if (colour) dot.style.background = colour;
+    if (colour) dot.style.background = `light-dark(${colour}, color-mix(in srgb, ${colour}, #fff ${100 * LIGHTER}%))`;
     const button = make("button", { type: "button", className: "quiet", "aria-pressed": "false", title: `${text}: ${whole(logos)} on the map` }, dot, make("span", { className: "text" }, text), make("span", { className: "note" }, whole(logos)));
     button.addEventListener("click", () => {
       if (!chosen.delete(place)) chosen.add(place);

@@ -2,6 +2,7 @@
 // that is rounded to a quarter of a pixel. Where discs of several colours meet, the last one gives the colour.
 
 const QUARTERS = 4;
+const [SOLID, USUAL, FAINT] = [0.95, 0.6, 0.1]; // opacities
 
 export class PointPainter {
   constructor(canvas) {
@@ -9,8 +10,8 @@ export class PointPainter {
   }
 
   // Paints the points inside the canvas, in device pixels, and returns their number. A point has the ink of its class, as
-  // 0xBBGGRR; `coloured` says whether a class has a colour of its own, and `faint` classes are painted thin.
-  paint({ xs, ys, order, classes }, { x, y, scale }, radius, inks, opacity, faint = null) {
+  // 0xBBGGRR; the first `coloured` classes are painted solid, and those in `faint`, if any, hardly.
+  paint({ xs, ys, order, classes }, { x, y, scale }, radius, inks, coloured, faint) {
     const { width, height } = this.context.canvas;
     if (this.image?.width !== width || this.image?.height !== height) {
       this.image = this.context.createImageData(width, height);
@@ -19,8 +20,7 @@ export class PointPainter {
     const pixels = this.pixels; // ImageData is RGBA in memory; the host is little-endian
     pixels.fill(0);
     const side = 2 * Math.ceil(radius + 1) + 1;
-    const full = stampsOf(radius, side, opacity);
-    const thin = faint && stampsOf(radius, side, opacity / 6);
+    const [full, usual, thin] = [SOLID, USUAL, FAINT].map((opacity) => stampsOf(radius, side, opacity));
     const half = (side - 1) / 2;
     let painted = 0;
     for (let n = 0; n < xs.length; n++) {
@@ -33,7 +33,7 @@ export class PointPainter {
       painted++;
       const quarter = ((down - row) * QUARTERS) | 0;
       const ink = inks[classes[i]];
-      const stamps = faint?.has(classes[i]) ? thin : full;
+      const stamps = faint?.has(classes[i]) ? thin : classes[i] < coloured ? full : usual;
       const stamp = stamps[quarter * QUARTERS + (((across - column) * QUARTERS) | 0)];
       const fromRow = Math.max(0, half - row);
       const toRow = Math.min(side, height + half - row);

@@ -11,8 +11,13 @@ import { write } from "./address.js";
 
 let logoMap = null;
 
-export const headOfResults = (page, rows = null, title = undefined) =>
-  resultsHead(page.view, page.mayHaveMap(), (count) => page.goTo({ count }), rows && ((kind) => takeAway(page, rows, kind)), title);
+export const headOfResults = (page, title) => resultsHead(page.view, page.mayHaveMap(), (count) => page.goTo({ count }), title);
+
+// Returns the buttons that download what is shown.
+export function takeButtons(page, rows) {
+  const button = (kind) => make("button", { type: "button", className: "quiet", onclick: () => takeAway(page, rows, kind) }, kind.toUpperCase());
+  return make("p", { className: "take" }, "Download this list as ", button("csv"), " ", button("json"));
+}
 
 async function takeAway({ view }, rows, kind) {
   const { takeAway: take } = await import("./take_away.js");
@@ -30,13 +35,13 @@ export async function showNeighbours(page, place, rows, { id = null, same = null
   }
   say(rows.length === 1 ? "One nearest logo" : `${rows.length} nearest logos`);
   if (page.view.show === "map" && page.status?.map_points) {
-    place.replaceChildren(headOfResults(page, rows));
+    place.replaceChildren(headOfResults(page));
     await showMap(page, place, id, rows.filter(({ distance }) => !page.view.within || distance <= page.view.within));
     return null;
   }
   const scale = page.status ? await scaleOf(page.view.index, page.status.generation) : null;
   const grid = logoGrid(rows, page.view, { scale, same: await same, label: "Nearest logos" });
-  place.replaceChildren(headOfResults(page, rows), ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid);
+  place.replaceChildren(headOfResults(page), ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid, takeButtons(page, rows));
   return grid;
 }
 

@@ -4,7 +4,7 @@ import { make, say, whole } from "./elements.js";
 import { areNamed, attributeShown, nameNow } from "./names.js";
 import { logoGrid, showName } from "./neighbours.js";
 import { notice, problem } from "./notices.js";
-import { cutOff, headOfResults } from "./results.js";
+import { cutOff, headOfResults, takeButtons } from "./results.js";
 import { scaleOf } from "./scale.js";
 import { clear, forgetGone, select } from "./selection.js";
 import * as service from "./service.js";
@@ -73,9 +73,9 @@ async function showCandidates(page, place) {
   const scale = await scaleOf(view.index, page.status?.generation);
   const grid = logoGrid(rows, view, { scale, label: "Nearest logos without a name" });
   const likely = make("button", { type: "button", hidden: true });
-  const rowHead = headOfResults(page, rows, "Nearest without a name");
+  const rowHead = headOfResults(page, "Nearest without a name");
   rowHead.querySelector(".tabs").replaceWith(likely);
-  place.replaceChildren(rowHead, ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid);
+  place.replaceChildren(rowHead, ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid, takeButtons(page, rows));
   say(`${rows.length} logos without a name are near`);
   offerLikely(page, grid, rows, likely).catch(() => {}); // without the votes, one selects by eye
 }
