@@ -3,7 +3,7 @@
 
 import { make } from "./elements.js";
 
-const SETTLED = 120; // milliseconds after the last key
+const SETTLED = 80; // milliseconds after the last key
 
 let lists = 0;
 
@@ -57,7 +57,7 @@ export function combobox(field, offer) {
   };
 
   field.addEventListener("input", () => {
-    clearTimeout(waiting);
+    close(); // what is offered is for another text
     waiting = setTimeout(open, SETTLED);
   });
   field.addEventListener("focus", open);

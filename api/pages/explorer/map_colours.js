@@ -2,16 +2,16 @@
 
 import { make, whole } from "./elements.js";
 
-// Twelve colours that people with any kind of colour blindness can tell apart (M. Krzywinski,
-// https://mk.bcgsc.ca/colorblind/palettes.mhtml, "12-color palette"), ordered so that the first ones differ most.
-export const PALETTE = ["#008DF9", "#E20134", "#009F81", "#FFC33B", "#8400CD", "#FF6E3A", "#00C2F9", "#9F0162", "#00FCCF", "#FF5AAF", "#A40122", "#FFB2FD"];
+// Twelve colours that lie far apart for people with any kind of colour blindness, found by a farthest-point search over
+// sRGB; tests/browser/test_explorer_colours.py measures them.
+export const PALETTE = ["#8900FF", "#009D62", "#C47600", "#9D0014", "#9D89FF", "#3BEB89", "#C4EB00", "#B176B1", "#3B149D", "#FFC4FF", "#76143B", "#622776"];
 export const OTHERS = PALETTE.length; // the class of a logo with another value
 export const NONE = OTHERS + 1; // of one without a value
 
 // Returns the class of each point: the place of its colour, `OTHERS` or `NONE`.
 export const classesOf = (ofLogos) => Uint8Array.from(ofLogos, (place) => (place < 0 ? NONE : Math.min(place, OTHERS)));
 
-const LIGHTER = 0.3; // share of white that makes the dark colours visible on a dark ground
+export const LIGHTER = 0.3; // share of white that makes the dark colours visible on a dark ground
 
 // Returns a colour for each class, as the painter writes it: 0xBBGGRR; `grey` is that of logos without a colour.
 export function inks(grey, isDark) {

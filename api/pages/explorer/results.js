@@ -39,7 +39,7 @@ export async function showNeighbours(page, place, rows, { id = null, same = null
     await showMap(page, place, id, rows.filter(({ distance }) => !page.view.within || distance <= page.view.within));
     return null;
   }
-  const scale = page.status ? await scaleOf(page.view.index, page.status.generation) : null;
+  const scale = await scaleOf(page.view.index, page.status?.generation);
   const grid = logoGrid(rows, page.view, { scale, same: await same, label: "Nearest logos" });
   place.replaceChildren(headOfResults(page), ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid, takeButtons(page, rows));
   return grid;
