@@ -3,9 +3,9 @@
     python -m benchmarks.naming FOLDER [--named 5] [--minutes 5] [--pace 1]
 
 FOLDER is as `benchmarks.labelled_photos` describes it. A service gets all its logos, and the names of a few of each
-brand; the other names are hidden. Then a mouse and a keyboard work on the page in Chromium, no faster than a person: for
-one brand after another they search for the name, select the logos that the page calls likely, and name them, until the
-time is up or nothing is likely any more. Nobody looks at the pictures: what is measured is how far the page can be
+brand; the other names are hidden. Then a mouse and a keyboard work on the page in Chromium, no faster than a person.
+For one brand after another, they search for the name, select the logos that the page calls likely, and name them, until
+time is up or nothing is likely any more. Nobody looks at the pictures, so this measures how far the page can be
 trusted. In the end, the names that were given are compared with the hidden ones.
 """
 

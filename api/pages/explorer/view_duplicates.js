@@ -47,9 +47,9 @@ function chooser(page, scale, found) {
 }
 
 function groupOf(page, { ids, distance }, deletable) {
-  const grid = logoGrid(ids.map((id) => ({ id })), page.view, { label: "Nearly the same logos" });
+  const grid = logoGrid(ids.map((id) => ({ id })), page.view, { label: `Logos like ${ids[0]}` });
   const button = (text, act) => make("button", { type: "button", className: "quiet", onclick: act }, text);
-  const element = make("section", { className: "group", "aria-label": `${ids.length} logos` });
+  const element = make("section", { className: "group", "aria-label": `${ids.length} logos like ${ids[0]}` });
   const keep = button("Keep all", () => {
     keepGroup(page.view.index, ids);
     const next = element.nextElementSibling ?? element.previousElementSibling;
