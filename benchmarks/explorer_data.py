@@ -1,7 +1,7 @@
 """A service for the explorer: drawn logos with the statistics of real ones, each shown on a drawn photo.
 
-Logos of one class are shown as the same brand, so that neighbours look alike, as they should. Three of four have a name:
-their class, of which the map colours the most frequent ones.
+Logos of one class are shown as the same brand, so that neighbours look alike, as they should. Three of four have a
+name: their class. The map colours the most frequent ones.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser import explored
 from tests.browser.explored import Explorer, shown_on, tiles
@@ -71,6 +71,18 @@ def test_without_any_name_nothing_is_said_of_names(explorer: Explorer) -> None:
     expect(page.locator(".verdict")).to_be_hidden()
     expect(page.get_by_text("no name", exact=True)).to_have_count(0)
     expect(page.get_by_label("Names by")).to_be_hidden()
+
+
+def test_names_that_come_late_are_shown(named: Explorer, brands: dict[int, str]) -> None:
+    page = named.page
+    late: list[Route] = []
+    page.route("**/attributes/keys", lambda route: late.append(route))
+    page.goto(f"{named.base}/?logo=1001")
+    expect(tiles(page).first).to_be_visible()
+    expect(page.locator(".grid .name").filter(has_text=brands[1002])).to_have_count(0)
+    late[0].continue_()
+    expect(item(page, 1002).locator(".name")).to_have_text(brands[1002])
+    expect(page.locator(".named")).to_have_text(brands[1001])
 
 
 def test_a_name_is_completed_with_its_number_of_logos(named: Explorer, brands: dict[int, str]) -> None:

@@ -8,6 +8,7 @@ const USUAL = "value"; // Robotoff's name of the attribute that says what a logo
 let attribute = USUAL;
 let keys = []; // {key, logos, values}
 let of; // the index that the keys were fetched for
+let ready = Promise.resolve(); // until the keys are known
 const values = new Lookup(async (ids, index) => {
   const found = await service.attributes(ids, index);
   return new Map([...found].map(([id, attributes]) => [id, attributes[attribute] ?? null]));
@@ -19,11 +20,17 @@ export const areNamed = () => keys.some(({ key }) => key === attribute);
 export const namedLogos = () => keys.find(({ key }) => key === attribute)?.logos ?? 0;
 
 // Fetches which attributes an index has, and shows the one asked for, the usual one, or the first.
-export async function useNamesOf(index, by, { again = false } = {}) {
-  if (of !== index || again) {
-    keys = await service.attributeKeys(index).catch(() => []);
-    of = index;
-  }
+export function useNamesOf(index, by, { again = false } = {}) {
+  const mine = choose(index, by, again, () => ready === mine);
+  ready = mine;
+  return mine;
+}
+
+async function choose(index, by, again, isLatest) {
+  const found = of !== index || again ? await service.attributeKeys(index).catch(() => []) : await keys;
+  if (!isLatest()) return; // another index was opened meanwhile
+  keys = found;
+  of = index;
   const chosen = by ?? (keys.some(({ key }) => key === USUAL) ? USUAL : (keys[0]?.key ?? USUAL));
   if (chosen !== attribute || again) values.forget();
   attribute = chosen;
@@ -31,7 +38,10 @@ export async function useNamesOf(index, by, { again = false } = {}) {
 }
 
 // Returns the name of a logo, or null.
-export const nameOf = (id) => (areNamed() ? values.get(id) : Promise.resolve(values.now(id) ?? null));
+export async function nameOf(id) {
+  await ready;
+  return areNamed() ? values.get(id) : nameNow(id);
+}
 export const nameNow = (id) => values.now(id) ?? null;
 
 // Names logos, or removes their names: `changes` is a Map of id to name or null. Returns the changes that undo it, and the

@@ -9,10 +9,9 @@ import { watchSelection } from "./selection.js";
 
 const ON_SCREEN = 48; // pictures that a large screen shows
 
-// `rows` are `{id, distance}`, or `{id}`; `same` is the name whose logos are marked; `scale` says what a distance means.
-export function logoGrid(rows, view, { same = null, scale = null, label = "Logos" } = {}) {
+// `rows` are `{id, distance}`, or `{id}`; `scale` says what a distance means.
+export function logoGrid(rows, view, { scale = null, label = "Logos" } = {}) {
   const grid = make("ol", { className: "grid", onkeydown: moveFocus, "aria-label": label });
-  grid.dataset.same = same ?? "";
   for (const row of rows) grid.append(item(row, view, scale));
   watchSelection(grid);
   Promise.all(rows.map(({ id }) => provenanceOf(id))).then(
@@ -45,6 +44,12 @@ function item({ id, distance }, view, scale) {
   return li;
 }
 
+// Marks the logos that have a name.
+export function markSame(grid, name) {
+  grid.dataset.same = name ?? "";
+  for (const li of grid.children) showName(li);
+}
+
 // Shows the name of a logo as it is known now.
 export function showName(li) {
   const tile = li.querySelector(".tile");
@@ -55,7 +60,7 @@ export function showName(li) {
   place.textContent = name ?? guess ?? (areNamed() ? "no name" : "");
   place.classList.toggle("none", name === null);
   place.title = guess ? "What its neighbours say" : (name ?? "");
-  const same = li.closest(".grid")?.dataset.same;
+  const same = li.parentElement?.dataset.same;
   li.classList.toggle("same", name !== null && name === same);
   const words = [`Logo ${id}`, name ?? (guess ? `perhaps ${guess}` : areNamed() ? "without a name" : null), li.dataset.distance && `distance ${distanceText(Number(li.dataset.distance))}`];
   tile.setAttribute("aria-label", words.filter(Boolean).join(", "));

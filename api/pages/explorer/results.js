@@ -1,7 +1,7 @@
 // The nearest logos, as pictures with a scale of distances, or on the map.
 
 import { make, say } from "./elements.js";
-import { logoGrid } from "./neighbours.js";
+import { logoGrid, markSame } from "./neighbours.js";
 import { emptiness, noMap, notice, problem } from "./notices.js";
 import { resultsHead } from "./results_head.js";
 import { scaleBar, scaleOf } from "./scale.js";
@@ -40,7 +40,8 @@ export async function showNeighbours(page, place, rows, { id = null, same = null
     return null;
   }
   const scale = await scaleOf(page.view.index, page.status?.generation);
-  const grid = logoGrid(rows, page.view, { scale, same: await same, label: "Nearest logos" });
+  const grid = logoGrid(rows, page.view, { scale, label: "Nearest logos" });
+  same?.then((name) => markSame(grid, name));
   place.replaceChildren(headOfResults(page), ...(scale ? [cutOff(page, grid, rows, scale)] : []), grid, takeButtons(page, rows));
   return grid;
 }

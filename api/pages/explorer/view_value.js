@@ -10,7 +10,7 @@ import { clear, forgetGone, select } from "./selection.js";
 import * as service from "./service.js";
 import { VOTERS, verdictOf } from "./verdict.js";
 
-const AT_FIRST = 24; // logos of the name; a button shows more
+const AT_FIRST = 16; // logos of the name; a button shows more
 const MORE = 96;
 
 // A candidate is likely if its neighbours give it the name, and it is nearer than this share of the usual Euclidean distance
