@@ -19,6 +19,7 @@ from falcon.routing import CompiledRouter
 
 from api import errors, openapi
 from api.answers.index_maps import IndexMaps
+from api.answers.index_surveys import IndexSurveys
 from api.collection_opener import CollectionOpener
 from api.journeys.collections import Collections
 from api.journeys.health import Health
@@ -26,8 +27,8 @@ from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.logo_embedder import LogoEmbedder
 from api.journeys.stages import Stage, Stages
 from api.journeys.write_limit import WriteLimit
+from api.routes import attribute_values, distances, explorer, robotoff_search
 from api.routes import attributes as attribute_resources
-from api.routes import explorer, robotoff_search
 from api.routes import index as index_resources
 from api.routes import logos as logo_resources
 from api.routes import search as search_resources
@@ -189,7 +190,7 @@ def _configure(app: AnnApp, stages: Stages) -> None:
 
 
 def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
-    collections, requests, maps = parts.collections, settings.requests, IndexMaps()
+    collections, requests, maps, surveys = parts.collections, settings.requests, IndexMaps(), IndexSurveys()
     logo = search_resources.LogoNeighboursResource(collections)
     routes: dict[str, Any] = {}
     if settings.allow_delete:
@@ -200,6 +201,7 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         "/{logo_id:int}": logo,
         "/batch": search_resources.BatchNeighboursResource(collections, requests.max_batch_logos),
         "/from_embedding": search_resources.EmbeddingNeighboursResource(collections),
+        "/from_url": search_resources.UrlNeighboursResource(collections),
         FROM_IMAGE.removeprefix(API): search_resources.ImageNeighboursResource(collections, parts.limit),
         "/add": logo_resources.AddResource(collections, requests.max_add_logos),
         ADD_EMBEDDINGS.removeprefix(API): logo_resources.AddEmbeddingsResource(collections, requests.max_add_logos),
@@ -213,8 +215,15 @@ def _add_routes(app: AnnApp, parts: Parts, settings: Settings) -> None:
         "/search": robotoff_search.RandomSearchResource(collections),
         "/search/{logo_id:int}": robotoff_search.LogoSearchResource(collections),
         "/attributes": attribute_resources.AttributesResource(collections, requests.max_batch_logos),
+        "/attributes/keys": attribute_values.AttributeKeysResource(collections),
+        "/attributes/values": attribute_values.AttributeValuesResource(collections),
+        "/attributes/logos": attribute_values.LogosOfValueResource(collections),
+        "/attributes/candidates": attribute_values.CandidatesResource(collections),
         "/status": index_resources.StatusResource(collections, maps, parts.embedder.description),
         "/map": index_resources.MapResource(collections, maps),
+        "/map/values": index_resources.MapValuesResource(collections, maps),
+        "/distances": distances.DistancesResource(collections, surveys),
+        "/duplicates": distances.DuplicatesResource(collections, surveys, settings.allow_delete),
     }
     for path, resource in routes.items():
         app.add_route(API + path, resource)

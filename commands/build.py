@@ -14,6 +14,7 @@ from embeddings.collection.directory import CollectionDirectory
 from embeddings.model.description import MODEL_NAMES
 from embeddings.store.store_path import inspect
 from index.build import BuildRequest, LogoSource, build, describe
+from index.distances.survey import SEARCHED
 from index.unit_logos import UnitLogos
 from settings import Settings
 
@@ -46,6 +47,13 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
     "--wait/--no-wait", default=True, show_default=True, help=f"Wait for a running build, or exit with {BUSY}."
 )
 @click.option("--fresh", is_flag=True, help="Read all logos again, including those that an earlier build kept.")
+@click.option(
+    "--compare",
+    type=click.IntRange(0),
+    default=SEARCHED,
+    show_default=True,
+    help="Number of logos to find duplicates of; 0 measures no distances.",
+)
 @click.option("--as-indexed", is_flag=True, help="With Milvus: index only the logos of the Annoy index.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.pass_obj
@@ -62,6 +70,7 @@ def generate_index(
     keep: int,
     wait: bool,
     fresh: bool,
+    compare: int,
     as_indexed: bool,
     dry_run: bool,
 ) -> None:
@@ -101,6 +110,7 @@ def generate_index(
         wait=wait,
         fresh=fresh,
         map_points=settings.map_points,
+        compare=compare,
     )
     damaged = 0
     if not own_store:

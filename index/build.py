@@ -10,10 +10,15 @@ from typing import Any, Protocol
 
 from index.annoy.build import Blocks, build_index, build_pair
 from index.annoy.build import estimated_size as full_size
+from index.distances.survey import SEARCHED, survey
+from index.distances.survey_file import write_survey
 from index.files.generations import current_generation, publish
-from index.files.manifest import Manifest
+from index.files.logo_ids import LogoIds
+from index.files.manifest import TXT_NAME, Manifest
+from index.files.regular_file import read_regular
 from index.lists.build import Source, build_lists
 from index.lists.plan import LISTS_FROM, ListsPlan
+from index.loading import load_index
 from index.map.logo_map import FEWEST_LOGOS, add_map, earlier_map
 from index.map.map_file import LogoMap
 from index.map.tsne import STEPS
@@ -103,6 +108,7 @@ class BuildRequest:
         wait: whether to wait for another build of the same index.
         fresh: use nothing that earlier builds kept.
         map_points: the largest number of logos on the map; 0 draws none.
+        compare: how many logos to find near duplicates of, at most; 0 measures no distances.
         model_name: the model that made the vectors; empty if unknown.
         weights_digest: of its weights; empty if unknown.
     """
@@ -118,6 +124,7 @@ class BuildRequest:
     wait: bool = True
     fresh: bool = False
     map_points: int = 0
+    compare: int = SEARCHED
     model_name: str = ""
     weights_digest: str = ""
 
@@ -142,7 +149,8 @@ def describe(request: BuildRequest, store: LogoSource) -> str:
 def build(request: BuildRequest, store: LogoSource, stage: Stage) -> int:
     """Build an index of the stored logos; return how many were skipped because their rows are damaged.
 
-    A generation is published before its map is drawn. If the map fails, the log says so, and the build succeeds.
+    A generation is published before its map is drawn and its distances are measured. If either fails, the log says so,
+    and the build succeeds.
 
     Raises:
         BuildInProgressError: another build of the index is running, and the request does not wait.
@@ -162,6 +170,8 @@ def build(request: BuildRequest, store: LogoSource, stage: Stage) -> int:
     generation = publish(request.directory, writer.write_generation, keep=request.keep, wait=request.wait)
     if request.map_points and writer.items >= FEWEST_LOGOS:
         _draw_map(generation, request, store, earlier, stage)
+    if request.compare:
+        _measure_distances(generation, request, store, stage)
     return writer.damaged
 
 
@@ -237,3 +247,16 @@ def _draw_map(
             )
     except Exception:
         logger.exception("%s has no map; the next generation will have one", generation)
+
+
+def _measure_distances(generation: Path, request: BuildRequest, store: LogoSource, stage: Stage) -> None:
+    """Put a survey of distances into a published generation; the build succeeds even if this fails."""
+    try:
+        ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
+        index = load_index(generation, dim=store.dim, vectors=store.vectors)
+        with stage("measuring distances", min(len(ids), request.compare)) as advance:
+            found = survey(index, ids, store.vectors, searched=request.compare, progress=advance)
+        write_survey(generation, found)
+        logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)
+    except Exception:
+        logger.exception("%s has no survey of distances; the next generation will have one", generation)

@@ -24,6 +24,7 @@ from embeddings.store.layout import ModelStamp
 from embeddings.store.provenance import Provenance
 from embeddings.store.store import EmbeddingStore
 from index import build
+from index.distances.survey_file import read_survey
 from index.files.build_lock import build_lock
 from index.files.generations import list_generations
 from index.files.manifest import read_manifest
@@ -126,6 +127,31 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
     assert "no memory left" in caplog.text
     assert load_index(tmp_path / INDEX / "current", dim=1280).trees == 100
     assert MapFile.read(generation) is None
+
+
+def test_generate_index_measures_distances_unless_told_not_to(run: Run, store_path: Path, tmp_path: Path) -> None:
+    with EmbeddingStore(store_path) as store:
+        twin = store.vectors(np.array([1]))
+        store.append([31], twin)
+    assert run("generate-index").exit_code == 0
+    found = read_survey(list_generations(tmp_path / INDEX)[-1])
+    assert found is not None
+    assert (found.pairs.logo_ids[0].tolist(), found.pairs.distances[0]) == ([1, 31], 0)
+    assert (found.searched, len(found.any_two)) == (31, 101)
+    assert run("generate-index", "--compare", "0").exit_code == 0
+    assert read_survey(list_generations(tmp_path / INDEX)[-1]) is None
+
+
+def test_distances_that_cannot_be_measured_fail_no_build(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(build, "survey", fail)
+    assert run("generate-index").exit_code == 0
+    assert "has no survey of distances" in caplog.text
+    assert len(load_index(tmp_path / INDEX / "current", dim=1280)) == 30
 
 
 def test_verify_names_a_damaged_map(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import falcon
+import numpy as np
+from numpy.typing import NDArray
 
 from api.answers.representation import Representation
 from index.errors import IndexDamagedError
@@ -26,14 +28,19 @@ class IndexMap:
     """The map of an index, or the reason why it has none.
 
     Attributes:
-        points: the number of logos on the map; 0 without a map.
+        logo_ids: (n,) of the logos on the map; none without a map.
         answer: the map as it is sent; `None` without a map.
         lack: the reason, for the client; empty if there is a map.
     """
 
-    points: int = 0
+    logo_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     answer: Representation | None = None
     lack: str = ""
+
+    @property
+    def points(self) -> int:
+        """The number of logos on the map; 0 without a map."""
+        return len(self.logo_ids)
 
 
 class IndexMaps:
@@ -73,4 +80,4 @@ def _read(generation: Path) -> IndexMap:
         return IndexMap(
             lack=f"The map is not drawn yet, the index has fewer than {FEWEST_LOGOS} logos, or ANN_MAP_POINTS is 0."
         )
-    return IndexMap(file.points, Representation.of_gzip(file.compressed, falcon.MEDIA_JSON))
+    return IndexMap(file.logo_ids, Representation.of_gzip(file.compressed, falcon.MEDIA_JSON))

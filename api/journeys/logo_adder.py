@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from api.journeys.logo_embedder import LogoEmbedder, Rejections
 from api.journeys.stages import UNOBSERVED, Stage, Stages
 from api.journeys.write_limit import WriteLimit
@@ -56,6 +59,23 @@ class LogoAdder:
         self._limit = limit
         self._stages = stages
         self._on_added = on_added
+
+    def embed(self, image_url: str, box: BoundingBox) -> NDArray[np.float32]:
+        """Return the vector, `(dim,)`, that a logo of an image would be stored with; nothing is stored.
+
+        Args:
+            image_url: the URL of the image.
+            box: of the logo.
+
+        Raises:
+            ImageError, ModelError, TooManyWritesError: as for `add`.
+        """
+        check_box(box, logo_id=None)
+        with self._limit.turn():
+            with self._stages.measure(Stage.FETCH):
+                data = self._fetcher.fetch(image_url)
+            vector: NDArray[np.float32] = self._embedder.embed(data, [(None, box)])[0]
+            return vector
 
     def add(self, image_url: str, logos: Sequence[Logo], rejected: Rejections | None = None) -> int:
         """Store the logos that are not stored yet and return their number.

@@ -16,6 +16,7 @@ from embeddings.attributes.attribute_store import Attributes, AttributeStore, at
 from embeddings.attributes.filters import Condition
 from embeddings.attributes.limits import DEFAULT_LIMITS, AttributeLimits
 from embeddings.attributes.matching import MatchingLogos
+from embeddings.attributes.pairs import KeyCount, ValueCount
 
 _NOBODY = np.zeros(0, np.int64)
 
@@ -56,6 +57,16 @@ class LogoAttributes:
         """Return the value of one key of those of the logos that have it, by their ids."""
         store = self._known()
         return {} if store is None else store.values_of(key, logo_ids)
+
+    def used_keys(self) -> list[KeyCount]:
+        """Return the keys in use, in alphabetical order."""
+        store = self._known()
+        return [] if store is None else store.keys()
+
+    def counts(self, key: str, *, prefix: str, limit: int) -> list[ValueCount]:
+        """Return the values of a key that begin with a prefix, the most frequent first; see `AttributeStore.counts`."""
+        store = self._known()
+        return [] if store is None else store.counts(key, prefix=prefix, limit=limit)
 
     def matching(self, conditions: Sequence[Condition]) -> NDArray[np.int64]:
         """Return the ids of the logos for which all conditions hold; see `MatchingLogos.ids`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import falcon
@@ -11,6 +12,7 @@ from api.answers.index_maps import IndexMaps
 from api.errors import without_folders
 from api.journeys.collections import Collection, Collections
 from api.journeys.index_state import index_state
+from api.routes.attribute_values import attribute_of
 from api.routes.parameters import index_of
 from embeddings.model.description import ModelDescription
 from index.errors import SearchError
@@ -79,6 +81,35 @@ class MapResource:
         if found.answer is None:
             raise falcon.HTTPNotFound(title="no map", description=found.lack)
         found.answer.answer(req, resp)
+
+    on_head = on_get
+
+
+@dataclass(frozen=True, slots=True)
+class MapValuesResource:
+    """`GET /api/v1/ann/map/values`: the value of an attribute of each logo on the map."""
+
+    collections: Collections
+    maps: IndexMaps
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Return the values, the most frequent first, and the position of each logo's value among them; or 404."""
+        index_name = index_of(req, blank_is_default=True)
+        collection = self.collections.named(index_name)
+        key, status = attribute_of(req, collection), collection.catalog.status_of(index_name)
+        found = self.maps.of(status)
+        if found.answer is None:
+            raise falcon.HTTPNotFound(title="no map", description=found.lack)
+        logo_ids = found.logo_ids.tolist()
+        values = collection.attributes.values_of(key, logo_ids)
+        counts = Counter(values.values())
+        ranked = sorted(counts, key=lambda value: (-counts[value], value))
+        places = {value: place for place, value in enumerate(ranked)}
+        resp.media = {
+            "generation": status.source,
+            "values": [{"value": value, "logos": counts[value]} for value in ranked],
+            "of_logos": [places[values[logo_id]] if logo_id in values else -1 for logo_id in logo_ids],
+        }
 
     on_head = on_get
 

@@ -16,6 +16,7 @@ from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
 from api.routes.parameters import (
     DEFAULT_COUNT,
+    WHOLE_IMAGE,
     bounding_box_of,
     count_of,
     excludes_self,
@@ -150,6 +151,26 @@ class ImageNeighboursResource:
         vector = vector_of_image(req, collection, index_name, self.limit)
         mark_empty(resp, search, index_name)
         resp.media = listed(search.of_vector(vector, count, index_name))
+
+
+@dataclass(frozen=True, slots=True)
+class UrlNeighboursResource:
+    """`POST /api/v1/ann/from_url`: the nearest logos to one on an image that the service downloads, as for `/add`."""
+
+    collections: Collections
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Return the neighbours of what the `bounding_box` holds of the image at `image_url`."""
+        body = req.get_media()
+        schemas.check("UrlQuery", body)
+        y_min, x_min, y_max, x_max = map(float, body.get("bounding_box", WHOLE_IMAGE))
+        index_name = index_of(req, blank_is_default=True)
+        collection = self.collections.of(index_name)
+        search = narrowed(req, collection.search)
+        collection.catalog.get(index_name)  # if there is none, nothing need be downloaded
+        vector = collection.image_adder().embed(body["image_url"], (y_min, x_min, y_max, x_max))
+        mark_empty(resp, search, index_name)
+        resp.media = listed(search.of_vector(vector, int(body.get("count", DEFAULT_COUNT)), index_name))
 
 
 def is_image(req: falcon.Request) -> bool:

@@ -9,11 +9,11 @@ import falcon
 import numpy as np
 
 from api.journeys.collections import Collection, Collections
-from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.neighbour_search import NeighbourSearch
 from api.journeys.voting import Voting
 from api.journeys.write_limit import WriteLimit
 from api.routes import schemas
+from api.routes.attribute_values import attribute_of
 from api.routes.parameters import index_of, narrowed
 from api.routes.search import is_image, mark_empty, unknown_logo, vector_of_image
 from index.votes import Prediction
@@ -77,20 +77,14 @@ def _vote_of(req: falcon.Request, collections: Collections) -> tuple[Voting, Col
     """Return the vote that a request asks for, its collection, and the search that finds the voters."""
     index_name = index_of(req, blank_is_default=True)
     collection = collections.of(index_name)
-    return _voting_of(req, collection.attributes, index_name), collection, narrowed(req, collection.search)
-
-
-def _voting_of(req: falcon.Request, attributes: LogoAttributes, index_name: str | None) -> Voting:
-    key = req.get_param("attribute", required=True)
-    if problem := attributes.limits.key_problem(key):
-        raise falcon.HTTPInvalidParam(f"{problem}.", "attribute")
-    return Voting(
-        attributes,
-        key,
+    voting = Voting(
+        collection.attributes,
+        attribute_of(req, collection),
         k=req.get_param_as_int("k", min_value=1, max_value=schemas.MAX_COUNT, default=DEFAULT_K),
         threshold=_threshold_of(req),
         index_name=index_name,
     )
+    return voting, collection, narrowed(req, collection.search)
 
 
 def _threshold_of(req: falcon.Request) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from index.distances.survey_file import read_survey
 from index.errors import IndexDamagedError
 from index.files.generations import current_generation, list_generations
 from index.files.manifest import BIN_NAME, TXT_NAME
@@ -48,6 +49,7 @@ def _trouble(directory: Path, dim: int, progress: Callable[[int], None]) -> str 
     try:
         verify_files(directory, dim=dim, digests=True, progress=progress)
         MapFile.read(directory)  # if it has one
+        read_survey(directory)  # the same
     except IndexDamagedError as error:
         return str(error)
     return None

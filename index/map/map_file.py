@@ -50,11 +50,16 @@ class MapFile:
 
     Attributes:
         compressed: the file.
-        points: the number of logos on the map.
+        logo_ids: (n,) of the logos on the map.
     """
 
     compressed: bytes
-    points: int
+    logo_ids: NDArray[np.int64]
+
+    @property
+    def points(self) -> int:
+        """The number of logos on the map."""
+        return len(self.logo_ids)
 
     @classmethod
     def read(cls, generation: Path) -> MapFile | None:
@@ -67,7 +72,7 @@ class MapFile:
         if content is None:
             return None
         compressed, fields = content
-        return cls(compressed, len(fields["logo_ids"]))
+        return cls(compressed, np.array(fields["logo_ids"], np.int64))
 
 
 def read_map(generation: Path) -> LogoMap | None:

@@ -107,6 +107,35 @@ def broken(browser: Browser, small: Service, tmp_path_factory: pytest.TempPathFa
         yield service
 
 
+@pytest.fixture(scope="session")
+def brands(drawn: list[Photo]) -> dict[int, str]:
+    return explored.brands_of(drawn)
+
+
+@pytest.fixture(scope="session")
+def writable(browser: Browser, small: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The same for tests that name and delete logos, with a collection of vectors that have no pictures."""
+    data_dir = tmp_path_factory.mktemp("writable") / "data"
+    shutil.copytree(small.data_dir, data_dir, symlinks=True)
+    assert manage(data_dir, "create-collection", "vectors", "--dim", "4").returncode == 0
+    with Service(data_dir, ANN_ALLOW_DELETE="1") as service:
+        vectors = np.random.default_rng(1).normal(size=(30, 4)).tolist()
+        logos = [
+            {"id": i, "embedding": vector, "attributes": {"value": "even" if i % 2 == 0 else "odd"}}
+            for i, vector in enumerate(vectors, 1)
+        ]
+        assert service.post("/add_embeddings?index=vectors", {"logos": logos}).json() == {"added": 30}
+        assert manage(data_dir, "generate-index", "--index", "vectors").returncode == 0
+        yield service
+
+
+@pytest.fixture
+def named(browser_page: Page, writable: Service, brands: dict[int, str]) -> Iterator[Explorer]:
+    """The explorer where half of the logos have the names of their brands."""
+    explored.name_logos(writable, explored.half_of(brands))
+    yield from _explorer(browser_page, writable)
+
+
 @pytest.fixture
 def explorer(browser_page: Page, small: Service) -> Iterator[Explorer]:
     yield from _explorer(browser_page, small)

@@ -52,6 +52,34 @@ def store_odd_logos(data_dir: Path, photos: PhotoServer, known: list[Photo]) -> 
         store.append(list(odd), (vector + noise).astype(np.float32), list(odd.values()))
 
 
+def brands_of(photos: list[Photo]) -> dict[int, str]:
+    """The brand of each drawn logo."""
+    return {logo.logo_id: logo.brand.name for photo in photos for logo in photo.logos}
+
+
+def half_of(brands: dict[int, str]) -> dict[int, str]:
+    """Two logos of each brand: as if somebody had named them and left the others to name."""
+    return {i: brand for i, brand in brands.items() if [*brands.values()][: [*brands].index(i)].count(brand) < 2}
+
+
+def name_logos(service: Service, names: dict[int, str]) -> None:
+    """Give logos their names, and take all others away."""
+    changes: dict[int, dict[str, str | None]] = {
+        logo_id: dict.fromkeys(("value", "shelf")) for logo_id in service.get("/stored").json()["stored"]
+    }
+    changes |= {logo_id: {"value": name, "shelf": None} for logo_id, name in names.items()}
+    logos = [{"id": logo_id, "attributes": attributes} for logo_id, attributes in changes.items()]
+    answer = requests.put(service.url("/attributes"), json={"logos": logos}, timeout=PATIENCE)
+    assert answer.status_code == 200, answer.text
+
+
+def names_in(service: Service) -> dict[int, str]:
+    """The names that the service knows."""
+    ids = ",".join(map(str, service.get("/stored").json()["stored"]))
+    found = service.get(f"/attributes?logo_ids={ids}").json()["attributes"]
+    return {int(logo_id): of_logo["value"] for logo_id, of_logo in found.items() if "value" in of_logo}
+
+
 def draw_map(data_dir: Path, logo_ids: NDArray[np.int64]) -> None:
     """Put a map of logos anywhere into the index in use: a real one takes the time of its libraries' start."""
     positions = np.random.default_rng(1).integers(0, 2**16, (len(logo_ids), 2))

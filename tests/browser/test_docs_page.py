@@ -103,6 +103,21 @@ def test_page_fits_a_phone(browser_page: Page, service: TouredService) -> None:
     assert browser_page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_page_leads_back_to_the_explorer(browser_page: Page, service: TouredService, complaints: list[str]) -> None:
+    open_docs(browser_page, service)
+    browser_page.get_by_role("link", name="Logo explorer").press("Enter")
+    expect(browser_page.get_by_role("heading", name="Which logos look alike?")).to_be_visible()
+    assert complaints == []
+
+
+def test_page_leads_nowhere_where_the_explorer_is_switched_off(browser_page: Page, service: TouredService) -> None:
+    without = service.document
+    del without["paths"]["/"]
+    browser_page.route("**/openapi.json", lambda route: route.fulfill(json=without))
+    open_docs(browser_page, service)
+    expect(browser_page.get_by_role("link", name="Logo explorer")).to_have_count(0)
+
+
 def test_page_is_not_sent_again(browser_page: Page, service: TouredService) -> None:
     open_docs(browser_page, service)
     assert bytes_of(browser_page, "encodedBodySize") < 600_000

@@ -22,10 +22,9 @@ def test_start_shows_the_map_and_how_the_index_is(explorer: Explorer, small: Ser
     page = explorer.open()
     status = small.get("/status").json()
     facts = page.locator("#facts").inner_text()
-    assert str(status["logos_indexed"]) in facts
-    assert "not yet indexed" in facts
-    assert "just now" in facts or "minute" in facts
-    assert "100.0 % of the nearest 10" in facts
+    assert f"{status['logos_indexed']} of {status['logos_stored']} logos indexed" in facts
+    assert "built just now" in facts or "minute" in facts
+    assert "finds 100 % of the true nearest 10" in facts
     expect(page.locator(".map")).to_have_attribute("data-painted", str(status["map_points"]))
 
 
@@ -42,7 +41,7 @@ def test_a_store_without_room_for_where_logos_were_seen_says_so(explorer: Explor
     earlier = {**small.get("/status").json(), "keeps_provenance": False}
     page.route("**/status", lambda route: route.fulfill(json=earlier))
     explorer.open()
-    expect(page.locator("#facts")).to_contain_text("none kept: see manage.py compact")
+    expect(page.locator("#facts")).to_contain_text("no photos are kept: see manage.py compact")
 
 
 def test_a_logo_shows_its_neighbours_as_the_service_answers_them(explorer: Explorer, small: Service) -> None:
@@ -108,7 +107,7 @@ def test_going_back_finds_the_place_that_one_left(explorer: Explorer) -> None:
 
 def test_random_takes_one_to_some_logo(explorer: Explorer) -> None:
     page = explorer.open()
-    page.get_by_role("button", name="Random", exact=True).click()
+    page.get_by_role("button", name="Random logo").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"Logo \d+"))
     expect(tiles(page).first).to_be_visible()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 from typing import Literal
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, ViewportSize, expect
+from PIL import Image
+from playwright.sync_api import FloatRect, Page, Route, ViewportSize, expect
 
 from demo.photos import Photo
 from tests.browser.explored import BEYOND_EXACT, Explorer, shown_on, tiles
@@ -98,6 +101,79 @@ def test_dark_follows_the_system_until_one_chooses(explorer: Explorer) -> None:
     assert not is_dark()
 
 
+def test_the_header_leaves_a_phone_its_screen(explorer: Explorer) -> None:
+    explorer.page.set_viewport_size(PHONE)
+    page = explorer.open("/?logo=1003")
+    header = page.locator("header").bounding_box()
+    assert header is not None
+    assert header["height"] < PHONE["height"] / 8
+    expect(page.get_by_role("link", name="API", exact=True)).to_be_hidden()
+    menu = page.get_by_role("button", name="More")
+    menu.press("Enter")
+    expect(page.get_by_role("link", name="API", exact=True)).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="API", exact=True)).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+# Returns the focused element, where the middles of its ring's sides are, and the ring's colour; null without a ring.
+RING = """() => {
+  const focused = document.activeElement;
+  const { outlineStyle, outlineWidth, outlineOffset, outlineColor } = getComputedStyle(focused);
+  if (outlineStyle === "none" || focused.matches(".skip, .hidden")) return null;
+  const out = parseFloat(outlineOffset) + parseFloat(outlineWidth) / 2;
+  const { left, right, top, bottom } = focused.getBoundingClientRect();
+  const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+  const middles = [[left - out, y], [right + out, y], [x, top - out], [x, bottom + out]];
+  const colour = outlineColor.match(/[0-9.]+/g).slice(0, 3).map(Number);
+  return { name: focused.outerHTML.slice(0, 80), middles, colour };
+}"""
+
+
+@pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
+def test_the_ring_around_what_is_focused_is_seen_whole(explorer: Explorer, size: ViewportSize | None) -> None:
+    page = explorer.page
+    if size:
+        page.set_viewport_size(size)
+    page = explorer.open("/?logo=1003&count=12")
+    expect(page.locator(".grid .fitted").first).to_be_visible()
+    rings = 0
+    for _ in range(32):
+        page.keyboard.press("Tab")
+        ring = page.evaluate(RING)
+        if ring is None:
+            continue
+        with Image.open(io.BytesIO(page.screenshot())) as picture:
+            seen = np.asarray(picture.convert("RGB"), int)
+        for x, y in ring["middles"]:
+            if 1 <= x < seen.shape[1] - 1 and 1 <= y < seen.shape[0] - 1:
+                rings += 1
+                around = seen[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].reshape(-1, 3)
+                assert np.abs(around - ring["colour"]).max(axis=1).min() < 40, (ring["name"], x, y)
+    assert rings > 60
+
+
+def test_the_frame_of_a_box_at_the_edge_is_seen_whole(explorer: Explorer, drawn: list[Photo]) -> None:
+    page = explorer.open()
+    page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
+    mark, stage = page.locator(".mark"), page.locator(".stage")
+    for _ in range(14):
+        mark.press("ArrowLeft")
+        mark.press("ArrowUp")
+    expect(mark).to_have_attribute("aria-label", re.compile("Box from 0 to"))
+    expect(stage).to_have_css("overflow", "visible")
+    corner = stage.bounding_box()
+    assert corner is not None
+    clip: FloatRect = {"x": corner["x"] - 4, "y": corner["y"] - 4, "width": 3, "height": 60}
+    page.locator("h1").click()
+    with Image.open(io.BytesIO(page.screenshot(clip={**clip, "x": corner["x"] - 2, "width": 2}))) as picture:
+        frame = np.asarray(picture.convert("RGB"))[20:50]
+    with Image.open(io.BytesIO(page.screenshot(clip={**clip, "x": corner["x"] - 12}))) as picture:
+        ground = np.asarray(picture.convert("RGB"))[20:50]
+    assert np.abs(frame.mean(axis=(0, 1)) - ground.mean(axis=(0, 1))).max() > 40
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_that_keeps_anyone_out(
     explorer: Explorer, drawn: list[Photo], scheme: Literal["light", "dark"]
@@ -110,6 +186,35 @@ def test_axe_finds_nothing_that_keeps_anyone_out(
     page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
     expect(tiles(page).first).to_be_visible()
     _check_with_axe(page)
+
+
+@pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_where_logos_are_named(
+    named: Explorer, brands: dict[int, str], scheme: Literal["light", "dark"], size: ViewportSize | None
+) -> None:
+    page = named.page
+    page.emulate_media(color_scheme=scheme)
+    if size:
+        page.set_viewport_size(size)
+    query = next(iter(brands))
+    for path in ("/", f"/?logo={query}", f"/?value={brands[query]}", f"/?logo={query}&with=1005", "/?duplicates=1"):
+        page = named.open(path)
+        page.wait_for_load_state("networkidle")
+        _check_with_axe(page)
+    page = named.open("/?index=vectors")
+    tiles(page).first.press("Space")
+    expect(page.get_by_label("Name for the selected logos")).to_be_visible()
+    page.get_by_label("Name for the selected logos").press_sequentially("o")
+    expect(page.locator(".options:visible li").first).to_be_visible()
+    _check_with_axe(page)
+    page.get_by_label("Name for the selected logos").press("Escape")
+    page.get_by_role("button", name="Name it", exact=True).click()
+    expect(page.locator(".selection .told")).to_contain_text("named o")
+    _check_with_axe(page)
+    if size:
+        page.get_by_role("button", name="More").click()
+        _check_with_axe(page)
 
 
 def _check_with_axe(page: Page) -> None:

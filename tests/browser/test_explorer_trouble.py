@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.sync_api import Dialog, Page, Route, expect
@@ -49,7 +48,7 @@ def test_a_damaged_newer_index_is_told_while_the_older_one_goes_on(
         (index / "next").rename(index / "current")
         wait_until(lambda: service.get("/status").json()["error"])
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
-        expect(page.locator("#facts .bad")).to_have_text(re.compile("newer index\\s*damaged"))
+        expect(page.locator("#facts .bad")).to_have_text("The newer index is damaged")
         expect(page.locator(".map[data-painted]")).to_be_visible()
 
 
@@ -75,17 +74,21 @@ def test_an_index_of_the_original_is_not_said_to_get_a_map(browser_page: Page, s
     for name in ("index.bin", "index.txt"):
         shutil.copy(newest / name, tmp_path / "data" / "pair")
     with Service(tmp_path / "data") as service:
+        many = {**service.get("/status?index=pair").json(), "logos_stored": FEWEST_LOGOS}
+        browser_page.route("**/status?index=pair", lambda route: route.fulfill(json=many))
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open("/?index=pair")
         expect(page.locator(".notice")).to_contain_text("This index has no map")
         expect(page.locator("main")).not_to_contain_text("generate-index")
 
 
-def test_a_small_index_is_said_to_have_no_map(browser_page: Page, small: Service, tmp_path: Path) -> None:
+def test_a_small_index_without_a_map_shows_its_logos(browser_page: Page, small: Service, tmp_path: Path) -> None:
     shutil.copytree(small.data_dir, tmp_path / "data", symlinks=True)
     (tmp_path / "data" / "efficientnet-b0" / "current" / MAP_NAME).unlink()
     with Service(tmp_path / "data") as service:
         page = Explorer(browser_page, f"http://127.0.0.1:{service.port}").open()
-        expect(page.locator(".notice")).to_contain_text(f"at least {FEWEST_LOGOS} logos; this index has 21.")
+        expect(page.get_by_role("heading", name="All 22 logos")).to_be_visible()
+        expect(tiles(page)).to_have_count(22)
+        expect(page.locator(".notice")).to_have_count(0)
 
 
 def test_a_token_is_asked_for_until_it_is_right_and_then_kept(
@@ -115,7 +118,7 @@ def test_what_is_no_id_is_never_asked_for(explorer: Explorer) -> None:
         page = explorer.open(f"/?logo={asked}")
         expect(page.get_by_role("heading", name="No such logo")).to_be_visible()
     asked_for = [urlsplit(request.url).path for request in explorer.requests if "/api/" in request.url]
-    assert set(asked_for) <= {"/api/v1/ann/status"}
+    assert set(asked_for) <= {"/api/v1/ann/status", "/api/v1/ann/attributes/keys"}
 
 
 def test_a_service_that_does_not_answer_can_be_tried_again(explorer: Explorer) -> None:
@@ -145,8 +148,11 @@ def test_a_logo_without_a_picture_keeps_its_place(explorer: Explorer, drawn_phot
     gone = page.locator(f'.tile[data-logo="{explored.GONE}"]')
     expect(gone).to_contain_text("photo not available")
     expect(gone).to_contain_text(str(explored.GONE))
-    source = gone.locator("xpath=following-sibling::a")
-    expect(source).to_have_attribute("href", drawn_photos.url("/gone.jpg"))
+    host = drawn_photos.url("").removeprefix("http://")
+    expect(page.locator(".results > .help")).to_contain_text(f"2 photos at {host} cannot be shown. Open one")
+    shown_there = [drawn_photos.url(path) for path in ("/gone.jpg", quote(explored.MARKUP_PATH, safe="/=()'"))]
+    expect(page.locator(".results .source")).to_have_count(1)
+    assert page.locator(".results .source").get_attribute("href") in shown_there
     expect(page.locator(f'.tile[data-logo="{explored.UNSEEN}"]')).to_contain_text("no photo kept")
 
 
@@ -171,7 +177,7 @@ def test_a_part_of_the_page_that_does_not_come_is_said_to_be_missing(
     if part == "box_editor":
         page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
     expect(page.get_by_role("alert")).to_contain_text("This part of the page is missing")
-    assert [complaint for complaint in explorer.complaints if f"{part}.js" not in complaint] == []
+    assert [complaint for complaint in explorer.complaints if ".js" not in complaint] == []
     explorer.complaints.clear()
     page.unroute(f"**/{part}.js")
     if part == "map":
@@ -183,7 +189,7 @@ def test_a_random_logo_that_comes_late_takes_nobody_away(explorer: Explorer) -> 
     page = explorer.open()
     late: list[Route] = []
     page.route("**/api/v1/ann?count=1", lambda route: late.append(route))
-    page.get_by_role("button", name="Random", exact=True).click()
+    page.get_by_role("button", name="Random logo").click()
     page.get_by_label("Logo id").fill("1003")
     page.keyboard.press("Enter")
     expect(tiles(page).first).to_be_visible()
@@ -191,3 +197,28 @@ def test_a_random_logo_that_comes_late_takes_nobody_away(explorer: Explorer) -> 
         late[0].continue_()
     page.wait_for_timeout(200)
     assert page.url.endswith("/?logo=1003")
+
+
+def test_a_random_logo_of_an_empty_service_is_said_to_be_none(empty_explorer: Explorer) -> None:
+    page = empty_explorer.open("/?logo=7")
+    page.get_by_role("button", name="Random logo").press("Enter")
+    expect(page.get_by_role("heading", name="No logo is stored yet")).to_be_focused()
+
+
+def test_an_image_that_is_gone_can_be_chosen_again(explorer: Explorer, drawn: list[Photo]) -> None:
+    page = explorer.open("/?image=1")
+    expect(page.get_by_role("heading", name="The image is gone")).to_be_visible()
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="Choose an image").press("Enter")
+    chosen.value.set_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your image")
+    expect(tiles(page).first).to_be_visible()
+
+
+def test_no_box_is_offered_on_a_file_that_is_no_image(explorer: Explorer) -> None:
+    page = explorer.open()
+    for name, kind in (("a.png", "image/png"), ("a.pdf", "application/pdf")):
+        page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": b"no image at all"})
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.locator(".editor")).to_have_count(0)
+        expect(page.get_by_role("button", name="Choose an image")).to_be_visible()

@@ -85,7 +85,8 @@ def test_the_crop_and_the_whole_photo_show_stored_pixels(explorer: Explorer, log
     expect(page.locator(".large .fitted")).to_have_css("opacity", "1")
     assert difference(seen(page.locator(".large .hole")), held()) < 8
     expect(page.locator(".photo .mark")).to_be_visible()
-    page.locator(".photo .mark").evaluate("mark => { mark.style.visibility = 'hidden'; }")
+    hide = "parts => parts.forEach((part) => { part.style.visibility = 'hidden'; })"
+    page.locator(".photo :is(.mark, .shade)").evaluate_all(hide)
     sheet = page.locator(".photo .sheet").bounding_box()
     assert sheet is not None
     assert sheet["width"] / sheet["height"] == pytest.approx(WIDTH / HEIGHT, rel=0.02)

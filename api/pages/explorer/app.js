@@ -1,28 +1,58 @@
-// The page: reads the address, calls the service, and shows one of three views: the start, a logo, or the user's image.
+// The page: reads the address, calls the service, and shows one of its views (`view_*.js`).
 
-import { read, write } from "./address.js";
-import { make, say } from "./elements.js";
+import { elsewhere, kindOf, read, write } from "./address.js";
+import { make } from "./elements.js";
 import { showFacts } from "./facts.js";
-import { emptyGrid, neighbourGrid } from "./neighbours.js";
-import { emptiness, noMap, notice, problem } from "./notices.js";
-import { resultsHead } from "./results_head.js";
+import { attributesInUse, attributeShown, namedLogos, useNamesOf } from "./names.js";
+import { emptiness, notice, problem } from "./notices.js";
+import { usePicturesOf } from "./pictures.js";
+import { remember } from "./recent.js";
+import { watchSearch } from "./search_box.js";
+import { beginView } from "./selection.js";
 import * as service from "./service.js";
-import { imageCall, logoSubject } from "./subject.js";
+import { showLogo } from "./view_logo.js";
+import { showStart } from "./view_start.js";
 
 const KEPT_IMAGES = 20;
 const LOOK_AGAIN = 30_000; // milliseconds between requests for the status, while the page is visible
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
-const images = new Map(); // the latest images of this tab, by the number in the address
+const images = new Map(); // the latest images of this tab, by the number in the address, and those at addresses, by these
 let view = read(location.search);
 let status = null;
 let trouble = null; // the error, if there is no status
 let looked = lookAtStatus();
+let named = lookAtNames();
 let asking = new AbortController();
-let logoMap = null;
 let taken = 0; // number of images so far
 let arriving = false; // whether another view was opened and is not shown yet
+
+// What the views are given.
+const page = {
+  get view() {
+    return view;
+  },
+  get status() {
+    return status;
+  },
+  get trouble() {
+    return trouble;
+  },
+  get signal() {
+    return asking.signal; // aborted when another view is opened
+  },
+  looked: () => looked,
+  named: () => named,
+  mayHaveMap: () => status?.map_points !== 0, // true until the status is known
+  show,
+  showOnly,
+  offer: beginView,
+  settle,
+  goTo: (changes) => goTo(changes),
+  goToLogo: (logo) => goToLogo(logo),
+  retry,
+};
 
 // --- navigation ------------------------------------------------------------------------------------------------------
 
@@ -39,10 +69,17 @@ function turn() {
   const before = view;
   view = read(location.search);
   if (before.index !== view.index) looked = lookAtStatus();
+  if (before.index !== view.index || before.by !== view.by) named = lookAtNames();
 }
 
 const goTo = (changes) => go(write({ ...view, ...changes }));
-const goToLogo = (logo) => goTo({ logo, image: null });
+const goToLogo = (logo) => go(write(elsewhere(view, { logo })));
+
+// Changes how the same view is shown, without showing it again.
+function settle(changes) {
+  view = { ...view, ...changes };
+  history.replaceState(history.state, "", write(view));
+}
 
 addEventListener("popstate", async (event) => {
   if (!event.state && write(read(location.search)) === write(view)) return; // the skip link: the view is the same
@@ -75,143 +112,47 @@ function showOnly(notice) {
   show(notice);
 }
 
-// --- the three views -------------------------------------------------------------------------------------------------
+// --- the views -------------------------------------------------------------------------------------------------------
+
+const TITLES = { logo: () => `Logo ${view.logo}`, compare: () => `Logos ${view.logo} and ${view.with}`, value: () => view.value, image: () => (view.url ? "An image of the web" : "Your image"), duplicates: () => "Duplicates" };
 
 async function render({ arrived = false } = {}) {
   asking.abort();
   asking = new AbortController();
   const asked = asking;
   main.ariaBusy = "true";
-  at("logo-id").value = view.logo ?? "";
+  const kind = kindOf(view);
+  at("logo-id").value = view.logo ?? view.value ?? view.url ?? "";
   arriving = arrived;
   if (arrived) scrollTo(0, 0);
-  document.body.dataset.view = view.logo ? "logo" : view.image ? "image" : "start";
-  document.title = [view.logo ? `Logo ${view.logo}` : view.image && "Your image", "Logo explorer"].filter(Boolean).join(" · ");
-  await (view.logo ? renderLogo() : view.image ? renderImage() : renderStart());
+  document.body.dataset.view = kind;
+  const title = TITLES[kind]?.();
+  document.title = [title, "Logo explorer"].filter(Boolean).join(" · ");
+  if (["logo", "value"].includes(kind) || view.url) remember(view.index, view.url ?? title, write(view));
+  beginView({});
+  try {
+    if (kind === "logo") await showLogo(page);
+    else if (kind === "start") await showStart(page);
+    else if (kind === "image") await renderImage();
+    else if (kind === "value") await (await import("./view_value.js")).showValue(page);
+    else if (kind === "compare") await (await import("./view_compare.js")).showCompare(page);
+    else await (await import("./view_duplicates.js")).showDuplicates(page);
+  } catch (error) {
+    if (!asked.signal.aborted) showOnly(problem(error, view, retry));
+  }
   if (asked !== asking) return;
   main.ariaBusy = "false";
 }
 
-async function renderStart() {
-  const start = make(
-    "section",
-    { className: "subject start" },
-    make("h1", { tabIndex: -1 }, "Which logos look alike?"),
-    make("p", {}, "Find a logo by its id, take a random one, or use an image of your own: choose it, paste it, or drop it anywhere on this page."),
-  );
-  const beside = make("div", { className: "results" });
-  show(start, beside);
-  const asked = asking.signal;
-  await looked;
-  if (asked.aborted) return;
-  if (trouble) return beside.replaceChildren(problem(trouble, view, retry));
-  const broken = status.error && !status.logos_indexed && new service.ServiceError(503, service.INDEX_UNAVAILABLE, status.error);
-  const instead = broken ? problem(broken, view, retry) : emptiness(status);
-  if (instead) return beside.replaceChildren(instead);
-  start.append(make("p", {}, make("button", { type: "button", className: "primary", onclick: random }, "Take a random logo")));
-  await showMap(beside, null, []);
-}
-
-async function renderLogo() {
-  if (!/^\d{1,19}$/.test(view.logo)) return showOnly(notice("No such logo", "A logo’s id is a whole number."));
-  const { element, told } = logoSubject(view);
-  const results = make("section", { className: "results", "aria-label": "Nearest logos" });
-  show(element, results);
-  const asked = asking.signal;
-  const waiting = setTimeout(() => results.replaceChildren(headOfResults(), emptyGrid(view.count)), 120);
-  try {
-    const answer = await service.neighboursOfLogo(view, asked);
-    clearTimeout(waiting);
-    if (asked.aborted) return;
-    told(answer);
-    await showNeighbours(results, answer.filter(({ id }) => id !== view.logo).slice(0, view.count));
-  } catch (error) {
-    clearTimeout(waiting);
-    if (asked.aborted) return;
-    showOnly(problem(error, view, retry, random));
-  }
-}
+const chooser = () => make("button", { type: "button", className: "primary", onclick: () => at("file").click() }, "Choose an image");
 
 async function renderImage() {
-  const image = images.get(view.image);
-  if (!image) return showOnly(notice("The image is gone", "The page keeps your image only until it is closed or reloaded. Choose the image again."));
-  const left = asking.signal;
-  let BoxEditor;
-  try {
-    ({ BoxEditor } = await import("./box_editor.js"));
-  } catch (error) {
-    if (!left.aborted) showOnly(problem(error, view, retry));
-    return;
-  }
-  if (left.aborted) return;
-  const results = make("section", { className: "results", "aria-label": "Nearest logos" });
-  const call = make("div");
-  let searching = new AbortController();
-  const search = async (box) => {
-    image.box = box;
-    searching.abort();
-    searching = new AbortController();
-    const asked = AbortSignal.any([searching.signal, left]);
-    call.replaceChildren(imageCall(view, box, image.name, image.blob.type));
-    results.replaceChildren(headOfResults(), emptyGrid(view.count));
-    try {
-      const answer = await service.neighboursOfImage(view, image, box, asked);
-      if (!asked.aborted) await showNeighbours(results, answer);
-    } catch (error) {
-      if (!asked.aborted) results.replaceChildren(problem(error, view, retry));
-    }
-  };
-  const editor = new BoxEditor(image, search);
-  const turned = image.turned ? make("p", { className: "help" }, "The camera marked this photo as rotated, so the page turned it upright.") : null;
-  const head = make("div", { className: "head" }, make("h1", { tabIndex: -1 }, "Your image"), editor.element, turned);
-  show(make("section", { className: "subject", "aria-label": "Your image" }, head, make("div", { className: "more" }, call)), results);
-  await search(image.box);
+  if (view.url && !images.has(view.url)) images.set(view.url, { address: view.url, url: view.url, box: null });
+  const image = images.get(view.url ?? view.image);
+  if (!image) return showOnly(notice("The image is gone", "The page keeps your image only until it is closed or reloaded. Choose the image again.", { action: chooser() }));
+  const { showImage } = await import("./view_image.js");
+  if (images.get(view.url ?? view.image) === image) await showImage(page, image, chooser);
 }
-
-// --- the nearest logos -----------------------------------------------------------------------------------------------
-
-const mayHaveMap = () => status?.map_points !== 0; // true until the status is known
-const headOfResults = () => resultsHead(view, mayHaveMap(), (count) => goTo({ count }));
-
-async function showNeighbours(results, rows) {
-  if (!rows.length || view.show === "map") await looked;
-  if (!rows.length) {
-    results.replaceChildren(emptiness(status) ?? notice("No other logo", "The index holds no other logo to compare with."));
-    return;
-  }
-  results.replaceChildren(headOfResults());
-  say(rows.length === 1 ? "One nearest logo" : `${rows.length} nearest logos`);
-  if (view.show === "map" && status?.map_points) await showMap(results, view.logo, rows);
-  else results.append(neighbourGrid(rows, view));
-}
-
-async function showMap(place, id, rows) {
-  if (!status.map_points) {
-    place.append(noMap(status));
-    return;
-  }
-  const asked = asking.signal;
-  try {
-    const { LogoMap } = await import("./map.js");
-    logoMap ??= new LogoMap((logo) => write({ ...view, logo, image: null }), goToLogo);
-    if (asked.aborted) return;
-    place.append(logoMap.element);
-    const key = mapKey();
-    if (logoMap.of !== key) {
-      const found = await service.map(view.index);
-      if (asked.aborted) return;
-      logoMap.set(found);
-      logoMap.of = key;
-    }
-    logoMap.highlight(id, rows);
-  } catch (error) {
-    if (asked.aborted) return;
-    logoMap?.element.remove();
-    place.append(problem(error, view, retry));
-  }
-}
-
-const mapKey = () => `${status.index} ${status.generation} ${status.map_points}`;
 
 // --- the index -------------------------------------------------------------------------------------------------------
 
@@ -227,11 +168,23 @@ async function lookAtStatus() {
     if (error.status !== 0) status = null;
     trouble = error;
   }
-  showFacts(at("facts"), status);
-  for (const tabs of main.querySelectorAll(".tabs")) tabs.hidden = !mayHaveMap();
+  showFacts(at("facts"), status, namedLogos());
+  for (const tabs of main.querySelectorAll(".tabs")) tabs.hidden = !page.mayHaveMap();
   const names = status?.indexes ?? [];
   at("index-choice").hidden = names.length < 2;
   at("index").replaceChildren(...names.map((name) => make("option", { value: name, selected: name === status.index }, name)));
+}
+
+async function lookAtNames({ again = false } = {}) {
+  const { index, by } = view;
+  usePicturesOf(index);
+  await useNamesOf(index, by, { again });
+  if (index !== view.index || by !== view.by) return;
+  const keys = attributesInUse().map(({ key }) => key);
+  if (keys.length && !keys.includes(attributeShown())) keys.push(attributeShown());
+  at("by-choice").hidden = keys.length < 2;
+  at("by").replaceChildren(...keys.map((key) => make("option", { value: key, selected: key === attributeShown() }, `by ${key}`)));
+  showFacts(at("facts"), status, namedLogos());
 }
 
 // The part of the status that the start view shows. New logos do not change it.
@@ -249,6 +202,7 @@ async function lookAgain() {
 async function retry() {
   service.forget();
   looked = lookAtStatus();
+  named = lookAtNames({ again: true });
   await render();
 }
 
@@ -257,41 +211,52 @@ async function random() {
   try {
     const logo = await service.randomLogo(view.index);
     if (view !== from) return; // the user has opened another view
-    if (logo === null) goTo({ logo: null, image: null });
-    else goToLogo(logo);
+    if (logo !== null) return goToLogo(logo);
+    await looked;
+    arriving = true;
+    showOnly(emptiness(status) ?? notice("No logo", "The index holds no logo to take."));
   } catch (error) {
     if (view === from) showOnly(problem(error, view, retry));
   }
 }
 
 async function take(file) {
-  if (file.type && !file.type.startsWith("image/")) return showOnly(notice("This is not an image", file.name, { bad: true }));
+  const refuse = (title) => showOnly(notice(title, file.name, { bad: true, action: chooser() }));
+  if (file.type && !file.type.startsWith("image/")) return refuse("This is not an image");
   const number = String(++taken);
   try {
     const { PickedImage } = await import("./picked_image.js");
     images.set(number, await PickedImage.from(file));
     if (images.size > KEPT_IMAGES) forgetImage(images.keys().next().value);
   } catch (error) {
-    if (error instanceof DOMException) return showOnly(notice("The image cannot be read", file.name, { bad: true }));
+    if (error instanceof DOMException) return refuse("The image cannot be read");
     return showOnly(problem(error, view, retry));
   }
-  goTo({ image: number, logo: null });
+  go(write(elsewhere(view, { image: number })));
 }
 
 function forgetImage(number) {
-  URL.revokeObjectURL(images.get(number).url);
+  const { address, url } = images.get(number);
+  if (!address) URL.revokeObjectURL(url);
   images.delete(number);
 }
 
 // --- the start -------------------------------------------------------------------------------------------------------
 
-at("search").addEventListener("submit", (event) => {
-  event.preventDefault();
-  goToLogo(at("logo-id").value.trim());
-});
+watchSearch(at("search"), at("logo-id"), () => view, go);
 at("random").addEventListener("click", random);
-at("index").addEventListener("change", () => goTo({ index: at("index").value }));
+at("index").addEventListener("change", () => goTo({ index: at("index").value, by: null, within: null, ...(view.value && { value: null }) }));
+at("by").addEventListener("change", () => goTo({ by: at("by").value, value: null }));
+at("menu").addEventListener("click", () => openMenu(at("menu").getAttribute("aria-expanded") !== "true"));
+at("corner").addEventListener("keydown", (event) => event.key === "Escape" && (openMenu(false), at("menu").focus()));
+addEventListener("nameschange", () => showFacts(at("facts"), status, namedLogos()));
 setInterval(lookAgain, LOOK_AGAIN);
-import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take));
+
+function openMenu(open) {
+  at("menu").setAttribute("aria-expanded", String(open));
+  at("corner").classList.toggle("open", open);
+}
+
+import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take, (url) => go(write(elsewhere(view, { url })))));
 
 await render();

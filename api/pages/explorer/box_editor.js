@@ -3,6 +3,7 @@
 // and width; null is the whole image.
 
 import { make } from "./elements.js";
+import { shadeAround } from "./pictures.js";
 
 const SMALLEST = 0.01;
 const EDGES = ["n", "e", "s", "w", "nw", "ne", "se", "sw"];
@@ -25,9 +26,11 @@ export class BoxEditor {
     });
     for (const edge of EDGES) this.mark.append(make("span", { className: `edge ${edge}`, "data-edge": edge }));
     const picture = make("img", { alt: "Your image", draggable: false });
-    picture.addEventListener("error", () => this.sheet.replaceChildren(make("p", {}, "The browser cannot show this image.")));
+    if (image.address) picture.referrerPolicy = "no-referrer";
+    picture.addEventListener("error", () => this.element.replaceChildren(make("p", { className: "help" }, "The browser cannot show this image, so all of it is searched.")));
     picture.src = image.url;
-    this.sheet = make("div", { className: "sheet stage", onpointerdown: (event) => this.#press(event) }, picture, this.mark);
+    this.shade = make("span", { className: "shade" });
+    this.sheet = make("div", { className: "sheet stage", onpointerdown: (event) => this.#press(event) }, picture, this.shade, this.mark);
     this.whole = make("button", { type: "button", className: "quiet", onclick: () => this.#settle(null) }, "Whole image");
     this.element = make(
       "div",
@@ -54,6 +57,7 @@ export class BoxEditor {
       width: percent(right - left),
       height: percent(bottom - top),
     });
+    shadeAround(this.shade, [top, left, bottom, right]);
     const whole = (x) => Math.round(100 * x);
     this.mark.classList.toggle("all", !this.box);
     this.mark.setAttribute(

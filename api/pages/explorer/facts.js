@@ -1,4 +1,4 @@
-// The strip of facts about the index: its number of logos, age and recall.
+// The strip of facts about the index: how many logos are in it, how old it is, and how much it finds.
 
 import { make, whole } from "./elements.js";
 
@@ -14,31 +14,24 @@ export function age(seconds) {
   return unit ? words.format(-Math.floor(seconds / length), unit) : "just now";
 }
 
-const share = (x) => `${(Math.floor(x * 1000) / 10).toFixed(1)} %`;
+const percent = (share) => `${Math.floor(share * 1000) / 10} %`;
 
-export function showFacts(list, status) {
+// `named` is the number of logos that have a name.
+export function showFacts(list, status, named) {
   list.replaceChildren();
   if (!status) return;
-  const add = (name, value, title, kind = "") =>
-    list.append(make("div", { title, className: kind }, make("dt", {}, name), make("dd", {}, value)));
-  if (status.error) add(status.logos_indexed ? "newer index" : "index", "damaged", status.error, "bad");
-  add("logos", whole(status.logos_indexed), `In the index ${status.index}`);
-  if (status.logos_waiting)
-    add("not yet indexed", whole(status.logos_waiting), "Stored logos that the next generate-index adds to the index");
+  const add = (text, title, kind = "") => list.append(make("li", { title, className: kind }, text));
+  const bold = (text) => make("strong", {}, text);
+  const told = (...parts) => make("span", {}, ...parts);
+  if (status.error) add(status.logos_indexed ? "The newer index is damaged" : "The index is damaged", status.error, "bad");
+  const { logos_indexed: indexed, logos_waiting: left, logos_stored: stored } = status;
+  if (left) add(told(bold(`${whole(stored - left)} of ${whole(stored)}`), " logos indexed"), "The other ones are stored; the next generate-index adds them to the index");
+  else add(told(bold(whole(indexed)), " logos indexed"), `In the index ${status.index}`);
+  if (named) add(told(bold(whole(named)), " named"), "Logos that have a name", "roomy");
   if (status.built_at) {
     const time = make("time", { dateTime: status.built_at }, age(status.age_seconds));
-    add("built", time, new Date(status.built_at).toLocaleString("en-GB"));
+    add(told("built ", time), new Date(status.built_at).toLocaleString("en-GB"));
   }
-  if (status.recall) {
-    const { at_10: of10, at_100: of100 } = status.recall;
-    add("recall", `${share(of10)} of the nearest 10, ${share(of100)} of 100`, "Share of the true nearest logos that the index finds, measured when it was built");
-  }
-  if (!status.keeps_provenance)
-    add("pictures", "none kept: see manage.py compact", "An earlier release made this store, without room for the photos of logos");
-  add("model", status.model, "The network that made the vectors");
-  if (status.distances) {
-    const { alike, different } = status.distances;
-    const scale = `alike below ${alike.toFixed(2)}, different above ${different.toFixed(2)}`;
-    add("distances", scale, "99 % of different logos are farther apart than the first value; 95 % of crops of the same logo are closer than the second", "roomy");
-  }
+  if (status.recall) add(told("finds ", bold(percent(status.recall.at_10)), " of the true nearest 10"), `And ${percent(status.recall.at_100)} of the nearest 100, as the build measured`, "roomy");
+  if (!status.keeps_provenance) add("no photos are kept: see manage.py compact", "An earlier release made this store, without room for the photos of logos", "roomy");
 }

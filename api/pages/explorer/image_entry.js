@@ -1,5 +1,6 @@
-// Receives images from the user: calls `take` with each image that is chosen, dropped or pasted anywhere on the page.
-export function watchForImages(chooser, field, veil, take) {
+// Receives images from the user: calls `take` with each image that is chosen, dropped or pasted anywhere on the page, and
+// `takeAddress` with the address of one that is pasted outside a field.
+export function watchForImages(chooser, field, veil, take, takeAddress) {
   const first = (files) => [...files].find((file) => file.type.startsWith("image/"));
   chooser.addEventListener("click", () => field.click());
   field.addEventListener("change", () => {
@@ -8,7 +9,9 @@ export function watchForImages(chooser, field, veil, take) {
   });
   addEventListener("paste", (event) => {
     const file = first(event.clipboardData?.files ?? []);
-    if (file) take(file);
+    if (file) return take(file);
+    const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+    if (!event.target.closest?.("input, textarea") && /^https?:\/\/\S+$/i.test(text)) takeAddress(text);
   });
   const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragenter", (event) => {

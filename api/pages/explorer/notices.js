@@ -2,7 +2,7 @@
 
 import { write } from "./address.js";
 import { link, make, whole } from "./elements.js";
-import { INDEX_UNAVAILABLE, ServiceError, UNKNOWN_INDEX } from "./service.js";
+import { INDEX_UNAVAILABLE, NO_EMBEDDER, ServiceError, UNKNOWN_INDEX } from "./service.js";
 
 const FEWEST_ON_A_MAP = 50; // FEWEST_LOGOS of index/map/logo_map.py
 
@@ -22,7 +22,8 @@ export function notice(title, text, { command, action, bad = false } = {}) {
   );
 }
 
-export function problem(error, view, retry, random) {
+// `instead` is what to do other than trying again.
+export function problem(error, view, retry, instead = null) {
   const again = make("button", { type: "button", onclick: retry }, "Try again");
   if (!(error instanceof ServiceError)) {
     // A module of the page is missing or does not match the others: the service is down, or has been upgraded.
@@ -32,9 +33,7 @@ export function problem(error, view, retry, random) {
   }
   if (error.status === 0) return notice(error.title, error.description, { action: again, bad: true });
   if (error.status === 404 && view.logo)
-    return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`, {
-      action: make("button", { type: "button", onclick: random }, "Take a random logo"),
-    });
+    return notice("Unknown logo", `No logo with the id ${view.logo} is stored.`);
   if (error.status === 400 && error.title.startsWith(UNKNOWN_INDEX))
     return notice("Unknown index", `There is no index named ${view.index}.`, {
       action: link(write({ ...view, index: null }), {}, "Search the default index"),
@@ -45,7 +44,8 @@ export function problem(error, view, retry, random) {
       action: again,
       bad: true,
     });
-  if (view.image && error.status < 500) return notice("The image was refused", error.description || error.title, { bad: true });
+  if (error.title === NO_EMBEDDER) return notice("This collection cannot be searched by image", "Its vectors were made elsewhere: the service cannot make one of an image. Find a logo by its id or its name.");
+  if ((view.image || view.url) && error.status < 500) return notice("The image was refused", error.description || error.title, { action: instead, bad: true });
   const title = error.title.charAt(0).toUpperCase() + error.title.slice(1);
   return notice(title, error.description, { action: again, bad: true });
 }

@@ -2,48 +2,15 @@
 // Addresses and boxes come from clients, so only http(s) addresses and boxes of four reasonable numbers are used.
 
 import { make } from "./elements.js";
+import { Lookup } from "./lookup.js";
 import * as service from "./service.js";
 import { layOut, orientationIn, storedSize } from "./stored_pixels.js";
 
-const AT_ONCE = 200; // ids in one request, which keeps the address below 4 KB
+const provenances = new Lookup(service.provenance, believed);
 
-const known = new Map(); // id -> provenance, or null
-let wanted = new Map(); // id -> the promises that wait for it
-
-// Returns the provenance of a logo, or null. All logos asked for in the same task are fetched in one request.
-export function provenanceOf(id) {
-  if (known.has(id)) return Promise.resolve(known.get(id));
-  if (wanted.size === 0) queueMicrotask(fetchWanted);
-  return new Promise((resolve, reject) => {
-    if (!wanted.has(id)) wanted.set(id, []);
-    wanted.get(id).push({ resolve, reject });
-  });
-}
-
-async function fetchWanted() {
-  const waiting = [...wanted];
-  wanted = new Map();
-  for (let start = 0; start < waiting.length; start += AT_ONCE) {
-    await fetchSome(waiting.slice(start, start + AT_ONCE));
-  }
-}
-
-async function fetchSome(some) {
-  try {
-    const found = await service.provenance(some.map(([id]) => id));
-    for (const [id, those] of some) {
-      known.set(id, await believed(found.get(id)));
-      for (const { resolve } of those) resolve(known.get(id));
-    }
-  } catch (error) {
-    const half = some.length >> 1;
-    if (error.status === 400 && half) {
-      await fetchSome(some.slice(0, half)); // the service may allow fewer ids per request
-      return fetchSome(some.slice(half));
-    }
-    for (const [, those] of some) for (const { reject } of those) reject(error);
-  }
-}
+// Returns the provenance of a logo, or null.
+export const provenanceOf = (id) => provenances.get(id);
+export const usePicturesOf = (index) => provenances.use(index);
 
 async function believed(told) {
   if (!told) return null;
@@ -102,6 +69,8 @@ export function wholePhotoOf(id, seen) {
     width: `${100 * (right - left)}%`,
     height: `${100 * (bottom - top)}%`,
   });
+  const shade = make("span", { className: "shade" });
+  shadeAround(shade, seen.box);
   const image = photo(seen.url, `The photo that logo ${id} was seen on`, true);
   const sheet = make("div", { className: "sheet" }, image);
   image.addEventListener("load", () => {
@@ -110,7 +79,7 @@ export function wholePhotoOf(id, seen) {
     sheet.style.setProperty("--width", `${width}px`);
     sheet.classList.add("laid-out");
     layOut(image, seen.orientation, [0, 0, 1, 1]);
-    sheet.append(mark);
+    sheet.append(shade, mark);
   });
   image.addEventListener("error", () => sheet.replaceChildren(make("p", {}, "The photo cannot be shown.")));
   const source = make(
@@ -119,6 +88,12 @@ export function wholePhotoOf(id, seen) {
     make("a", { href: seen.url, target: "_blank", rel: "noopener noreferrer" }, `Open the photo at ${seen.host}`),
   );
   return make("figure", { className: "photo" }, sheet, source);
+}
+
+// Cuts a box out of an element that darkens the photo below it.
+export function shadeAround(shade, box) {
+  const [top, left, bottom, right] = box.map((x) => `${100 * Math.min(Math.max(x, 0), 1)}%`);
+  shade.style.clipPath = `polygon(evenodd, 0 0, 100% 0, 100% 100%, 0 100%, 0 0, ${left} ${top}, ${right} ${top}, ${right} ${bottom}, ${left} ${bottom}, ${left} ${top})`;
 }
 
 function photo(url, alt, eager) {

@@ -3,7 +3,7 @@
 import { COUNTS, write } from "./address.js";
 import { link, make, whole } from "./elements.js";
 
-export function resultsHead(view, hasMap, choose) {
+export function resultsHead(view, hasMap, choose, title = "Nearest logos") {
   const choices = [...new Set([...COUNTS, view.count])].sort((a, b) => a - b);
   const select = make(
     "select",
@@ -15,7 +15,7 @@ export function resultsHead(view, hasMap, choose) {
   return make(
     "div",
     { className: "results-head" },
-    make("h2", {}, "Nearest logos"),
+    make("h2", {}, title),
     make("label", { className: "select" }, make("span", { className: "hidden" }, "How many"), select),
     tabs,
   );

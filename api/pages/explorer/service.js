@@ -9,6 +9,7 @@ const TOKEN = "token"; // in the storage of this tab
 // The beginnings of error titles of the service.
 export const INDEX_UNAVAILABLE = "index unavailable";
 export const UNKNOWN_INDEX = "unknown index";
+export const NO_EMBEDDER = "no embedder";
 
 export class ServiceError extends Error {
   constructor(status, title, description = "") {
@@ -35,8 +36,12 @@ export function neighboursOfLogo(view, signal) {
   return once(address, () => ask(address, { signal }));
 }
 
-// `image` is a `PickedImage`.
+// `image` is a `PickedImage`, or an image at an address, `{address}`, that the service downloads.
 export function neighboursOfImage(view, image, box, signal) {
+  if (image.address) {
+    const asked = JSON.stringify({ image_url: image.address, count: view.count, ...(box && { bounding_box: box }) });
+    return once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
+  }
   const address = queryOfImage(view, box);
   const headers = { "Content-Type": image.blob.type || "image/jpeg" };
   return once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal }));
@@ -59,19 +64,69 @@ export const status = (index) => ask(addressOf("/status", { index }), { cache: "
 
 // Returns the map: `{generation, ids, x, y}`, with ids as strings; null if the index has none.
 export async function map(index) {
+  const found = await unlessMissing(ask(addressOf("/map", { index })));
+  return found && { generation: found.generation, ids: found.logo_ids.map(String), x: found.x, y: found.y };
+}
+
+// Returns the provenance of logos: a Map of id to `{image_url, bounding_box}`.
+export async function provenance(ids, index) {
+  const answer = await ask(addressOf("/provenance", { logo_ids: ids, index }));
+  return new Map(Object.entries(answer.provenance));
+}
+
+// Returns the attributes of logos: a Map of id to an object.
+export async function attributes(ids, index) {
+  const answer = await ask(addressOf("/attributes", { logo_ids: ids, index }));
+  return new Map(Object.entries(answer.attributes));
+}
+
+// Sets attributes of logos, `[{id, attributes}]`, all or none; returns the ids that are not stored.
+export async function setAttributes(logos, index) {
+  const listed = logos.map(({ id, attributes }) => `{"id":${BigInt(id)},"attributes":${JSON.stringify(attributes)}}`);
+  const answer = await send(addressOf("/attributes", { index }), `{"logos":[${listed}]}`, "PUT");
+  return answer.unknown.map(String);
+}
+
+export async function deleteLogos(ids, index) {
+  return (await send(addressOf("/delete", { index }), `{"logo_ids":[${ids.map(BigInt)}]}`)).deleted;
+}
+
+export const attributeKeys = async (index) => (await ask(addressOf("/attributes/keys", { index }), { cache: "no-store" })).keys;
+export const attributeValues = async (attribute, prefix, count, index) =>
+  (await ask(addressOf("/attributes/values", { attribute, prefix: prefix || null, count, index }))).values;
+
+// Returns some logos of a value, `{logo_ids, total}`, after an id.
+export async function logosOfValue(attribute, value, count, after, index) {
+  const answer = await ask(addressOf("/attributes/logos", { attribute, value, count, after, index }), { cache: "no-store" });
+  return { ids: answer.logo_ids.map(String), total: answer.total };
+}
+
+// Returns the nearest logos to those of a value that have no value, as rows.
+export async function candidates(attribute, value, count, index) {
+  const answer = await ask(addressOf("/attributes/candidates", { attribute, value, count, index }), { cache: "no-store" });
+  return listed(answer);
+}
+
+// Returns the votes of the neighbours of some logos on an attribute: a Map of id to the vote.
+export async function predictions(ids, attribute, voters, index) {
+  const answer = await send(addressOf("/predict", { attribute, k: voters, index }), `{"logo_ids":[${ids.map(BigInt)}]}`);
+  return new Map(Object.entries(answer.results));
+}
+
+export const duplicates = (maxDistance, count, index) => ask(addressOf("/duplicates", { max_distance: maxDistance, count, index }), { cache: "no-store" });
+export const storedLogos = async (index) => (await ask(addressOf("/stored", { index }))).stored.map(String);
+
+// Returns what the build measured, or what is on the map by an attribute; null if there is none.
+export const distances = (index) => unlessMissing(ask(addressOf("/distances", { index })));
+export const valuesOnMap = (attribute, index) => unlessMissing(ask(addressOf("/map/values", { attribute, index }), { cache: "no-store" }));
+
+async function unlessMissing(answer) {
   try {
-    const { generation, logo_ids: ids, x, y } = await ask(addressOf("/map", { index }));
-    return { generation, ids: ids.map(String), x, y };
+    return await answer;
   } catch (error) {
     if (error.status === 404) return null;
     throw error;
   }
-}
-
-// Returns the provenance of logos: a Map of id to `{image_url, bounding_box}`.
-export async function provenance(ids) {
-  const answer = await ask(addressOf("/provenance", { logo_ids: ids }));
-  return new Map(Object.entries(answer.provenance));
 }
 
 // Drops all kept answers, because the index has changed.
@@ -79,14 +134,21 @@ export const forget = () => kept.clear();
 
 const listed = (answer) => answer.results.map((row) => ({ id: String(row.logo_id), distance: row.distance }));
 
-// Fetches with the token that the reader gave; asks for it once a visit, where the service wants one.
+const send = (address, body, method = "POST", signal) =>
+  ask(address, { method, body, signal, headers: { "Content-Type": "application/json" } });
+
+const READS = /\/(batch|from_embedding|from_image|predict)$/; // by POST
+
+// Fetches with the token that the user gave; asks for it once a visit, where the service wants one. Changes may want another.
 async function fetchAllowed(address, options = {}) {
   const sent = sessionStorage.getItem(TOKEN);
   const headers = sent ? { ...options.headers, Authorization: `Bearer ${sent}` } : options.headers;
   const answer = await fetch(address, { ...options, headers });
   if (answer.status !== 401) return answer;
   if (sessionStorage.getItem(TOKEN) === sent) {
-    const given = prompt(sent ? "The token is wrong. Token of this service:" : "Token of this service:")?.trim();
+    const writes = !["GET", undefined].includes(options.method) && !READS.test(new URL(address).pathname);
+    const which = writes ? "Token for changes to this service:" : "Token of this service:";
+    const given = prompt(sent ? `The token ${writes ? "does not allow changes" : "is wrong"}. ${which}` : which)?.trim();
     if (!given) return answer;
     sessionStorage.setItem(TOKEN, given);
   }

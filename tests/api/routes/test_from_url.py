@@ -1,0 +1,57 @@
+"""`POST /from_url`: search for a logo on an image that the service downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon.testing
+import pytest
+
+from api.app import AnnApp
+from tests.api.conftest import LOGO_IDS
+from tests.photo_server import PhotoServer, photo
+
+Client = falcon.testing.TestClient
+A = "/api/v1/ann"
+BOX = [0.1, 0.1, 0.6, 0.6]
+
+
+def ask(client: Client, body: Any) -> falcon.testing.Result:
+    return client.simulate_post(f"{A}/from_url", json=body)
+
+
+def test_results_are_those_of_the_image_itself(client: Client, photos: PhotoServer) -> None:
+    photos.photos["/this.jpg"] = sent = photo(3)
+    answer = ask(client, {"image_url": photos.url("/this.jpg"), "bounding_box": BOX, "count": 5})
+    query = f"count=5&bounding_box={','.join(map(str, BOX))}"
+    headers = {"Content-Type": "image/jpeg"}
+    same = client.simulate_post(f"{A}/from_image", body=sent, headers=headers, query_string=query)
+    assert (answer.status_code, answer.json) == (200, same.json)
+    assert ask(client, {"image_url": photos.url("/this.jpg")}).json["count"] == 40
+    assert client.simulate_get(f"{A}/count").json == {"count": len(LOGO_IDS)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"image_url": "file:///etc/passwd"}, "invalid image"),
+        ({"bounding_box": [0.5, 0.5, 0.1, 0.1]}, "invalid image"),
+        ({"bounding_box": [0, 0, 1]}, "invalid request"),
+        ({"image_url": 1}, "invalid request"),
+        ({"count": 501}, "invalid request"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(
+    client: Client, photos: PhotoServer, changes: dict[str, Any], title: str
+) -> None:
+    answer = ask(client, {"image_url": photos.url("/photo-000.jpg"), **changes})
+    assert (answer.status_code, answer.json["title"]) == (400, title)
+    assert photos.requests == 0
+
+
+def test_nothing_is_downloaded_from_where_an_add_may_not(open_app: Callable[..., AnnApp], photos: PhotoServer) -> None:
+    client = Client(open_app(allow_private_image_hosts=False))
+    answer = ask(client, {"image_url": photos.url("/this.jpg")})
+    assert (answer.status_code, answer.json["title"]) == (400, "invalid image")
+    assert photos.requests == 0

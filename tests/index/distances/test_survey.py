@@ -1,0 +1,137 @@
+"""The survey of distances: what it measures, how it is stored, and the groups that near pairs form."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from index.distances.groups import Group, groups_of
+from index.distances.survey import CUT_OFF, SEARCHED, survey
+from index.distances.survey_file import SURVEY_NAME, NearPairs, Survey, read_survey, survey_stamp, write_survey
+from index.errors import IndexDamagedError
+from index.exact import ExactIndex
+
+DIM = 16
+
+
+def drawn(count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Draw logos of which every tenth has a near copy, and the first one twenty."""
+    rng = np.random.default_rng(count)
+    vectors = rng.standard_normal((count, DIM)).astype(np.float32)
+    copies = np.concatenate([vectors[::10], np.repeat(vectors[:1], 20, axis=0)])
+    all_vectors = np.concatenate([vectors, copies + rng.standard_normal(copies.shape).astype(np.float32) / 1000])
+    return np.arange(1001, 1001 + len(all_vectors)), all_vectors
+
+
+def surveyed(ids: NDArray[np.int64], vectors: NDArray[np.float32], searched: int = SEARCHED) -> Survey:
+    rows = dict(zip(ids.tolist(), vectors, strict=True))
+    return survey(
+        ExactIndex(ids.tolist(), vectors),
+        ids,
+        lambda some: np.array([rows[i] for i in some.tolist()]),
+        searched=searched,
+    )
+
+
+def test_distances_are_those_of_the_vectors() -> None:
+    ids, vectors = drawn(100)
+    found = surveyed(ids, vectors)
+    between = np.linalg.norm(vectors[:, np.newaxis] - vectors, axis=2)
+    any_two = between[np.triu_indices(len(ids), 1)]
+    assert found.any_two == pytest.approx(np.percentile(any_two, range(101)), abs=1e-4)
+    np.fill_diagonal(between, np.inf)
+    assert found.nearest == pytest.approx(np.percentile(between.min(axis=1), range(101)), abs=1e-4)
+    assert found.searched == len(ids)
+    assert found.cut_off == pytest.approx(CUT_OFF * np.median(any_two), abs=1e-4)
+
+
+def test_every_copy_is_in_the_group_of_its_original() -> None:
+    ids, vectors = drawn(100)
+    groups = groups_of(surveyed(ids, vectors).pairs, 0.1)
+    assert [len(group.logo_ids) for group in groups] == [22, *[2] * 9]
+    assert groups[0].logo_ids[:2] == [1001, 1101]
+    assert {tuple(group.logo_ids) for group in groups[1:]} == {(1001 + 10 * i, 1101 + i) for i in range(1, 10)}
+    assert all(0 < group.distance < 0.02 for group in groups)
+
+
+def test_a_sample_finds_the_pairs_that_one_of_its_logos_is_in() -> None:
+    ids, vectors = drawn(400)
+    some, all_of_them = surveyed(ids, vectors, searched=100), surveyed(ids, vectors)
+    of_some, of_all = ({(*pair,) for pair in found.pairs.logo_ids.tolist()} for found in (some, all_of_them))
+    assert some.searched == 100
+    assert set() < of_some < of_all
+
+
+def test_one_logo_has_no_distances() -> None:
+    found = surveyed(np.array([7]), np.ones((1, DIM), np.float32))
+    assert (len(found.any_two), len(found.nearest), len(found.pairs.distances), found.searched) == (0, 0, 0, 1)
+
+
+def test_a_survey_is_read_as_it_was_written(tmp_path: Path) -> None:
+    assert read_survey(tmp_path) is None
+    assert survey_stamp(tmp_path) is None
+    written = surveyed(*drawn(100))
+    write_survey(tmp_path, written)
+    read = read_survey(tmp_path)
+    assert read is not None
+    assert survey_stamp(tmp_path) is not None
+    assert read.any_two == pytest.approx(written.any_two, abs=1e-6)
+    assert read.nearest == pytest.approx(written.nearest, abs=1e-6)
+    assert read.pairs.logo_ids.tolist() == written.pairs.logo_ids.tolist()
+    assert read.pairs.distances == pytest.approx(written.pairs.distances, abs=1e-6)
+    assert read.searched == written.searched
+    assert read.cut_off == pytest.approx(written.cut_off, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": "another"},
+        {"any_two": [1.0]},
+        {"nearest": [-1.0] * 101},
+        {"cut_off": "0.5"},
+        {"searched": 1.5},
+        {"pairs": {"one": [1], "other": [2], "distance": []}},
+        {"pairs": {"one": [0], "other": [2], "distance": [0.1]}},
+        {"pairs": {"one": [2**63], "other": [2], "distance": [0.1]}},
+        {"pairs": None},
+        {"more": 1},
+    ],
+)
+def test_a_damaged_survey_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    write_survey(tmp_path, surveyed(*drawn(10)))
+    path = tmp_path / SURVEY_NAME
+    fields = orjson.loads(gzip.decompress(path.read_bytes()))
+    path.write_bytes(gzip.compress(orjson.dumps(fields | changes)))
+    with pytest.raises(IndexDamagedError, match=SURVEY_NAME):
+        read_survey(tmp_path)
+
+
+def test_a_survey_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    write_survey(tmp_path, surveyed(*drawn(10)))
+    path = tmp_path / SURVEY_NAME
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(IndexDamagedError):
+        read_survey(tmp_path)
+
+
+PAIRS = NearPairs(np.array([[1, 2], [5, 6], [2, 3], [3, 4], [6, 7]]), np.array([0.0, 0.1, 0.2, 0.3, 0.4]))
+
+
+@pytest.mark.parametrize(
+    ("max_distance", "without", "expected"),
+    [
+        (1.0, [], [Group([1, 2, 3, 4], 0.3), Group([5, 6, 7], 0.4)]),
+        (0.2, [], [Group([1, 2, 3], 0.2), Group([5, 6], 0.1)]),
+        (0.0, [], [Group([1, 2], 0.0)]),
+        (1.0, [2], [Group([5, 6, 7], 0.4), Group([3, 4], 0.3)]),
+        (1.0, range(1, 8), []),
+    ],
+)
+def test_chains_of_near_pairs_are_groups(max_distance: float, without: list[int], expected: list[Group]) -> None:
+    assert groups_of(PAIRS, max_distance, without=without) == expected
