@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.page import NOTHING, at_size, fill, likeness_table, main, same_engines_table
+from benchmarks.page import NOTHING, at_size, fill, in_turns_table, likeness_table, main, same_engines_table
 from benchmarks.plots import good_enough
 from benchmarks.results import RESULTS, Record, append
 
@@ -47,6 +47,8 @@ def folder(tmp_path: Path) -> Path:
         ],
     )
     append(tmp_path / "likeness.jsonl", [{"data": data, "logos": 9, "length": [1, 2, 3]} for data in ("real", "drawn")])
+    append(tmp_path / "in_turns.jsonl", in_turns("robotoff-ann", (0.9, 1.0), (1.0, 2.0)))
+    append(tmp_path / "in_turns.jsonl", in_turns("HNSW", (0.9, 3.0), (1.0, 6.0)))
     (tmp_path / "rows.md").write_text("| what |\n|---|\n| a row |\n")
     return tmp_path
 
@@ -60,6 +62,7 @@ def test_the_page_is_filled_from_results_and_filled_again_alike(folder: Path) ->
         assert page.count("| a row |") == 1
         assert page.count("| length | 1 / 2 / 3 | 1 / 2 / 3 |") == 1
         assert page.count("| 2,000 | Annoy, 100 trees | search_k 5 | 0.960 | 0.960 | 0.960 | 0.960 |") == 1
+        assert page.count(", HNSW | 3.00 |") == 3
         assert page.count("- 2 cores") == 1
         assert "| recall@10 | 0.97 | 0.953 |" in page
         assert NOTHING not in page
@@ -102,7 +105,21 @@ def test_costs_are_those_of_the_quickest_effort_that_is_good_enough() -> None:
 
 def test_every_result_of_the_page_is_in_a_file_beside_it() -> None:
     committed = (RESULTS / "README.md").read_text()
-    shown = fill(
-        committed, dict.fromkeys(("rows", "full-size", "likeness", "same-engines", "rivals", "sizes", "machines"), str)
-    )
+    tables = "rows", "full-size", "likeness", "same-engines", "rivals", "in-turns", "sizes", "machines"
+    shown = fill(committed, dict.fromkeys(tables, str))
     assert "| engine | effort |" not in shown
+
+
+def in_turns(title: str, *efforts: tuple[float, float]) -> list[Record]:
+    engine = "service" if title == "robotoff-ann" else title
+    about = {"logos": 7000, "engine": engine, "title": title}
+    return [about | {"effort": f"ef {recall}", "recall": recall, "ms": [ms]} for recall, ms in efforts]
+
+
+def test_engines_are_compared_at_equal_recall() -> None:
+    ours = in_turns("robotoff-ann", (0.97, 1.0), (0.99, 2.0), (0.999, 3.0))
+    rivals = in_turns("fast", (0.98, 3.0), (0.99, 5.0)) + in_turns("slow", (0.9, 1.0), (0.999, 90.0))
+    rows = in_turns_table(ours + rivals).splitlines()[2:]
+    assert rows[1] == "| 7,000 | 0.99 | 2.00 | 5.00, fast | 2.50 |"
+    assert [row.split(" | ")[3].partition(", ")[2] for row in rows] == ["fast", "fast", "slow"]
+    assert in_turns_table(ours) == in_turns_table([]) == NOTHING
