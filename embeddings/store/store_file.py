@@ -109,13 +109,16 @@ class StoreFile:
         return whole
 
     def noted_checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Return the checksums of any rows, (n,), as they were when first read. They take 4 bytes of memory a row."""
+        """Return the checksums of any rows, (n,), as they were when first read; anything for a row below 0.
+
+        They take 4 bytes of memory a row.
+        """
         noted, last = self._noted, int(rows.max(initial=-1))
         if last >= len(noted):
             stop = min(self.capacity, max(last + 1, last + _NOTED_AHEAD))
             noted = np.concatenate([noted, self.checksums(np.arange(len(noted), stop))])
             self._noted = noted
-        return noted[rows]
+        return noted[rows] if len(noted) else np.zeros(len(rows), np.uint32)
 
     def checksum(self, row: int) -> int:
         """Return the stored checksum of a row; 0 if it cannot be read."""

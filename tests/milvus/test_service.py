@@ -211,7 +211,7 @@ def test_metrics_tell_of_the_collection(lite: LiteServer, data_dir: Path, open_a
     value = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     of = f'{{index="{indexed.INDEX}"}}'
     assert float(value[f"robotoff_ann_logos_indexed{of}"]) == 40
-    assert float(value["robotoff_ann_logos_stored"]) == 60
+    assert float(value[f"robotoff_ann_logos_stored{of}"]) == 60
     assert float(value[f"robotoff_ann_logos_waiting{of}"]) == 0
     assert float(value[f"robotoff_ann_index_broken{of}"]) == 0
     assert float(value[f"robotoff_ann_index_age_seconds{of}"]) < 60

@@ -56,7 +56,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.path_parameters["logo_id"] = "7"
     if case.operation.path.endswith("/delete") and isinstance(case.body, dict):  # a link names what was found
         named = _list(case.body.get("logo_ids"))
-        case.body["logo_ids"] = [7 if str(logo_id).removesuffix(".0") in KEPT else logo_id for logo_id in named] or [7]
+        if any(str(logo_id).removesuffix(".0") in KEPT - {DELETED} for logo_id in named):
+            case.body["logo_ids"] = [7]
 
 
 @schemathesis.hook
