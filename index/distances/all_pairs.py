@@ -1,7 +1,8 @@
 """Find all near pairs of logos, exactly, without comparing every pair at full length.
 
 The distance of two vectors' principal components is never larger than that of the vectors. So pairs that are far apart
-by their components are ruled out in blocks of matrix products, and only the rest is measured.
+by their first components are ruled out in blocks of matrix products, most others by more components, and only the rest
+is measured.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from index.map.logo_map import principal_components
 from index.protocol import Vectors
 
-MOST_OF_A_LOGO = 50
-"""Pairs of a logo with later ones that are measured: more equal pictures are still joined by these."""
+MOST_OF_A_LOGO = 200
+"""Pairs of a logo with later ones that are looked at: more equal pictures are still joined by these."""
 
+_COARSE, _FINE = 48, 256  # principal components
 _ROWS = 512  # of a block
 _MEASURED = 2**13  # pairs whose vectors are in memory at once
-_ROUNDING = 1e-4  # of squared distances in 32 bits, relative to the squared lengths
+_ROUNDING = 1e-4  # of squared distances in 32 bits, relative to the squared lengths; and of distances
 
 
 def all_near_pairs(
@@ -36,30 +38,46 @@ def all_near_pairs(
         cut_off: the largest distance.
         progress: called with the number of logos just compared with all later ones.
     """
-    ids, points = principal_components(logo_ids, vectors)
-    squares = np.einsum("ij,ij->i", points, points)
-    found = [np.zeros((0, 2), np.int64)]
+    ids, fine = principal_components(logo_ids, vectors, _FINE)
+    points = np.ascontiguousarray(fine[:, :_COARSE])
+    halves = np.einsum("ij,ij->i", points, points) * ((1 - _ROUNDING) / 2)
+    # |a - b|² <= c² where a·b - |b|²/2 >= (|a|² - c²) / 2: one product, and one comparison.
+    lowered = np.hstack([points, -halves[:, np.newaxis]])
+    ones = np.ones((_ROWS, 1), points.dtype)
+    found = [np.zeros((0, 2), np.int64)]  # places
     for first in range(0, len(ids), _ROWS):
         block = points[first : first + _ROWS]
-        apart = squares[first : first + _ROWS, np.newaxis] + squares[first:] - 2 * (block @ points[first:].T)
-        apart -= _ROUNDING * (squares[first : first + _ROWS, np.newaxis] + squares[first:])
-        apart[np.tril_indices(len(block), 0, apart.shape[1])] = np.inf
-        found.append(ids[first + np.stack(_nearest_within(apart, cut_off**2), axis=1)])
+        nearness = np.hstack([block, ones[: len(block)]]) @ lowered[first:].T
+        nearness -= (halves[first : first + _ROWS] - cut_off**2 / 2)[:, np.newaxis]
+        places = first + _nearest_later(nearness)
+        apart = _apart(fine, places)
+        found.append(places[apart <= cut_off + _ROUNDING])
         progress(len(block))
-    pairs = np.concatenate(found)
+    pairs = ids[np.concatenate(found)]
     distances = _distances(pairs, vectors)
     near = distances <= cut_off
     return pairs[near], distances[near]
 
 
-def _nearest_within(squares: NDArray[np.float32], largest: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns of the smallest values of each row, `MOST_OF_A_LOGO` at most, up to the largest."""
-    if squares.shape[1] > MOST_OF_A_LOGO:
-        crowded = np.flatnonzero(np.count_nonzero(squares <= largest, axis=1) > MOST_OF_A_LOGO)
-        for row in crowded:
-            squares[row, np.argpartition(squares[row], MOST_OF_A_LOGO)[MOST_OF_A_LOGO:]] = np.inf
-    rows, columns = np.nonzero(squares <= largest)
-    return rows, columns
+def _nearest_later(nearness: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return row and column, (pairs, 2), of the values from 0 on right of the diagonal: the largest ones of a row."""
+    pairs = np.argwhere(nearness >= 0)
+    pairs = pairs[pairs[:, 1] > pairs[:, 0]]
+    kept = [pairs]
+    for row in np.flatnonzero(np.bincount(pairs[:, 0]) > MOST_OF_A_LOGO).tolist():
+        columns = pairs[pairs[:, 0] == row, 1]
+        nearest = np.argsort(-nearness[row, columns], kind="stable")[:MOST_OF_A_LOGO]
+        kept = [kept[0][kept[0][:, 0] != row], *kept[1:], np.stack([np.full(len(nearest), row), columns[nearest]], 1)]
+    return np.concatenate(kept)
+
+
+def _apart(points: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the distances of pairs of points, given by their places, (pairs, 2)."""
+    distances = [np.zeros(0)]
+    for first in range(0, len(places), _MEASURED):
+        one, other = places[first : first + _MEASURED].T
+        distances.append(np.linalg.norm(points[one] - points[other], axis=1))
+    return np.concatenate(distances)
 
 
 def _distances(pairs: NDArray[np.int64], vectors: Vectors) -> NDArray[np.float64]:

@@ -129,8 +129,10 @@ def _mixed(logo_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     return bits ^ (bits >> np.uint64(31))
 
 
-def principal_components(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the ids of the logos with usable vectors, (n,), and their principal components, (n, components)."""
+def principal_components(
+    ids: NDArray[np.int64], vectors: Vectors, count: int = COMPONENTS
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the ids of the logos with usable vectors, (n,), and their first principal components, (n, count)."""
     kept, points = [ids[:0]], [np.zeros((0, 1), np.float32)]
     found: Components | None = None
     for start, stop in _blocks(len(ids)):
@@ -140,7 +142,7 @@ def principal_components(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDAr
         if not len(of_block):
             continue
         if found is None:
-            found = Components.fit(usual(of_block), COMPONENTS)
+            found = Components.fit(usual(of_block), count)
             points = []
         kept.append(ids[start:stop][usable])
         points.append(found.project(of_block))
