@@ -259,9 +259,4 @@ function openMenu(open) {
 
 import("./image_entry.js").then(({ watchForImages }) => watchForImages(at("choose"), at("file"), at("drop"), take, (url) => go(write(elsewhere(view, { url })))));
 
-// The header is painted before the view is made, however slow the processor is. A hidden tab paints nothing, and need not wait.
-await new Promise((painted) => {
-  requestAnimationFrame(() => setTimeout(painted));
-  setTimeout(painted, 100);
-});
 await render();
