@@ -52,7 +52,7 @@ def _index_name(ctx: click.Context, parameter: click.Parameter, value: str | Non
     type=click.IntRange(0),
     default=SEARCHED,
     show_default=True,
-    help="Number of logos to find duplicates of; 0 measures no distances.",
+    help="Number of logos to find duplicates of, in an index of over 100,000; 0 measures no distances.",
 )
 @click.option("--as-indexed", is_flag=True, help="With Milvus: index only the logos of the Annoy index.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from index.annoy.build import Blocks, build_index, build_pair
 from index.annoy.build import estimated_size as full_size
-from index.distances.survey import SEARCHED, survey
+from index.distances.survey import ALL_PAIRS_OF, SEARCHED, survey
 from index.distances.survey_file import write_survey
 from index.files.generations import current_generation, publish
 from index.files.logo_ids import LogoIds
@@ -108,7 +108,7 @@ class BuildRequest:
         wait: whether to wait for another build of the same index.
         fresh: use nothing that earlier builds kept.
         map_points: the largest number of logos on the map; 0 draws none.
-        compare: how many logos to find near duplicates of, at most; 0 measures no distances.
+        compare: how many logos of a large index to find near duplicates of; 0 measures no distances.
         model_name: the model that made the vectors; empty if unknown.
         weights_digest: of its weights; empty if unknown.
     """
@@ -254,7 +254,8 @@ def _measure_distances(generation: Path, request: BuildRequest, store: LogoSourc
     try:
         ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
         index = load_index(generation, dim=store.dim, vectors=store.vectors)
-        with stage("measuring distances", min(len(ids), request.compare)) as advance:
+        compared = len(ids) if len(ids) <= ALL_PAIRS_OF else min(len(ids), request.compare)
+        with stage("measuring distances", compared) as advance:
             found = survey(index, ids, store.vectors, searched=request.compare, progress=advance)
         write_survey(generation, found)
         logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)

@@ -10,8 +10,6 @@ the file is whole, and the name of the generation whether it is in the right pla
 from __future__ import annotations
 
 import gzip
-import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,11 @@ import orjson
 from numpy.typing import NDArray
 
 from durable import READABLE, atomic_write
-from index.errors import IndexDamagedError
-from index.files.regular_file import read_regular
+from index.files.gzip_json import read_gzip_json, stamp_of
 
 SURVEY_NAME = "distances.json.gz"
 
 _MAX_BYTES = 2**25  # of JSON: four times as much as the most pairs take
-_GZIP = 31  # zlib's name for a gzip stream with a window of 32 KB
 _KEYS = {"generation", "any_two", "nearest", "searched", "cut_off", "pairs"}
 _PAIR_KEYS = {"one", "other", "distance"}
 
@@ -93,34 +89,15 @@ def read_survey(generation: Path) -> Survey | None:
     Raises:
         IndexDamagedError: it is damaged, or belongs to another generation.
     """
-    path = generation / SURVEY_NAME
-    try:
-        compressed = read_regular(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise IndexDamagedError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        return _parse(orjson.loads(_unzip(compressed)), generation.name)
-    except (ValueError, TypeError, OverflowError, zlib.error) as error:
-        raise IndexDamagedError(f"{path}: {error}") from error
+    read = read_gzip_json(
+        generation / SURVEY_NAME, lambda fields: _parse(fields, generation.name), max_bytes=_MAX_BYTES
+    )
+    return None if read is None else read[1]
 
 
 def survey_stamp(generation: Path) -> tuple[int, int, int] | None:
     """Return values that identify the file of a generation's survey; `None` if it has none."""
-    try:
-        status = os.stat(generation / SURVEY_NAME)  # noqa: PTH116 - called in every request for a survey
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _unzip(compressed: bytes) -> bytes:
-    stream = zlib.decompressobj(_GZIP)
-    plain = stream.decompress(compressed, _MAX_BYTES)
-    if not stream.eof or stream.unused_data:
-        raise ValueError("it is not one gzip stream of a reasonable length")
-    return plain
+    return stamp_of(generation / SURVEY_NAME)
 
 
 def _parse(fields: Any, generation: str) -> Survey:

@@ -96,7 +96,7 @@ def draw_map(
     Raises:
         OSError: it cannot be written.
     """
-    ids, points = _reduced(sampled(logo_ids, max_points), vectors)
+    ids, points = principal_components(sampled(logo_ids, max_points), vectors)
     known = None if earlier is None else _known(ids, earlier)
     if known is not None:
         progress(STEPS - STEPS_FROM_EARLIER)  # these are skipped
@@ -129,8 +129,10 @@ def _mixed(logo_ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the principal components, (n, components), of the logos with usable vectors, and their ids."""
+def principal_components(
+    ids: NDArray[np.int64], vectors: Vectors, count: int = COMPONENTS
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the ids of the logos with usable vectors, (n,), and their first principal components, (n, count)."""
     kept, points = [ids[:0]], [np.zeros((0, 1), np.float32)]
     found: Components | None = None
     for start, stop in _blocks(len(ids)):
@@ -140,7 +142,7 @@ def _reduced(ids: NDArray[np.int64], vectors: Vectors) -> tuple[NDArray[np.int64
         if not len(of_block):
             continue
         if found is None:
-            found = Components.fit(usual(of_block), COMPONENTS)
+            found = Components.fit(usual(of_block), count)
             points = []
         kept.append(ids[start:stop][usable])
         points.append(found.project(of_block))

@@ -10,8 +10,6 @@ published, so a generation may lack it.
 from __future__ import annotations
 
 import gzip
-import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +18,12 @@ import orjson
 from numpy.typing import NDArray
 
 from durable import READABLE, atomic_write
-from index.errors import IndexDamagedError
-from index.files.regular_file import read_regular
+from index.files.gzip_json import read_gzip_json, stamp_of
 
 MAP_NAME = "map.json.gz"
 SIDE = 2**16 - 1
 
 _MAX_BYTES = 2**26  # of JSON: more than a million points
-_GZIP = 31  # zlib's name for a gzip stream with a window of 32 KB
 _KEYS = {"generation", "logo_ids", "x", "y"}
 
 
@@ -101,27 +97,11 @@ def write_map(generation: Path, logo_map: LogoMap) -> None:
 
 
 def _read(generation: Path) -> tuple[bytes, dict[str, list[int]]] | None:
-    path = generation / MAP_NAME
-    try:
-        compressed = read_regular(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise IndexDamagedError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        fields = orjson.loads(_unzip(compressed))
+    def parse(fields: dict[str, list[int]]) -> dict[str, list[int]]:
         _check(fields, generation.name)
-    except (ValueError, OverflowError, zlib.error) as error:
-        raise IndexDamagedError(f"{path}: {error}") from error
-    return compressed, fields
+        return fields
 
-
-def _unzip(compressed: bytes) -> bytes:
-    stream = zlib.decompressobj(_GZIP)
-    plain = stream.decompress(compressed, _MAX_BYTES)
-    if not stream.eof or stream.unused_data:
-        raise ValueError("it is not one gzip stream of a reasonable length")
-    return plain
+    return read_gzip_json(generation / MAP_NAME, parse, max_bytes=_MAX_BYTES)
 
 
 def _check(fields: object, generation: str) -> None:
@@ -146,8 +126,4 @@ def _whole_numbers(values: object) -> NDArray[np.int64]:
 
 def file_stamp(generation: Path) -> tuple[int, int, int] | None:
     """Return values that identify the file of a generation's map; `None` if it has none."""
-    try:
-        status = os.stat(generation / MAP_NAME)  # noqa: PTH116 - called in every request for a map
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return stamp_of(generation / MAP_NAME)

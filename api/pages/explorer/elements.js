@@ -32,13 +32,3 @@ export async function copy(text) {
 export function say(text) {
   document.getElementById("said").textContent = text;
 }
-
-// Returns an icon of 20 × 20 units, drawn with lines.
-export function icon(path, size = 18) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 20 20", width: size, height: size, "aria-hidden": "true" })) svg.setAttribute(name, value);
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  for (const [name, value] of Object.entries({ d: path, fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" })) line.setAttribute(name, value);
-  svg.append(line);
-  return svg;
-}

@@ -1,6 +1,6 @@
 // Looks facts up by the ids of logos: all ids that are asked for in the same task go in one request, and answers are kept.
 
-const AT_ONCE = 200; // ids in one request, which keeps the address below 4 KB
+import { AT_ONCE } from "./service.js";
 
 export class Lookup {
   // `fetch` takes ids and the name of an index, and returns a Map of id to fact; `believed` checks a fact.

@@ -4,7 +4,7 @@ import { write } from "./address.js";
 import { link, make, whole } from "./elements.js";
 import { INDEX_UNAVAILABLE, NO_EMBEDDER, ServiceError, UNKNOWN_INDEX } from "./service.js";
 
-const FEWEST_ON_A_MAP = 50; // FEWEST_LOGOS of index/map/logo_map.py
+export const FEWEST_ON_A_MAP = 50; // FEWEST_LOGOS of index/map/logo_map.py
 
 const EXAMPLE = (base) => `curl ${base}api/v1/ann/add \\
   -H 'Content-Type: application/json' \\

@@ -3,6 +3,7 @@
 import { parseExactly } from "./exact_json.js";
 
 const API = new URL("api/v1/ann", document.baseURI).href;
+export const AT_ONCE = 200; // ids in one request, which keeps the address below 4 KB
 const KEPT_ANSWERS = 40; // so that going back needs no request
 const TOKEN = "token"; // in the storage of this tab
 
@@ -76,8 +77,12 @@ export async function provenance(ids, index) {
 
 // Returns the attributes of logos: a Map of id to an object.
 export async function attributes(ids, index) {
-  const answer = await ask(addressOf("/attributes", { logo_ids: ids, index }));
-  return new Map(Object.entries(answer.attributes));
+  const found = new Map();
+  for (let start = 0; start < ids.length; start += AT_ONCE) {
+    const answer = await ask(addressOf("/attributes", { logo_ids: ids.slice(start, start + AT_ONCE), index }), { cache: "no-store" });
+    for (const [id, of] of Object.entries(answer.attributes)) found.set(id, of);
+  }
+  return found;
 }
 
 // Sets attributes of logos, `[{id, attributes}]`, all or none; returns the ids that are not stored.

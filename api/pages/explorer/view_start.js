@@ -4,12 +4,10 @@ import { write } from "./address.js";
 import { link, make } from "./elements.js";
 import { logoGrid } from "./neighbours.js";
 import { areNamed, attributeShown, complete } from "./names.js";
-import { emptiness, problem } from "./notices.js";
+import { emptiness, FEWEST_ON_A_MAP, problem } from "./notices.js";
 import { latest } from "./recent.js";
 import { showMap } from "./results.js";
 import * as service from "./service.js";
-
-const FEW = 50; // FEWEST_LOGOS of index/map/logo_map.py: fewer have no map, and fit on a page
 
 export async function showStart(page) {
   const queries = latest(page.view.index);
@@ -31,7 +29,7 @@ export async function showStart(page) {
   const instead = broken ? problem(broken, view, retry) : emptiness(status);
   if (instead) return beside.replaceChildren(instead);
   addNames(page, start, asked);
-  if (status.map_points || status.logos_stored >= FEW) return showMap(page, beside, null, []);
+  if (status.map_points || status.logos_stored >= FEWEST_ON_A_MAP) return showMap(page, beside, null, []);
   try {
     const ids = await service.storedLogos(view.index);
     if (asked.aborted) return;

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.distances.groups import Group, groups_of
-from index.distances.survey import CUT_OFF, SEARCHED, survey
+from index.distances.survey import ALL_PAIRS_OF, CUT_OFF, SEARCHED, survey
 from index.distances.survey_file import SURVEY_NAME, NearPairs, Survey, read_survey, survey_stamp, write_survey
 from index.errors import IndexDamagedError
 from index.exact import ExactIndex
@@ -28,14 +28,16 @@ def drawn(count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return np.arange(1001, 1001 + len(all_vectors)), all_vectors
 
 
-def surveyed(ids: NDArray[np.int64], vectors: NDArray[np.float32], searched: int = SEARCHED) -> Survey:
+def surveyed(
+    ids: NDArray[np.int64], vectors: NDArray[np.float32], *, searched: int = SEARCHED, all_pairs_of: int = ALL_PAIRS_OF
+) -> Survey:
     rows = dict(zip(ids.tolist(), vectors, strict=True))
-    return survey(
-        ExactIndex(ids.tolist(), vectors),
-        ids,
-        lambda some: np.array([rows[i] for i in some.tolist()]),
-        searched=searched,
-    )
+    index = ExactIndex(ids.tolist(), vectors)
+
+    def of_logos(some: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.array([rows[logo_id] for logo_id in some.tolist()], np.float32).reshape(-1, DIM)
+
+    return survey(index, ids, of_logos, searched=searched, all_pairs_of=all_pairs_of)
 
 
 def test_distances_are_those_of_the_vectors() -> None:
@@ -50,18 +52,38 @@ def test_distances_are_those_of_the_vectors() -> None:
     assert found.cut_off == pytest.approx(CUT_OFF * np.median(any_two), abs=1e-4)
 
 
-def test_every_copy_is_in_the_group_of_its_original() -> None:
+@pytest.mark.parametrize("all_pairs_of", [0, ALL_PAIRS_OF], ids=["searched", "all pairs"])
+def test_every_copy_is_in_the_group_of_its_original(all_pairs_of: int) -> None:
     ids, vectors = drawn(100)
-    groups = groups_of(surveyed(ids, vectors).pairs, 0.1)
+    groups = groups_of(surveyed(ids, vectors, all_pairs_of=all_pairs_of).pairs, 0.1)
     assert [len(group.logo_ids) for group in groups] == [22, *[2] * 9]
     assert groups[0].logo_ids[:2] == [1001, 1101]
     assert {tuple(group.logo_ids) for group in groups[1:]} == {(1001 + 10 * i, 1101 + i) for i in range(1, 10)}
     assert all(0 < group.distance < 0.02 for group in groups)
 
 
+def test_all_near_pairs_are_found() -> None:
+    ids, vectors = drawn(1500)
+    found = surveyed(ids, vectors)
+    between = np.linalg.norm(vectors[:, np.newaxis].astype(np.float64) - vectors, axis=2)
+    one, other = np.nonzero(np.triu(between <= found.cut_off, 1))
+    assert {(*pair,) for pair in found.pairs.logo_ids.tolist()} == {
+        *zip(ids[one].tolist(), ids[other].tolist(), strict=True)
+    }
+    assert np.sort(found.pairs.distances) == pytest.approx(np.sort(between[one, other]), abs=1e-6)
+
+
+def test_very_many_equal_pictures_are_one_group() -> None:
+    ids, vectors = drawn(20)
+    equal = np.repeat(vectors[:1], 400, axis=0)
+    found = surveyed(np.arange(1, 1 + len(equal) + len(ids)), np.concatenate([equal, vectors[1:], vectors[1:2]]))
+    assert len(found.pairs.distances) < 400 * 201
+    assert len(groups_of(found.pairs, 0.0)[0].logo_ids) == 400
+
+
 def test_a_sample_finds_the_pairs_that_one_of_its_logos_is_in() -> None:
     ids, vectors = drawn(400)
-    some, all_of_them = surveyed(ids, vectors, searched=100), surveyed(ids, vectors)
+    some, all_of_them = surveyed(ids, vectors, searched=100, all_pairs_of=0), surveyed(ids, vectors)
     of_some, of_all = ({(*pair,) for pair in found.pairs.logo_ids.tolist()} for found in (some, all_of_them))
     assert some.searched == 100
     assert set() < of_some < of_all
