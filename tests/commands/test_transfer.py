@@ -28,7 +28,7 @@ from tests.original_files import random_vectors
 from tests.photo_server import PhotoServer
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BOX = (0.1, 0.2, 0.6, 0.7)
 Run = Callable[..., Result]
 
