@@ -120,10 +120,7 @@ def writable(browser: Browser, small: Service, tmp_path_factory: pytest.TempPath
     assert manage(data_dir, "create-collection", "vectors", "--dim", "4").returncode == 0
     with Service(data_dir, ANN_ALLOW_DELETE="1") as service:
         vectors = np.random.default_rng(1).normal(size=(30, 4)).tolist()
-        logos = [
-            {"id": i, "embedding": vector, "attributes": {"value": "even" if i % 2 == 0 else "odd"}}
-            for i, vector in enumerate(vectors, 1)
-        ]
+        logos = [{"id": i, "embedding": vector} for i, vector in enumerate(vectors, 1)]
         assert service.post("/add_embeddings?index=vectors", {"logos": logos}).json() == {"added": 30}
         assert manage(data_dir, "generate-index", "--index", "vectors").returncode == 0
         yield service
@@ -133,6 +130,7 @@ def writable(browser: Browser, small: Service, tmp_path_factory: pytest.TempPath
 def named(browser_page: Page, writable: Service, brands: dict[int, str]) -> Iterator[Explorer]:
     """The explorer where half of the logos have the names of their brands."""
     explored.name_logos(writable, explored.half_of(brands))
+    explored.name_logos(writable, {i: "even" if i % 2 == 0 else "odd" for i in range(1, 31)}, "vectors")
     yield from _explorer(browser_page, writable)
 
 

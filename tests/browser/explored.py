@@ -62,14 +62,14 @@ def half_of(brands: dict[int, str]) -> dict[int, str]:
     return {i: brand for i, brand in brands.items() if [*brands.values()][: [*brands].index(i)].count(brand) < 2}
 
 
-def name_logos(service: Service, names: dict[int, str]) -> None:
+def name_logos(service: Service, names: dict[int, str], index: str = "efficientnet-b0") -> None:
     """Give logos their names, and take all others away."""
     changes: dict[int, dict[str, str | None]] = {
-        logo_id: dict.fromkeys(("value", "shelf")) for logo_id in service.get("/stored").json()["stored"]
+        logo_id: dict.fromkeys(("value", "shelf")) for logo_id in service.get(f"/stored?index={index}").json()["stored"]
     }
     changes |= {logo_id: {"value": name, "shelf": None} for logo_id, name in names.items()}
     logos = [{"id": logo_id, "attributes": attributes} for logo_id, attributes in changes.items()]
-    answer = requests.put(service.url("/attributes"), json={"logos": logos}, timeout=PATIENCE)
+    answer = requests.put(service.url(f"/attributes?index={index}"), json={"logos": logos}, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
 
 

@@ -153,7 +153,7 @@ def test_the_vector_of_a_large_logo_hardly_moves() -> None:
     whole = embedder.embed(cut_whole(data, box) for box in boxes)
     scale = embedder.description.distances
     assert scale is not None
-    assert 0 < np.linalg.norm(ours - whole, axis=1).max() < 0.02 * scale.alike
+    assert 0 < np.linalg.norm(ours - whole, axis=1).max() < 0.03 * scale.alike
 
 
 @pytest.mark.parametrize(("height", "shrink"), [(400, 8), (100, 8), (10, 4)])
