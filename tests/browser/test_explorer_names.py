@@ -173,6 +173,7 @@ def test_a_name_may_hold_anything(named: Explorer, writable: Service, hostile: s
     expect(page.locator(".named")).to_have_text(hostile)
     page.locator(".named a").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(hostile)
+    expect(page.locator(".of-value .tile")).to_have_count(2)
     ids = [tile.get_attribute("data-logo") for tile in page.locator(".of-value .tile").all()]
     assert ids == ["1001", str(explored.BEYOND_EXACT)]
     assert page.locator("[onerror]").count() == 0
