@@ -9,12 +9,14 @@ half of the distance here.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.errors import UnusableVectorError
 from index.protocol import Neighbours, SearchIndex, Vectors
+from index.wrapper import IndexWrapper
 
 
 def has_direction(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -53,30 +55,13 @@ def cosine_distances(euclidean: ArrayLike) -> NDArray[np.float64]:
     return np.square(np.asarray(euclidean, np.float64)) / 2
 
 
-class CosineIndex:
+@dataclass(frozen=True, slots=True)
+class CosineIndex(IndexWrapper):
     """A `SearchIndex` of cosine distances, 1 - cos, over an index of the same vectors at unit length.
 
     Attributes:
         index: searches vectors of unit length by Euclidean distance.
     """
-
-    def __init__(self, index: SearchIndex) -> None:
-        self.index = index
-
-    @property
-    def dim(self) -> int:
-        """The number of values of a vector."""
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of some ids, (n,), that are not indexed, in their order."""
-        return self.index.absent(logo_ids)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Return the `count` nearest logos to an indexed one; see `SearchIndex`."""
@@ -89,10 +74,6 @@ class CosineIndex:
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Return an index that serves the neighbours of some logos in fewer round trips."""
         return CosineIndex(self.index.prefetched(logo_ids, count))
-
-    def random_logo(self) -> int | None:
-        """Return the id of any indexed logo; `None` if the index is empty."""
-        return self.index.random_logo()
 
 
 def _by_cosine(found: Neighbours) -> Neighbours:

@@ -20,6 +20,7 @@ from embeddings.store.store import EmbeddingStore
 from index.growing import GrowingIndex, Grown
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import usable_rows
+from index.wrapper import IndexWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class UnindexedLogos:
 
 
 @dataclass(frozen=True, slots=True)
-class WithUnindexed:
+class WithUnindexed(IndexWrapper):
     """A `SearchIndex` that also finds logos that another index does not hold. `UnindexedLogos.beside` makes one.
 
     It differs in two things from an index of all these logos: a logo that is not yet indexed is not among its own
@@ -63,14 +64,8 @@ class WithUnindexed:
         vectors: returns the vectors of stored logos.
     """
 
-    index: SearchIndex
     fresh: Grown
     vectors: Vectors
-
-    @property
-    def dim(self) -> int:
-        """The number of values of a vector."""
-        return self.index.dim
 
     def __len__(self) -> int:
         return len(self.index) + len(self.fresh)
@@ -105,10 +100,6 @@ class WithUnindexed:
     def among(self, index: SearchIndex, logo_ids: NDArray[np.int64]) -> SearchIndex:
         """Return an index of some logos, `(n,)` ascending, given one of those that are indexed."""
         return WithUnindexed(index, self.fresh.among(logo_ids), self.vectors)
-
-    def random_logo(self) -> int | None:
-        """Return the id of any logo of the index; `None` if that is empty."""
-        return self.index.random_logo()
 
     def _merged(
         self, found: Neighbours, vector: NDArray[np.float32], count: int, *, besides: int | None = None

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Neighbours, SearchIndex
+from index.wrapper import IndexWrapper
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class Within(IndexWrapper):
     """A `SearchIndex` that leaves out neighbours beyond a distance.
 
     Attributes:
@@ -20,23 +21,7 @@ class Within:
         max_distance: the largest distance.
     """
 
-    index: SearchIndex
     max_distance: float
-
-    @property
-    def dim(self) -> int:
-        """The number of values of a vector."""
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of some ids, `(n,)`, that are not indexed, in their order."""
-        return self.index.absent(logo_ids)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Return those of the `count` nearest logos to an indexed one that are near enough; see `SearchIndex`."""
@@ -49,10 +34,6 @@ class Within:
     def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
         """Return an index that serves the neighbours of some logos in fewer round trips."""
         return Within(self.index.prefetched(logo_ids, count), self.max_distance)
-
-    def random_logo(self) -> int | None:
-        """Return the id of any indexed logo; `None` if the index is empty."""
-        return self.index.random_logo()
 
     def _near(self, found: Neighbours) -> Neighbours:
         kept = sum(distance <= self.max_distance for distance in found.distances)

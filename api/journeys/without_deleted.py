@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Neighbours, SearchIndex
+from index.wrapper import IndexWrapper
 
 _RANDOM_TRIES = 100  # if all of these are deleted logos, the index counts as empty
 
 
 @dataclass(frozen=True, slots=True)
-class WithoutDeleted:
+class WithoutDeleted(IndexWrapper):
     """A `SearchIndex` that finds no deleted logos. It searches for more neighbours to replace the deleted ones.
 
     Attributes:
@@ -22,13 +23,7 @@ class WithoutDeleted:
         deleted_among: returns which of some ids are deleted.
     """
 
-    index: SearchIndex
     deleted_among: Callable[[Collection[int]], set[int]]
-
-    @property
-    def dim(self) -> int:
-        """The number of values of a vector."""
-        return self.index.dim
 
     def __len__(self) -> int:
         """Return how many logos the index holds. Deleted ones count, because each would have to be looked up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.protocol import Neighbours, SearchIndex
+from index.protocol import Neighbours
+from index.wrapper import IndexWrapper
 
 Answer = TypeVar("Answer")
 
@@ -40,7 +41,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Prefetched:
+class Prefetched(IndexWrapper):
     """An index with the results for some logos.
 
     Attributes:
@@ -49,28 +50,8 @@ class Prefetched:
         found: by the logos' ids.
     """
 
-    index: SearchIndex
     count: int
     found: dict[int, Neighbours]
-
-    @property
-    def dim(self) -> int:
-        """The number of values in a vector."""
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ids that are not indexed, in their order."""
-        return self.index.absent(logo_ids)
-
-    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        """Return an index that has searched for other logos."""
-        return self.index.prefetched(logo_ids, count)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Return the stored result, or search."""
@@ -80,7 +61,3 @@ class Prefetched:
     def nearest_to_vector(self, vector: NDArray[np.float32], count: int) -> Neighbours:
         """Search: results are stored only for logos."""
         return self.index.nearest_to_vector(vector, count)
-
-    def random_logo(self) -> int | None:
-        """Return the id of any indexed logo; `None` if the index is empty."""
-        return self.index.random_logo()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Neighbours, SearchIndex
 from index.vectors import as_query
+from index.wrapper import IndexWrapper
 
 
 class PunctualIndex(SearchIndex, Protocol):
@@ -24,7 +24,7 @@ class PunctualIndex(SearchIndex, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetched:
+class Prefetched(IndexWrapper):
     """An index, with the neighbours of some logos already fetched.
 
     Attributes:
@@ -41,25 +41,6 @@ class Prefetched:
     found: dict[int, Neighbours | None]
     beside: dict[bytes, Neighbours]
 
-    @property
-    def dim(self) -> int:
-        """The number of values in a vector."""
-        return self.index.dim
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __contains__(self, logo_id: int) -> bool:
-        return logo_id in self.index
-
-    def absent(self, logo_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the ids of `(n,)` that are not indexed, in their order."""
-        return self.index.absent(logo_ids)
-
-    def prefetched(self, logo_ids: Sequence[int], count: int) -> SearchIndex:
-        """Return an index that has the neighbours of other logos."""
-        return self.index.prefetched(logo_ids, count)
-
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Return the fetched neighbours, or search until the deadline."""
         if count != self.count or logo_id not in self.found:
@@ -73,7 +54,3 @@ class Prefetched:
         """Return the fetched neighbours, or search until the deadline."""
         known = self.beside.get(as_query(vector, self.dim).tobytes()) if count == self.count else None
         return self.index.to_vector(vector, count, self.deadline) if known is None else known
-
-    def random_logo(self) -> int | None:
-        """Return the id of some indexed logo; `None` if there is none."""
-        return self.index.random_logo()
