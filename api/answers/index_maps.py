@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import falcon
 import numpy as np
 from numpy.typing import NDArray
 
+from api.answers.generation_files import GenerationFiles
 from api.answers.representation import Representation
 from index.errors import IndexDamagedError
 from index.map.logo_map import FEWEST_LOGOS
@@ -19,8 +18,6 @@ from index.map.map_file import MapFile, file_stamp
 from index.status import IndexStatus
 
 logger = logging.getLogger(__name__)
-
-_KEPT = 8  # maps, of about 200 KB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +41,16 @@ class IndexMap:
 
 
 class IndexMaps:
-    """Reads maps and keeps the last few. Threads may share it.
-
-    A map is added to its generation after the index is already served. So each request for a map checks whether the
-    file has changed; searches never do. A damaged map is logged once and counts as missing.
-    """
+    """The maps of indexes, kept in memory. A damaged map is logged once and counts as missing."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._known: OrderedDict[Path, tuple[object, IndexMap]] = OrderedDict()
+        self._files = GenerationFiles(file_stamp, _read)
 
     def of(self, status: IndexStatus) -> IndexMap:
         """Return the map of the generation that an index serves."""
-        generation = status.directory
-        if generation is None:
+        if status.directory is None:
             return IndexMap(lack="The index has no map; `manage.py generate-index` draws one.")
-        with self._mutex:
-            stamp = file_stamp(generation)
-            known = self._known.get(generation)
-            if known is None or known[0] != stamp:
-                known = self._known[generation] = stamp, _read(generation)
-            self._known.move_to_end(generation)
-            if len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-            return known[1]
+        return self._files.of(status.directory)
 
 
 def _read(generation: Path) -> IndexMap:

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from pathlib import Path
 
+from api.answers.generation_files import GenerationFiles
 from index.distances.survey_file import Survey, read_survey, survey_stamp
 from index.errors import IndexDamagedError
 from index.status import IndexStatus
 
 logger = logging.getLogger(__name__)
 
-_KEPT = 8  # surveys, of a few MB each at most
-
 
 class IndexSurveys:
-    """Reads surveys and keeps the last few. Threads may share it.
-
-    A survey is added to its generation after the index is already served, so each request checks whether the file has
-    changed. A damaged survey is logged once and counts as missing.
-    """
+    """The surveys of indexes, kept in memory. A damaged survey is logged once and counts as missing."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._known: OrderedDict[Path, tuple[object, Survey | None]] = OrderedDict()
+        self._files = GenerationFiles(survey_stamp, _read)
 
     def of(self, status: IndexStatus) -> Survey | None:
         """Return the survey of the generation that an index serves; `None` if it has none."""
-        generation = status.directory
-        if generation is None:
-            return None
-        with self._mutex:
-            stamp = survey_stamp(generation)
-            known = self._known.get(generation)
-            if known is None or known[0] != stamp:
-                known = self._known[generation] = stamp, _read(generation)
-            self._known.move_to_end(generation)
-            if len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-            return known[1]
+        return None if status.directory is None else self._files.of(status.directory)
 
 
 def _read(generation: Path) -> Survey | None:
