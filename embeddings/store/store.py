@@ -62,8 +62,7 @@ from numpy.typing import NDArray
 
 from embeddings.errors import DamagedRowError
 from embeddings.store.batch import checked_batch
-from embeddings.store.change_reader import ChangeReader
-from embeddings.store.changes import Changes, StoreMark
+from embeddings.store.changes import ChangeReader, Changes, StoreMark
 from embeddings.store.damaged_rows import DamagedRow, DamageLog, damaged_rows
 from embeddings.store.deletions import DeletionLog
 from embeddings.store.id_table import WINDOW

@@ -1,4 +1,4 @@
-"""Tokens: who may read, who may write, and what those are told that may not."""
+"""Tokens decide who may read and who may write; everybody else gets an error that says which token is missing."""
 
 from __future__ import annotations
 
