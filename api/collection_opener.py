@@ -53,7 +53,7 @@ class CollectionOpener:
         stages, limit = self.metrics.stages, self.limit
         attributes = self._attributes(store)
         setter = AttributeSetter(store, attributes, limit)
-        filters = Filters(attributes, store.vectors, store.moment)
+        filters = Filters(attributes, store.vectors)
         return Collection(
             name=self.settings.default_index,
             store=store,
@@ -86,7 +86,7 @@ class CollectionOpener:
         unindexed = None
         if definition.fresh or settings.search_unindexed:
             unindexed = UnindexedLogos(store, settings.search_unindexed_max, vectors)
-        filters = Filters(attributes, vectors, store.moment)
+        filters = Filters(attributes, vectors)
         images = definition.model is not None
         return Collection(
             name=definition.name,

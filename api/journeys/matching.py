@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from api.journeys.logo_attributes import LogoAttributes
 from api.journeys.unindexed import WithUnindexed
 from embeddings.attributes.filters import Condition
+from embeddings.attributes.limits import AttributeLimits
 from index.errors import VectorUnavailableError
 from index.exact import ExactIndex
 from index.protocol import Neighbours, SearchIndex, SelectiveIndex, Vectors
@@ -199,7 +200,6 @@ class Filters:
     Args:
         attributes: of the logos.
         vectors: returns the vectors that are compared.
-        moment: returns a value that differs once a vector is stored or replaced.
         exact: makes the indexes that scan.
         max_kept: number of vectors kept for all filters together; the least recently used are dropped first.
     """
@@ -208,34 +208,42 @@ class Filters:
         self,
         attributes: LogoAttributes,
         vectors: Vectors,
-        moment: Callable[[], object],
         *,
         exact: Exact = ExactIndex,
         max_kept: int = 1 << 14,
     ) -> None:
         self._attributes = attributes
         self._vectors = vectors
-        self._moment = moment
         self._exact = exact
         self._max_kept = max_kept
         self._mutex = threading.Lock()
         self._prepared: OrderedDict[tuple[Condition, ...], _Prepared] = OrderedDict()
         self._selected: OrderedDict[tuple[Condition, ...], _Selected] = OrderedDict()
 
-    def over(self, index: SearchIndex, conditions: tuple[Condition, ...], *, built: SearchIndex) -> SearchIndex:
+    @property
+    def limits(self) -> AttributeLimits:
+        """Which attributes may be set, and so named."""
+        return self._attributes.limits
+
+    def over(
+        self, index: SearchIndex, conditions: tuple[Condition, ...], *, built: SearchIndex, moment: object
+    ) -> SearchIndex:
         """Return an index of those logos of another one for which all conditions hold.
 
         Args:
             index: the other index.
             conditions: at least one.
             built: the index without the logos stored since its build; vectors and masks are kept for it.
+            moment: what differs once a vector is stored or replaced, taken before the indexes were.
         """
         ids = self._attributes.matching(conditions)
         selected = self._select(conditions, ids, built)
         if selected is not None:
             return index.among(selected, ids) if isinstance(index, WithUnindexed) else selected
         scanned = _SCANNED_KEPT if len(ids) <= self._max_kept else _SCANNED_READ
-        return Matching(index, ids, lambda: self._blocks(index, conditions, ids, built), self._vectors, scanned=scanned)
+        return Matching(
+            index, ids, lambda: self._blocks(index, conditions, ids, built, moment), self._vectors, scanned=scanned
+        )
 
     def _select(
         self, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex
@@ -254,12 +262,16 @@ class Filters:
         return known.index
 
     def _blocks(
-        self, index: SearchIndex, conditions: tuple[Condition, ...], ids: NDArray[np.int64], built: SearchIndex
+        self,
+        index: SearchIndex,
+        conditions: tuple[Condition, ...],
+        ids: NDArray[np.int64],
+        built: SearchIndex,
+        moment: object,
     ) -> Iterator[SearchIndex]:
         if len(ids) > self._max_kept:
             yield from self._read(index, ids)
             return
-        moment = self._moment()
         known = self._prepared.get(conditions)
         if known is None or known.built() is not built or known.ids is not ids or known.moment != moment:
             known = _Prepared(ref(built), ids, moment, [*self._read(index, ids)], len(ids))

@@ -22,6 +22,7 @@ from api.journeys.unindexed import UnindexedLogos
 from api.journeys.within import Within
 from api.journeys.without_deleted import WithoutDeleted
 from embeddings.attributes.filters import Condition
+from embeddings.attributes.limits import DEFAULT_LIMITS, AttributeLimits
 from embeddings.errors import DamagedRowError
 from embeddings.store.store import EmbeddingStore
 from index.cosine import CosineIndex
@@ -59,6 +60,11 @@ class NeighbourSearch:
     where: tuple[Condition, ...] = ()
     max_distance: float | None = None
     cosine: bool = False
+
+    @property
+    def limits(self) -> AttributeLimits:
+        """Which attributes a filter may name."""
+        return DEFAULT_LIMITS if self.filters is None else self.filters.limits
 
     def narrowed(self, where: tuple[Condition, ...], max_distance: float | None) -> NeighbourSearch:
         """Return a search of only the logos that match, up to a distance."""
@@ -123,11 +129,12 @@ class NeighbourSearch:
             return self._index(index_name).nearest_to_vector(query, count)
 
     def _index(self, name: str | None) -> SearchIndex:
+        moment = self.store.moment() if self.where else None  # before the indexes, which may lack what comes after
         index = built = self.catalog.get(name)
         if self.unindexed is not None:
             index = self.unindexed.beside(index)
         if self.where and self.filters is not None:
-            index = self.filters.over(index, self.where, built=built)
+            index = self.filters.over(index, self.where, built=built, moment=moment)
         if self.cosine:
             index = CosineIndex(index)
         index = WithoutDeleted(index, self.store.deleted_among)

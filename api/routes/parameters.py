@@ -54,6 +54,15 @@ def is_partial(req: falcon.Request) -> bool:
     return _switch(req, "partial")
 
 
+def is_replacing(req: falcon.Request) -> bool:
+    """Return whether logos that are stored get what is sent of them.
+
+    Raises:
+        falcon.HTTPBadRequest: `replace` is neither `true` nor `false`.
+    """
+    return _switch(req, "replace")
+
+
 def logo_ids_of(req: falcon.Request, max_logos: int) -> list[int]:
     """Return the ids in `logo_ids`, in order.
 
@@ -86,7 +95,7 @@ def narrowed(req: falcon.Request, search: NeighbourSearch, more: str = "") -> Ne
     if max_distance is not None and not math.isfinite(max_distance):
         raise falcon.HTTPInvalidParam("It takes a number.", "max_distance")
     is_filter = req.has_param("where") or more
-    return search.narrowed(parse_where(where) if is_filter else (), max_distance)
+    return search.narrowed(parse_where(where, limits=search.limits) if is_filter else (), max_distance)
 
 
 def bounding_box_of(req: falcon.Request) -> BoundingBox:

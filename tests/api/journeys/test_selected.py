@@ -45,10 +45,10 @@ def attributes(tmp_path: Path) -> Iterator[LogoAttributes]:
 
 def test_the_engine_selects_once_until_something_changes(attributes: LogoAttributes) -> None:
     index, other = Selective(slice(40)), Selective(slice(40))
-    filters = Filters(attributes, lambda ids: VECTORS[ids - 1], lambda: 0)
+    filters = Filters(attributes, lambda ids: VECTORS[ids - 1])
 
     def search(index: Selective) -> list[int]:
-        return filters.over(index, RED, built=index).nearest_to_vector(VECTORS[0], 50).logo_ids
+        return filters.over(index, RED, built=index, moment=0).nearest_to_vector(VECTORS[0], 50).logo_ids
 
     attributes.merge({logo_id: {"colour": "red"} for logo_id in (3, 5, 7, 50)})
     assert sorted(search(index)) == sorted(search(index)) == [3, 5, 7]
@@ -68,8 +68,8 @@ def test_new_logos_that_match_are_found_beside_those_selected(attributes: LogoAt
     with new_store(tmp_path / "s.hdf5", dim=6) as store:
         store.append(IDS, VECTORS)
         index = UnindexedLogos(store, 100).beside(built)
-        filters = Filters(attributes, store.vectors, store.moment)
-        matching = filters.over(index, RED, built=built)
+        filters = Filters(attributes, store.vectors)
+        matching = filters.over(index, RED, built=built, moment=0)
         expected = ExactIndex(IDS[::2], VECTORS[::2])
         for count in (1, 7, 100):
             for query in RNG.normal(size=(5, 6)).astype(np.float32):

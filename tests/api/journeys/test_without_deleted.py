@@ -118,13 +118,13 @@ def test_an_index_of_matching_logos_is_one_of_these_alone(
     attributes = LogoAttributes(tmp_path_factory.mktemp("attributes") / "s.hdf5")
     attributes.merge({logo_id: {"colour": "red"} for logo_id in matching})
     attributes.merge({IDS[0]: {"shape": "round"}})
-    filters = Filters(attributes, vectors_of, lambda: 0, max_kept=max_kept)
+    filters = Filters(attributes, vectors_of, max_kept=max_kept)
     all_logos = of(IDS)
     with pytest.MonkeyPatch.context() as patch:
         if not is_scan:
             patch.setattr("api.journeys.matching._SCANNED_KEPT", 0)
             patch.setattr("api.journeys.matching._SCANNED_READ", 0)
-        index = filters.over(all_logos, RED, built=all_logos)
+        index = filters.over(all_logos, RED, built=all_logos, moment=0)
         left = [logo_id for logo_id in IDS if logo_id in matching]
         assert_searches_like(index, of(left))
         assert index.random_logo() in (left or [None])
@@ -137,9 +137,9 @@ def test_few_matching_logos_are_scanned_and_of_many_the_index_is_asked(attribute
     index = CountedIndex(ids, vectors)
     index.asked = []
     attributes.merge({i: {"colour": "blue" if i % 2 else "green", "rare": str(i % 200)} for i in ids.tolist()})
-    filters = Filters(attributes, lambda some: vectors[some - 1], lambda: 0)
+    filters = Filters(attributes, lambda some: vectors[some - 1])
     for where, step in (("colour:blue", 2), ("rare:1", 200)):
-        found = filters.over(index, parse_where(where), built=index).nearest_to_vector(vectors[7], 10)
+        found = filters.over(index, parse_where(where), built=index, moment=0).nearest_to_vector(vectors[7], 10)
         exact = ExactIndex(ids[::step], vectors[::step]).nearest_to_vector(vectors[7], 10)
         assert found == exact
     assert index.asked == [45]  # twice as many as 10 and three standard deviations
@@ -151,8 +151,8 @@ def test_logos_that_match_far_from_the_query_are_found_by_a_scan(attributes: Log
     vectors[:, 0] = ids
     index = ExactIndex(ids, vectors)
     attributes.merge({i: {"colour": "blue"} for i in ids.tolist() if i > 10_000})
-    matching = Filters(attributes, lambda some: vectors[some - 1], lambda: 0).over(
-        index, parse_where("colour:blue"), built=index
+    matching = Filters(attributes, lambda some: vectors[some - 1]).over(
+        index, parse_where("colour:blue"), built=index, moment=0
     )
     assert matching.nearest_to_vector(vectors[0], 3) == Neighbours([10_001, 10_002, 10_003], [10_000, 10_001, 10_002])
 
@@ -166,11 +166,11 @@ def test_vectors_of_rare_values_are_read_once_until_something_changes(attributes
         return vectors_of(ids)
 
     index, other = of(IDS), of(IDS)
-    filters = Filters(attributes, vectors, lambda: moment)
+    filters = Filters(attributes, vectors)
 
     def search(index: ExactIndex) -> list[int]:
         read.clear()
-        filters.over(index, RED, built=index).nearest_to_vector(VECTORS[0], 5)
+        filters.over(index, RED, built=index, moment=moment).nearest_to_vector(VECTORS[0], 5)
         return [*read]
 
     attributes.merge({logo_id: {"colour": "red"} for logo_id in IDS[:3]})

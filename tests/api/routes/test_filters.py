@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from api.app import AnnApp
+from api.journeys.logo_attributes import LogoAttributes
 from embeddings.store.store import EmbeddingStore
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 
@@ -114,3 +115,30 @@ def test_unindexed_logos_match_where_they_are_searched(open_app: Callable[..., A
     fresh = Client(open_app(search_unindexed=True))
     among = [*RED, *STORED_ONLY[:4]]
     assert ids(fresh.simulate_get(f"{A}/{INDEXED[1]}?where=colour:red")) == nearest(VECTORS[1], among)
+
+
+def test_a_logo_stored_between_the_look_and_the_scan_is_missing_once_at_most(
+    client: Client, open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, new = open_app(search_unindexed=True), 9_000_001
+    matching = LogoAttributes.matching
+
+    def store_one_first(attributes: LogoAttributes, conditions: Any) -> Any:
+        monkeypatch.undo()
+        fresh.parts.store.append([new], VECTORS[1:2])
+        attributes.merge({new: {"colour": "red"}})
+        return matching(attributes, conditions)
+
+    monkeypatch.setattr(LogoAttributes, "matching", store_one_first)
+    asked = f"{A}/{INDEXED[1]}?where=colour:red&count=1"
+    Client(fresh).simulate_get(asked)
+    assert ids(Client(fresh).simulate_get(asked)) == [new]
+
+
+def test_a_filter_may_name_what_may_be_set(open_app: Callable[..., AnnApp]) -> None:
+    value = "x" * 300
+    client = Client(open_app(max_attribute_length=300))
+    logos = {"logos": [{"id": RED[0], "attributes": {"value": value}}]}
+    assert client.simulate_put(f"{A}/attributes", json=logos).json["updated"] == 1
+    assert ids(client.simulate_get(f"{A}/{INDEXED[1]}?where=value:{value}")) == [RED[0]]
+    assert client.simulate_get(f"{A}/{INDEXED[1]}?where=value:{value}x").status_code == 400
