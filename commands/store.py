@@ -44,6 +44,7 @@ def delete_logos(settings: Settings, index: str | None, logo_ids: tuple[int, ...
     with open_store(settings, index, writable=True) as store:
         attributes.drop_attributes(store.path, ids)
         deleted = store.delete(ids)
+        attributes.drop_attributes(store.path, store.missing(deleted))  # a service may have set some meanwhile
     click.echo(f"deleted {len(deleted)} logos")
     unknown = [logo_id for logo_id in dict.fromkeys(ids) if logo_id not in set(deleted)]
     if unknown:

@@ -45,6 +45,8 @@ class LogoRemover:
         with self._limit.turn():
             self._attributes.drop(logo_ids)
             removed = self._store.delete(logo_ids)
+            # A change of attributes that began before may have set some since, for logos that it still found.
+            self._attributes.drop(self._store.missing(removed))
             if removed and self._on_removed is not None:
                 self._on_removed(removed)
         return removed

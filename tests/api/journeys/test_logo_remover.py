@@ -43,3 +43,18 @@ def test_attributes_are_gone_before_their_logos_are(
         LogoRemover(parts.store, parts.attributes, limit=WriteLimit(1)).remove([LOGO_IDS[5]])
     assert parts.attributes.get(LOGO_IDS) == {LOGO_IDS[6]: {"value": "b"}}
     assert LOGO_IDS[5] in parts.store
+
+
+def test_attributes_that_are_set_while_their_logo_is_deleted_go_with_it(
+    open_app: Callable[..., AnnApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = open_app().parts
+    delete = parts.store.delete
+
+    def set_first(logo_ids: list[int]) -> list[int]:
+        parts.attributes.merge({LOGO_IDS[5]: {"value": "a"}})
+        return delete(logo_ids)
+
+    monkeypatch.setattr(parts.store, "delete", set_first)
+    assert LogoRemover(parts.store, parts.attributes, limit=WriteLimit(1)).remove([LOGO_IDS[5]]) == [LOGO_IDS[5]]
+    assert parts.attributes.get([LOGO_IDS[5]]) == {}
