@@ -122,6 +122,7 @@ async function render({ arrived = false } = {}) {
   const asked = asking;
   main.ariaBusy = "true";
   const kind = kindOf(view);
+  at("duplicates").href = write(elsewhere(view, { duplicates: true }));
   at("logo-id").value = view.logo ?? view.value ?? view.url ?? "";
   arriving = arrived;
   if (arrived) scrollTo(0, 0);

@@ -94,7 +94,11 @@ export class LogoMap {
     this.coloured = asked;
     const nothing = { values: [], of_logos: new Int32Array(this.ids.length).fill(-1) };
     const found = areNamed() && this.ids.length ? await service.valuesOnMap(attributeShown(), index).catch(() => null) : nothing;
-    if (this.coloured !== asked || found?.of_logos.length !== this.ids.length) return;
+    if (this.coloured !== asked) return;
+    if (found === null || (found !== nothing && found.generation !== this.generation)) {
+      this.coloured = null; // asked again with the next view, or the next map
+      return;
+    }
     this.#classify(found);
     this.#changed();
   }

@@ -1,7 +1,7 @@
 // Paints the crops of logos over their points when the map is zoomed in.
 
 import { toScreen } from "./camera.js";
-import { provenanceOf } from "./pictures.js";
+import { knownProvenanceOf, provenanceOf } from "./pictures.js";
 import { drawStored, storedSize } from "./stored_pixels.js";
 
 const CROWD = 300; // with more logos in view, only points are shown
@@ -33,20 +33,9 @@ export function paintThumbnails(context, { camera, size, ids, xs, ys }, inView, 
   }
 }
 
-const pictures = new Map(); // id -> {url, box}, or null while it loads or if there is none
-
 function pictureOf(id, changed) {
-  if (!pictures.has(id)) {
-    pictures.set(id, null);
-    provenanceOf(id).then(
-      (seen) => {
-        pictures.set(id, seen);
-        changed();
-      },
-      () => pictures.delete(id),
-    );
-  }
-  const seen = pictures.get(id);
+  const seen = knownProvenanceOf(id);
+  if (seen === undefined) provenanceOf(id).then(changed, () => {});
   const photo = seen && photoAt(seen.url, changed);
   return photo && { ...seen, photo };
 }

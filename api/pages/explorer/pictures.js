@@ -10,6 +10,7 @@ const provenances = new Lookup(service.provenance, believed);
 
 // Returns the provenance of a logo, or null.
 export const provenanceOf = (id) => provenances.get(id);
+export const knownProvenanceOf = (id) => provenances.now(id); // undefined if it was not asked for yet
 export const usePicturesOf = (index) => provenances.use(index);
 
 async function believed(told) {

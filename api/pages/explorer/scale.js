@@ -14,6 +14,7 @@ export function scaleOf(index, generation) {
       () => null,
     );
     kept.set(key, asked);
+    asked.then((scale) => scale || kept.delete(key)); // a build publishes an index before it measures it
   }
   return kept.get(key);
 }

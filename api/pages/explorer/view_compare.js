@@ -19,12 +19,15 @@ export async function showCompare(page) {
   page.offer({});
   const asked = page.signal;
   try {
-    const [rows] = await Promise.all([service.neighboursOfLogo({ ...view, count: FAR }, asked), page.looked()]);
+    const pairs = [[view.logo, view.with], [view.with, view.logo]]; // a logo that is not indexed is nobody's neighbour, but has some
+    const [one, other] = await Promise.all([...pairs.map(([logo]) => service.neighboursOfLogo({ ...view, logo, count: FAR }, asked)), page.looked()]);
+    const rows = one.some(({ id }) => id === view.with) ? one : other;
     const scale = await scaleOf(view.index, page.status?.generation);
     if (asked.aborted) return;
-    const found = rows.find(({ id }) => id === view.with);
+    const found = rows.find(({ id }) => id === (rows === one ? view.with : view.logo));
     if (!found) {
-      told.textContent = `Their distance is more than ${rows.length ? distanceText(rows.at(-1).distance) : 0}: ${view.with} is not among the ${rows.length} nearest logos.`;
+      const least = Math.min(...[one, other].map((near) => near.at(-1)?.distance ?? 0));
+      told.textContent = one.length < FAR ? "Their distance is not known: neither of them is in the index." : `Their distance is more than ${distanceText(least)}: ${view.with} is not among the ${FAR} nearest logos.`;
       return;
     }
     const far = scale && make("p", { className: "scale" }, make("span", { className: "end" }, "Same picture"), distanceBar(scale, found.distance), make("span", { className: "end" }, "As far as any two logos"));

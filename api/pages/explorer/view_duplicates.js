@@ -8,6 +8,7 @@ import { clear, select } from "./selection.js";
 import * as service from "./service.js";
 
 const GROUPS = 100;
+const MOST_GROUPS = 500; // that the service returns at once
 const keptKey = (index) => `kept ${index ?? ""}`;
 
 export async function showDuplicates(page) {
@@ -17,20 +18,20 @@ export async function showDuplicates(page) {
   const place = make("section", { className: "groups", "aria-label": "Groups" });
   page.show(make("div", { className: "value" }, make("h1", { tabIndex: -1 }, "Duplicates"), told, place));
   try {
+    const kept = keptGroups(view.index);
     await page.looked();
-    const [found, scale] = await Promise.all([service.duplicates(view.within, GROUPS, view.index), scaleOf(view.index, page.status?.generation), page.named()]);
+    const [found, scale] = await Promise.all([service.duplicates(view.within, Math.min(GROUPS + kept.size, MOST_GROUPS), view.index), scaleOf(view.index, page.status?.generation), page.named()]);
     if (asked.aborted) return;
     page.offer({
       compare: (ids) => page.goTo({ logo: ids[0], with: ids[1], duplicates: false }),
       delete: found.deletable ? (ids) => remove(page, ids, place) : null,
     });
-    const kept = keptGroups(view.index);
     const groups = found.groups.map(({ logo_ids: ids, distance }) => ({ ids: ids.map(String), distance })).filter(({ ids }) => !kept.has(ids.join()));
     const compared = page.status && found.logos_compared < page.status.logos_indexed ? ` A sample of ${whole(found.logos_compared)} logos was compared with all.` : "";
     const more = found.total > found.count ? ` The largest ${whole(found.count)} are shown.` : "";
     told.textContent = `${found.total === 1 ? "1 group" : `${whole(found.total)} groups`} of logos nearer than ${distanceText(found.max_distance)}, the largest first.${more}${compared}`;
     if (scale) place.append(chooser(page, scale, found));
-    if (!groups.length) place.append(notice(found.total ? "All groups are kept" : "No duplicates", "No two logos are that near each other, or you have kept them."));
+    if (!groups.length) place.append(notice(found.count ? "All groups are kept" : "No duplicates", "No two logos are that near each other, or you have kept them."));
     for (const group of groups) place.append(groupOf(page, group, found.deletable));
   } catch (error) {
     if (asked.aborted) return;
