@@ -127,6 +127,8 @@ class Collections:
         known = self._opened.get(name)
         if known is not None and known[0] == identity:
             return known[1]
+        if identity is None and known is None:  # and so does not wait until another collection is open
+            return self.default
         with self._mutex:
             known = self._opened.get(name)
             if known is not None and known[0] != identity:

@@ -14,7 +14,7 @@ from api.journeys.logo_adder import Logo
 from api.journeys.logo_embedder import Rejections
 from api.journeys.vector_adder import SentLogo
 from api.routes import schemas
-from api.routes.parameters import WHOLE_IMAGE, index_of, is_partial, logo_ids_of
+from api.routes.parameters import WHOLE_IMAGE, index_of, is_partial, is_replacing, logo_ids_of
 from api.routes.search import LogoNeighboursResource, unknown_logo
 from api.server.lazy_answer import lazily
 from embeddings.images.decode import check_box
@@ -28,7 +28,7 @@ class DeletableLogoResource(LogoNeighboursResource):
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, logo_id: int) -> None:
         """Delete the logo, or return 404. When the answer is sent, the deletion is on disk."""
-        if not self.collections.of(index_of(req, blank_is_default=True)).remover.remove([logo_id]):
+        if not self.collections.named(index_of(req, blank_is_default=True)).remover.remove([logo_id]):
             raise unknown_logo(logo_id)
         resp.media = {"deleted": 1}
 
@@ -44,10 +44,7 @@ class DeletionsResource:
         """Delete the logos, and return how many were stored. When the answer is sent, the deletions are on disk."""
         body = req.get_media()
         schemas.check("Deletion", body)
-        schemas.check_logos(body["logo_ids"], self.max_logos)
-        logo_ids = [
-            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
-        ]
+        logo_ids = schemas.logo_ids_in(body, self.max_logos)
         collection = self.collections.named(index_of(req, blank_is_default=True))
         resp.media = {"deleted": len(collection.remover.remove(logo_ids))}
 
@@ -87,7 +84,7 @@ class AddEmbeddingsResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Store the logos, and return how many are new. When the answer is sent, they are on disk."""
-        replace = bool(req.get_param_as_bool("replace", default=False))
+        replace = is_replacing(req)
         body = req.get_media()
         schemas.check("EmbeddingsAddition", _without_values(body))
         schemas.check_logos(body["logos"], self.max_logos)

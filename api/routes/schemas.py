@@ -5,7 +5,7 @@ As in JSON Schema, a whole number counts as an integer even if it is written `90
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -60,6 +60,16 @@ def check_logos(logos: Sequence[object], max_logos: int) -> None:
     if len(logos) > max_logos:
         description = f"The request names {len(logos)} logos; {max_logos} are allowed."
         raise falcon.HTTPBadRequest(title="too many logos", description=description)
+
+
+def logo_ids_in(body: Mapping[str, Any], max_logos: int) -> list[int]:
+    """Return the `logo_ids` of a body, which the schema has checked.
+
+    Raises:
+        falcon.HTTPBadRequest: there are more than `max_logos`, or one cannot be told exactly.
+    """
+    check_logos(body["logo_ids"], max_logos)
+    return [whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])]
 
 
 def whole_id(number: float, place: str) -> int:

@@ -81,10 +81,7 @@ class BatchNeighboursResource:
             description = "The body must be a JSON object."  # no POST, as with the original
             raise falcon.HTTPMethodNotAllowed(["GET", "OPTIONS", "POST"], description=description) from None
         schemas.check("BatchQuery", body)
-        schemas.check_logos(body["logo_ids"], self.max_logos)
-        logo_ids = [
-            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
-        ]
+        logo_ids = schemas.logo_ids_in(body, self.max_logos)
         count = int(body.get("count", DEFAULT_COUNT))
         self._answer(req, resp, logo_ids, count, index_of(req, blank_is_default=True))
 

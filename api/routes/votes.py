@@ -65,10 +65,7 @@ class PredictionResource:
         if "embedding" in body:
             resp.media = _shown(voting.on_vector(search, np.array(body["embedding"], np.float64)))
             return
-        schemas.check_logos(body["logo_ids"], self.max_logos)
-        logo_ids = [
-            schemas.whole_id(number, f".logo_ids[{position}]") for position, number in enumerate(body["logo_ids"])
-        ]
+        logo_ids = schemas.logo_ids_in(body, self.max_logos)
         results = {str(logo_id): _shown(outcome) for logo_id, outcome in voting.on_logos(search, logo_ids).items()}
         resp.media = {"results": results, "count": len(results)}
 

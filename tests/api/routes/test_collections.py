@@ -145,6 +145,9 @@ def test_replacing_gives_a_logo_another_vector(client: Client, directory: Collec
     changed = VECTORS.copy()
     changed[1] = -VECTORS[0]
     assert add(client, logos(IDS[:2], changed[:2]), "index=clip").json == {"added": 0}
+    for misspelt in ("replace=", "replace=yes"):
+        refused = add(client, logos(IDS[:2], changed[:2]), f"index=clip&{misspelt}")
+        assert (refused.status_code, refused.json["title"]) == (400, "Invalid parameter")
     assert add(client, logos(IDS[:2], changed[:2]), "index=clip&replace=true").json == {"added": 0}
     assert get(client, "/count?index=clip") == {"count": 5}
     expected = [pair for pair in by_cosine(VECTORS[0], changed) if pair[0] != 3]

@@ -108,3 +108,9 @@ def test_index_of_deleted_logos_counts_as_empty(client: Client, data_dir: Path) 
         store.delete(INDEXED)
     assert client.simulate_get(A).json == {"results": [], "count": 0}
     assert ids(client.simulate_get(f"{A}/{STORED_ONLY[0]}")) == []
+
+
+def test_a_misspelt_index_deletes_nothing(client: Client) -> None:
+    answer = client.simulate_delete(f"{A}/{INDEXED[0]}?index=typo")
+    assert (answer.status_code, answer.json["title"]) == (400, "unknown index: typo")
+    assert client.simulate_get(f"{A}/count").json == {"count": 60}

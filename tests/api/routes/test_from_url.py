@@ -10,6 +10,7 @@ import pytest
 
 from api.app import AnnApp
 from tests.api.conftest import LOGO_IDS
+from tests.embeddings.hostile_server import HostileServer, reply
 from tests.photo_server import PhotoServer, photo
 
 Client = falcon.testing.TestClient
@@ -55,3 +56,12 @@ def test_nothing_is_downloaded_from_where_an_add_may_not(open_app: Callable[...,
     answer = ask(client, {"image_url": photos.url("/this.jpg")})
     assert (answer.status_code, answer.json["title"]) == (400, "invalid image")
     assert photos.requests == 0
+
+
+def test_an_image_whose_host_says_later_may_be_searched_later(client: Client) -> None:
+    with HostileServer({"/1.jpg": reply(b"", "Retry-After: 77", status="503 Unavailable")}) as server:
+        answer = ask(client, {"image_url": server.url("/1.jpg")})
+        assert (answer.status_code, answer.json["title"]) == (503, "image host busy")
+        assert answer.headers["retry-after"] == "77"
+        server.behaviours["/1.jpg"] = reply(photo(1))
+        assert ask(client, {"image_url": server.url("/1.jpg")}).json["count"] == 40

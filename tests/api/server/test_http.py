@@ -126,6 +126,12 @@ def test_head_answers_as_get_on_every_route_but_those_of_the_contract(client: Cl
         "/explorer/{file}": "/explorer/app.js",
         "/docs/{file}": "/docs/index.html",
         "/api/v1/ann/provenance": "/api/v1/ann/provenance?logo_ids=3",
+        "/api/v1/ann/search/{logo_id:int}": "/api/v1/ann/search/3",
+        "/api/v1/ann/predict/{logo_id:int}": "/api/v1/ann/predict/3?attribute=value",
+        "/api/v1/ann/attributes": "/api/v1/ann/attributes?logo_ids=3",
+        "/api/v1/ann/attributes/values": "/api/v1/ann/attributes/values?attribute=value",
+        "/api/v1/ann/attributes/logos": "/api/v1/ann/attributes/logos?attribute=value&value=a",
+        "/api/v1/ann/attributes/candidates": "/api/v1/ann/attributes/candidates?attribute=value&value=a",
     }
     contract = {path.partition("?")[0] for path in ROUTES} | {"/api/v1/ann/{logo_id:int}"}
     routes = {
