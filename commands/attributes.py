@@ -51,15 +51,24 @@ def back_up(store_path: Path, target: Path) -> None:
             click.echo(f"{copy} holds the attributes of {len(attributes)} logos")
 
 
-def restore(backup: Path, store_path: Path) -> None:
-    """Restore the attributes that lie beside the backup of their store; without any, those that are there stay."""
+def restore(backup: Path, store_path: Path, *, former: Path | None) -> None:
+    """Restore the attributes that lie beside the backup of their store; without any, those of its logos stay.
+
+    Args:
+        backup: of the store.
+        store_path: the store that was just restored.
+        former: where the store that was there before is kept; its attributes are kept beside it.
+    """
     saved, path = attributes_path(backup), attributes_path(store_path)
+    if former is not None and path.exists():
+        with suppress(DamagedAttributesError):  # these are kept below, as they are
+            back_up(store_path, former)
     if saved.exists():
         kept_as = restore_attributes(saved, path)
         if kept_as is not None:
             click.echo(f"the former attributes were damaged, and are kept as {kept_as}")
     elif path.exists():
-        click.echo(f"there are no attributes beside {backup}: those that are there stay")
+        click.echo(f"there are no attributes beside {backup}: those of its logos stay")
     with attributes_of(store_path) as attributes:
         if attributes is not None:
             _drop_orphans(attributes, store_path)

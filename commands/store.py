@@ -151,7 +151,7 @@ def restore(settings: Settings, index: str | None, source: Path, replace: bool) 
         report = restore_store(source, path, replace=replace, progress=advance)
     if report.kept_as is not None:
         click.echo(f"the previous store is kept as {report.kept_as}")
-    attributes.restore(source, path)
+    attributes.restore(source, path, former=report.kept_as)
     _print_report(path, report)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,8 +41,22 @@ def test_a_backup_without_attributes_leaves_those_that_are_there(
     run("backup", str(tmp_path / "b.hdf5"))
     (tmp_path / "b.hdf5.attributes").unlink()
     answer = run("restore", str(tmp_path / "b.hdf5"), "--replace")
-    assert "those that are there stay" in answer.output
+    assert "those of its logos stay" in answer.output
     assert attributes.get(range(1, 31)) == {1: {"value": "b"}, 2: {"value": "a"}}
+
+
+def test_a_restore_keeps_the_former_attributes_beside_the_former_store(
+    run: Run, attributes: AttributeStore, tmp_path: Path
+) -> None:
+    backup = tmp_path / "b.hdf5"
+    run("backup", str(backup))
+    attributes.merge({1: {"value": "set since"}})
+    answer = run("restore", str(backup), "--replace")
+    found = re.search(r"the previous store is kept as (\S+)", answer.output)
+    assert found is not None, answer.output
+    with AttributeStore(attributes_path(Path(found[1]))) as former:
+        assert former.get([1, 2]) == {1: {"value": "set since"}, 2: {"value": "a"}}
+    assert attributes.get([1]) == {1: {"value": "b"}}
 
 
 def test_deleted_logos_lose_their_attributes_and_compact_removes_what_belongs_to_nobody(
