@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import click
 
 from commands.shell import BUSY, definition_of, open_store, progress, rewrite
 from embeddings.collection.directory import CollectionDirectory
+from embeddings.errors import EmbeddingsError
 from embeddings.model.description import MODEL_NAMES
 from embeddings.store.store_path import inspect
 from index.build import BuildRequest, LogoSource, build, describe
 from index.distances.survey import SEARCHED
+from index.errors import BuildInProgressError, SearchError
 from index.unit_logos import UnitLogos
 from settings import Settings
 
@@ -93,8 +96,8 @@ def generate_index(
     }.items():
         if in_milvus and given is not None:
             raise click.UsageError(f"{option} is for Annoy; set ANN_MILVUS_INDEX to choose the type of index in Milvus")
-    if as_indexed and not in_milvus:
-        raise click.UsageError("--as-indexed needs ANN_ENGINE=milvus, and no OUTPUT")
+    if as_indexed and (every or not in_milvus):
+        raise click.UsageError("--as-indexed needs ANN_ENGINE=milvus, and neither OUTPUT nor --all")
     if _is_original(settings) and not dry_run and not own_store:
         rewrite(settings)  # at normal priority, because services wait for it
     _yield_to_queries()
@@ -112,14 +115,42 @@ def generate_index(
         map_points=settings.map_points,
         compare=compare,
     )
-    damaged = 0
-    if not own_store:
-        damaged += _build_default(settings, request, as_indexed=as_indexed, dry_run=dry_run)
-    for own in collections.names() if every else [name] if own_store and name else []:
-        directory = settings.data_dir / own if every else request.directory
-        damaged += _build_own(settings, own, replace(request, directory=directory), dry_run=dry_run)
+    if every:
+        damaged = _build_every(settings, request, collections.names(), dry_run=dry_run)
+    elif own_store and name:
+        damaged = _build_own(settings, name, request, dry_run=dry_run)
+    else:
+        damaged = _build_default(settings, request, as_indexed=as_indexed, dry_run=dry_run)
     if damaged:
         raise click.ClickException(f"{damaged} damaged rows were left out: see `manage.py verify`")
+
+
+def _build_every(settings: Settings, request: BuildRequest, names: Sequence[str], *, dry_run: bool) -> int:
+    """Build the default index and those of collections; one that fails does not keep the others from theirs.
+
+    Raises:
+        click.ClickException: some failed; each was logged.
+        BuildInProgressError: those that failed are being built by others.
+    """
+    damaged, failed, busy = 0, [], None
+    for name in [None, *names]:
+        try:
+            if name is None:
+                damaged += _build_default(settings, request, as_indexed=False, dry_run=dry_run)
+            else:
+                own = replace(request, directory=settings.data_dir / name)
+                damaged += _build_own(settings, name, own, dry_run=dry_run)
+        except BuildInProgressError as error:
+            busy = error
+            logger.warning("%s", error)
+        except (EmbeddingsError, SearchError, OSError) as error:
+            failed.append(name or settings.default_index)
+            logger.error("the index %s was not built: %s", failed[-1], error)  # noqa: TRY400 - no programming error
+    if busy is not None and not failed:
+        raise busy
+    if failed:
+        raise click.ClickException(f"not built: {', '.join(failed)}; the log says why")
+    return damaged
 
 
 def _build_default(settings: Settings, request: BuildRequest, *, as_indexed: bool, dry_run: bool) -> int:

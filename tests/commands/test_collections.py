@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from commands.shell import BUSY
 from embeddings.maintenance.rewrite import prepare_store
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
 from index.cosine import unit_rows
+from index.files.build_lock import build_lock
 from index.files.generations import current_generation
 from index.loading import load_index
 from manage import cli
@@ -50,6 +52,13 @@ def store_path(tmp_path: Path, run: Run) -> Path:
     with EmbeddingStore(path) as store:
         store.append(range(1, 41), VECTORS)
     return path
+
+
+def make_default_store(data_dir: Path) -> None:
+    default = data_dir / "efficientnet-b0.hdf5"
+    prepare_store(default, capacity=20, dim=1280, stamp=ModelStamp("efficientnet-b0", "d" * 64))
+    with EmbeddingStore(default) as store:
+        store.append(range(1, 11), random_vectors(10))
 
 
 @pytest.mark.parametrize(
@@ -91,10 +100,7 @@ def test_the_index_of_a_collection_is_built_of_its_own_vectors(
 
 
 def test_all_indexes_are_built_by_one_command(run: Run, store_path: Path, tmp_path: Path) -> None:
-    default = tmp_path / "efficientnet-b0.hdf5"
-    prepare_store(default, capacity=20, dim=1280, stamp=ModelStamp("efficientnet-b0", "d" * 64))
-    with EmbeddingStore(default) as store:
-        store.append(range(1, 11), random_vectors(10))
+    make_default_store(tmp_path)
     good(run("create-collection", "empty", "--dim", "3"))
     good(run("generate-index", "--all"))
     assert current_generation(tmp_path / "efficientnet-b0") is not None
@@ -106,6 +112,25 @@ def test_all_indexes_are_built_by_one_command(run: Run, store_path: Path, tmp_pa
     assert of_clip["indexes"]["clip"]["logos"] == 40
     checked = good(run("verify"))
     assert "clip" not in checked
+
+
+def test_one_that_cannot_be_built_does_not_keep_the_others_from_theirs(
+    run: Run, store_path: Path, tmp_path: Path
+) -> None:
+    make_default_store(tmp_path)
+    good(run("create-collection", "a-broken", "--dim", "3"))
+    (tmp_path / "a-broken" / "logos.hdf5").write_bytes(b"no store")
+    answer = run("generate-index", "--all")
+    assert (answer.exit_code, "not built: a-broken" in answer.output) == (1, True), answer.output
+    assert current_generation(tmp_path / "efficientnet-b0") is not None
+    assert current_generation(tmp_path / "clip") is not None
+
+
+def test_a_build_of_all_that_meets_another_build_says_to_try_again(run: Run, store_path: Path, tmp_path: Path) -> None:
+    make_default_store(tmp_path)
+    with build_lock(tmp_path / "clip" / ".generate.lock", wait=False):
+        answer = run("generate-index", "--all", "--no-wait")
+    assert answer.exit_code == BUSY, answer.output
 
 
 def test_a_collection_is_backed_up_restored_compacted_grown_and_moved(
