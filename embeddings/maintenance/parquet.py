@@ -14,7 +14,7 @@ in any order and other columns beside them, and may use lists and numbers of any
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +144,7 @@ def import_logos(
     Args:
         source: the file.
         store: the store to append to.
-        attributes: opens where attributes go, if the file has some; those of logos that were stored before are merged.
+        attributes: opens where attributes go, if the file has some. Those that a logo has already stay as they are.
         any_model: whether to accept the embeddings as those of the store's model, whatever the file says.
         progress: called with the number of rows just read.
 
@@ -162,12 +162,23 @@ def import_logos(
             ids = ids_of(batch, logos)
             embeddings = embeddings_of(batch, logos, store.dim)
             changes = attributes_of(batch, ids, logos)
-            stored += len(store.append(ids, embeddings, possible(provenance_of(batch, logos), logos)))
+            new = store.append(ids, embeddings, possible(provenance_of(batch, logos), logos))
+            stored += len(new)
             if changes and attributes is not None:
-                attributes().merge(changes)
+                _set_missing(attributes(), changes)
             logos += len(ids)
             progress(len(ids))
         return ImportReport(logos, stored)
+
+
+def _set_missing(attributes: AttributeStore, changes: Mapping[int, Mapping[str, str | None]]) -> None:
+    """Set the attributes that logos do not have yet: an older file may not take back what was set since."""
+    known = attributes.get(changes)
+    missing: dict[int, dict[str, str | None]] = {}
+    for logo_id, of_logo in changes.items():
+        has = known.get(logo_id, {})
+        missing[logo_id] = {key: value for key, value in of_logo.items() if key not in has}
+    attributes.merge(missing)
 
 
 def read_provenance(source: Path) -> Iterator[tuple[list[int], list[Provenance | None]]]:

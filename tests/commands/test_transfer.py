@@ -105,6 +105,17 @@ def test_logos_move_from_one_service_to_another(run: Run, tmp_path: Path, monkey
         assert other.provenance([7, 8]) == {7: Provenance("http://a.example/1.jpg", BOX)}
 
 
+def test_an_import_sets_only_the_attributes_that_a_logo_lacks(run: Run, tmp_path: Path) -> None:
+    old_store(tmp_path, {7: None, 8: None})
+    path = tmp_path / "efficientnet-b0.hdf5"
+    with AttributeStore(attributes_path(path)) as attributes:
+        attributes.merge({7: {"type": "brand", "value": "old"}, 8: {"value": "old"}})
+        assert run("export", tmp_path / "logos.parquet").exit_code == 0
+        attributes.merge({7: {"type": None, "value": "new"}, 8: {"seen": "twice"}})
+        assert run("import", "--any-model", tmp_path / "logos.parquet").exit_code == 0
+        assert attributes.get([7, 8]) == {7: {"type": "brand", "value": "new"}, 8: {"seen": "twice", "value": "old"}}
+
+
 def test_what_an_import_refuses_is_one_line(run: Run, tmp_path: Path) -> None:
     old_store(tmp_path, {7: None})
     pq.write_table(pa.table({"logo_id": [1], "embedding": [[1.0, 2.0]]}), tmp_path / "x.parquet")
