@@ -16,7 +16,7 @@ from index.map.logo_map import principal_components
 from index.protocol import Vectors
 
 MOST_OF_A_LOGO = 200
-"""Pairs of a logo with later ones that are looked at: more equal pictures are still joined by these."""
+"""Near pairs of a logo with later ones that are kept: more equal pictures are still joined by these."""
 
 _COARSE, _FINE = 48, 256  # principal components
 _ROWS = 512  # of a block
@@ -49,9 +49,8 @@ def all_near_pairs(
         block = points[first : first + _ROWS]
         nearness = np.hstack([block, ones[: len(block)]]) @ lowered[first:].T
         nearness -= (halves[first : first + _ROWS] - cut_off**2 / 2)[:, np.newaxis]
-        places = first + _nearest_later(nearness)
-        apart = _apart(fine, places)
-        found.append(places[apart <= cut_off + _ROUNDING])
+        for row, near in enumerate(nearness, first):
+            found.append(_near_later(fine, row, first + np.flatnonzero(near >= 0), cut_off + _ROUNDING))
         progress(len(block))
     pairs = ids[np.concatenate(found)]
     distances = _distances(pairs, vectors)
@@ -59,25 +58,14 @@ def all_near_pairs(
     return pairs[near], distances[near]
 
 
-def _nearest_later(nearness: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return row and column, (pairs, 2), of the values from 0 on right of the diagonal: the largest ones of a row."""
-    pairs = np.argwhere(nearness >= 0)
-    pairs = pairs[pairs[:, 1] > pairs[:, 0]]
-    kept = [pairs]
-    for row in np.flatnonzero(np.bincount(pairs[:, 0]) > MOST_OF_A_LOGO).tolist():
-        columns = pairs[pairs[:, 0] == row, 1]
-        nearest = np.argsort(-nearness[row, columns], kind="stable")[:MOST_OF_A_LOGO]
-        kept = [kept[0][kept[0][:, 0] != row], *kept[1:], np.stack([np.full(len(nearest), row), columns[nearest]], 1)]
-    return np.concatenate(kept)
-
-
-def _apart(points: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the distances of pairs of points, given by their places, (pairs, 2)."""
-    distances = [np.zeros(0)]
-    for first in range(0, len(places), _MEASURED):
-        one, other = places[first : first + _MEASURED].T
-        distances.append(np.linalg.norm(points[one] - points[other], axis=1))
-    return np.concatenate(distances)
+def _near_later(points: NDArray[np.float32], row: int, others: NDArray[np.int64], cut_off: float) -> NDArray[np.int64]:
+    """Return the pairs of a point and later ones among others, (pairs, 2), that are near: the nearest ones, if many."""
+    others = others[others > row]
+    apart = np.linalg.norm(points.take(others, axis=0) - points[row], axis=1)
+    near = np.flatnonzero(apart <= cut_off)
+    if len(near) > MOST_OF_A_LOGO:
+        near = near[np.argsort(apart[near], kind="stable")[:MOST_OF_A_LOGO]]
+    return np.stack([np.full(len(near), row), others[near]], axis=1)
 
 
 def _distances(pairs: NDArray[np.int64], vectors: Vectors) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
+from index.distances.all_pairs import all_near_pairs
 from index.distances.groups import Group, groups_of
 from index.distances.survey import ALL_PAIRS_OF, CUT_OFF, SEARCHED, survey
 from index.distances.survey_file import SURVEY_NAME, NearPairs, Survey, read_survey, survey_stamp, write_survey
@@ -73,11 +74,25 @@ def test_all_near_pairs_are_found() -> None:
     assert np.sort(found.pairs.distances) == pytest.approx(np.sort(between[one, other]), abs=1e-6)
 
 
+def test_what_is_alike_in_the_strongest_directions_alone_does_not_crowd_out_a_near_pair() -> None:
+    rng = np.random.default_rng(3)
+    strong = np.repeat(rng.standard_normal((40, 60)) * 10, 30, axis=0)  # 40 groups of 30, alike in 60 directions
+    weak = rng.standard_normal((len(strong), 200)) * 0.5
+    vectors = np.hstack([strong, weak]).astype(np.float32)
+    vectors[5] = vectors[1190] = vectors[0]
+    vectors[1190, -1] += 0.01
+    ids = np.arange(1, 1 + len(vectors))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index.distances.all_pairs.MOST_OF_A_LOGO", 3)
+        pairs, _ = all_near_pairs(ids, lambda some: vectors[some - 1], 1.0)
+    assert {(*pair,) for pair in pairs.tolist()} == {(1, 6), (1, 1191), (6, 1191)}
+
+
 def test_very_many_equal_pictures_are_one_group() -> None:
     ids, vectors = drawn(20)
     equal = np.repeat(vectors[:1], 400, axis=0)
     found = surveyed(np.arange(1, 1 + len(equal) + len(ids)), np.concatenate([equal, vectors[1:], vectors[1:2]]))
-    assert len(found.pairs.distances) < 400 * 201
+    assert len(found.pairs.distances) < 400 * 160  # of 79,800
     assert len(groups_of(found.pairs, 0.0)[0].logo_ids) == 400
 
 
