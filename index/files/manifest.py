@@ -91,7 +91,9 @@ class ListsRecord:
         components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
         vectors = fields.pop("vectors")
         vectors = None if vectors is None else FileRecord(**vectors)
-        filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered", ()))
+        if "filtered" not in fields:  # their codes and vectors are read in another way
+            raise ValueError("it is an index of lists of an earlier build: run `manage.py generate-index` again")
+        filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered"))
         return cls(
             **fields,
             effort=effort,

@@ -27,6 +27,15 @@ def reduced(directory: Path) -> Manifest:
     return manifest
 
 
+def read_in_another_way(directory: Path) -> Manifest:
+    """Make a generation of lists as they were before filtered queries were measured."""
+    manifest = build(directory, LOGOS)
+    fields = json.loads((directory / "index.json").read_bytes())
+    del fields["lists"]["filtered"]
+    (directory / "index.json").write_text(json.dumps(fields))
+    return manifest
+
+
 def catalog_of(data_dir: Path) -> IndexCatalog:
     return IndexCatalog(data_dir, dim=DIM, default="logos", vectors=kept(LOGOS))
 
@@ -42,6 +51,12 @@ def test_a_reduced_index_is_refused_with_the_command_that_builds_anew(tmp_path: 
     publish(tmp_path / "logos", lambda directory: build(directory, LOGOS))
     catalog.refresh()
     assert len(catalog.get(None)) == 100
+
+
+def test_lists_of_an_earlier_build_are_refused_with_the_command_that_builds_anew(tmp_path: Path) -> None:
+    publish(tmp_path / "logos", read_in_another_way)
+    with pytest.raises(IndexUnavailableError, match=r"lists of an earlier build: run `manage\.py generate"):
+        catalog_of(tmp_path).get(None)
 
 
 def test_what_was_loaded_answers_until_the_index_is_built_anew(tmp_path: Path) -> None:
