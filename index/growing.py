@@ -92,7 +92,9 @@ class Grown:
 
     def _row(self, logo_id: int) -> int | None:
         row = self.row_of.get(logo_id)
-        return row if row is not None and row < len(self.ids) and self.alive[row] else None
+        if row is not None and row >= len(self.ids):  # it was replaced after this moment
+            row = next(iter(np.flatnonzero(self.alive & (self.ids == logo_id)).tolist()), None)
+        return row if row is not None and self.alive[row] else None
 
 
 class GrowingIndex:

@@ -86,13 +86,15 @@ def test_the_newest_vector_of_each_of_the_newest_logos_is_searched(
                 here[logo_id] = place
             here = dict([*here.items()][-most:])
             now = index.grown()
-            for grown, due in ((before, {i: p for i, p in was.items() if i not in bulk}), (now, here)):
+            for grown, due in ((before, was), (now, here)):
                 found = grown.nearest(drawn[0], 100)
                 apart = {
                     i: float(np.float32(np.linalg.norm(drawn[0].astype(float) - drawn[p]))) for i, p in due.items()
                 }
                 shown = {i: d for i, d in zip(found.logo_ids, found.distances, strict=True) if i in due}
                 assert shown == apart
+                assert all((logo_id in grown) == (logo_id in due) for logo_id in range(1, 31))
+                assert all((grown.vector(logo_id) == drawn[place]).all() for logo_id, place in due.items())
             assert (len(now), sorted(now.nearest(drawn[0], 100).logo_ids)) == (len(here), sorted(here))
             assert all((logo_id in now) == (logo_id in here) for logo_id in range(1, 31))
             assert now.absent(np.arange(1, 31)).tolist() == [i for i in range(1, 31) if i not in here]
