@@ -105,5 +105,6 @@ def _words(vectors: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
 
 
 def _sums(words: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    sums: NDArray[np.unsignedinteger] = words.sum(axis=1, dtype=words.dtype)
+    """Return the checksums of vectors: their sums, inverted, so that a file of zeros has none that is right."""
+    sums: NDArray[np.unsignedinteger] = ~words.sum(axis=1, dtype=words.dtype)
     return sums
