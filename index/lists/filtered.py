@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from index.errors import VectorUnavailableError
 from index.files.logo_ids import LogoIds
 from index.lists.effort import Effort
 from index.lists.mask import FEWEST, Mask
@@ -106,10 +108,10 @@ def measure_filtered(
             nearest = truth.of(masked(mask, effort))
         else:
             exact = masked(mask, Effort(lists, mask.count, _SPARE))
-            nearest = {
-                logo_id: exact.nearest_to_logo(logo_id, max(COUNTS) + 1).distances[1:]
-                for logo_id in logo_ids.of_items(queries)
-            }
+            nearest = {}
+            for logo_id in logo_ids.of_items(queries):
+                with suppress(VectorUnavailableError):  # its row is damaged, or it was deleted meanwhile
+                    nearest[logo_id] = exact.nearest_to_logo(logo_id, max(COUNTS) + 1).distances[1:]
         least = max([effort.probed, *(earlier.probed for earlier in measured)])
         found = _widened(masked, mask, nearest, replace(effort, probed=least), unfiltered, lists, progress)
         if found is None:

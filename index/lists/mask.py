@@ -42,7 +42,7 @@ class Mask:
 
     def items(self) -> NDArray[np.int64]:
         """Return the items that are searched, `(count,)`, ascending."""
-        return np.flatnonzero(np.unpackbits(self.bits, count=self.total, bitorder="little"))
+        return np.flatnonzero(np.unpackbits(self.bits, count=self.total, bitorder="little").view(bool))
 
     def has(self, items: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some items `(n,)` are searched."""

@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.errors import VectorUnavailableError
 from index.exact import ExactIndex
 from index.files.logo_ids import LogoIds
 from index.files.manifest import read_manifest
+from index.files.verification import verify_files
 from index.lists import centres, filtered, mask
 from index.lists.effort import Effort
 from index.lists.engine import ListsSearchIndex
-from index.lists.filtered import FilteredRecall, filtered_effort
+from index.lists.filtered import FilteredRecall, filtered_effort, measure_filtered
 from index.lists.mask import Mask, MaskedLogoIds
 from index.loading import load_index
+from index.protocol import Neighbours
+from index.recall import Truth
+from index.status import Recall
 from tests.index.lists.samples import DIM, build, kept, logos_of
 from tests.index.samples import Logos
 
@@ -27,16 +32,19 @@ def logos() -> Logos:
     return logos_of(6000)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["from the store", "a copy"])
+@pytest.fixture(
+    scope="module", params=[(False, 0), (True, 0), (True, 6000)], ids=["from the store", "a copy", "one list"]
+)
 def directory(tmp_path_factory: pytest.TempPathFactory, logos: Logos, request: pytest.FixtureRequest) -> Path:
     directory = tmp_path_factory.mktemp("lists")
+    copied, listed_from = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(centres, "LOGOS_A_LIST", 100)
-        patch.setattr(centres, "LISTED_FROM", 0, raising=False)
+        patch.setattr(centres, "LISTED_FROM", listed_from)
         patch.setattr("index.lists.tune.LEAST_SCANNED", 600)
         patch.setattr(mask, "FEWEST", 10)
         patch.setattr(filtered, "FEWEST", 10)
-        build(directory, logos, seed=1, copied=request.param)
+        build(directory, logos, seed=1, copied=copied)
     return directory
 
 
@@ -119,7 +127,30 @@ def test_the_build_measures_filtered_queries_and_widens_them(directory: Path) ->
         assert known.at_100 >= manifest.recall.at_100 - 0.01
     probed = [manifest.lists.effort.probed, *(known.probed for known in measured)]
     assert probed == sorted(probed)
-    assert probed[-1] > probed[0]
+    assert probed[-1] > probed[0] or manifest.lists.count == 1
+
+
+def test_a_logo_that_was_deleted_meanwhile_is_left_out_of_what_is_measured(
+    index: ListsSearchIndex, directory: Path, logos: Logos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, files, deleted = read_manifest(directory), verify_files(directory, dim=DIM), int(logos[0][0])
+    assert manifest.lists is not None
+    truth = Truth(logos[0][:20], logos[1][:20])
+    truth.take_in(*logos)
+
+    def nearest(of: ListsSearchIndex, logo_id: int, count: int) -> Neighbours:
+        if logo_id == deleted:
+            raise VectorUnavailableError(str(logo_id))
+        return search(of, logo_id, count)
+
+    search = ListsSearchIndex.nearest_to_logo
+    monkeypatch.setattr(ListsSearchIndex, "nearest_to_logo", nearest)
+    monkeypatch.setattr(filtered, "FEWEST", 10)
+    lists = manifest.lists
+    measured = measure_filtered(
+        index.masked, files.logo_ids, truth, lists.effort, Recall(1, 0.9, 0.9, 20), lists=lists.count
+    )
+    assert len(measured) == 3
 
 
 def test_an_effort_is_that_of_the_next_smaller_share() -> None:
