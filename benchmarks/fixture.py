@@ -125,7 +125,7 @@ class Fixture:
         self.say(" ".join(words))
         started = time.monotonic()
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index", *arguments],
+            [sys.executable, "manage.py", "generate-index", "--compare", "0", *arguments],
             cwd=ROOT,
             env=environment(data_dir, ANN_MAP_POINTS="0"),
             stdout=subprocess.DEVNULL,

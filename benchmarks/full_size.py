@@ -93,7 +93,7 @@ def _build(folder: Path, *arguments: str) -> tuple[float, int]:
 @contextmanager
 def _building(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "generate-index", *arguments],
+        [sys.executable, "manage.py", "generate-index", "--compare", "0", *arguments],
         cwd=ROOT,
         env=environment(folder, ANN_MAP_POINTS="0"),
         stderr=subprocess.DEVNULL,

@@ -49,6 +49,7 @@ def main(logos: int, engines: tuple[str, ...], queries: int, rounds: int, seed: 
 
 def measure(engines: dict[str, Engine], files: VectorFiles, rounds: int) -> list[Record]:
     """Return a record for each effort of each built engine."""
+    about = {"logos": len(files.vectors), "machine": machine()}  # of all its cores
     hold_to_one_core()
     records: list[Record] = []
     for name, engine in engines.items():
@@ -64,7 +65,6 @@ def measure(engines: dict[str, Engine], files: VectorFiles, rounds: int) -> list
             if turn == 0:
                 record["recall"] = round(found, 4)
             record["ms"].append(round(1000 * median(times), 3))
-    about = {"logos": len(files.vectors), "machine": machine()}
     for record in records:
         del record["set"]
     for engine in engines.values():
@@ -78,9 +78,9 @@ def _ask(engine: Engine, files: VectorFiles, *, count: bool) -> tuple[float, lis
     engine.query(vectors[0], COUNT)
     times, found = [], 0
     for vector, true in zip(vectors, truth, strict=True):
-        began = time.thread_time()
+        began = time.process_time()
         answer = engine.query(vector, COUNT)
-        times.append(time.thread_time() - began)
+        times.append(time.process_time() - began)
         found += count_found(files.vectors, vector, answer[:COUNT], true) if count else 0
     return found / truth.size, times
 

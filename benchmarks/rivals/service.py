@@ -37,7 +37,7 @@ class Service(Engine):
         variables = environment(folder, TMPDIR=str(folder), ANN_MAP_POINTS="0")
         variables.pop("OPENBLAS_NUM_THREADS", None)
         subprocess.run(
-            [sys.executable, "manage.py", "generate-index"],
+            [sys.executable, "manage.py", "generate-index", "--compare", "0"],
             cwd=ROOT,
             env=variables,
             stdout=subprocess.DEVNULL,
