@@ -3,7 +3,7 @@
 #   docker build .                                     the bundled weights; TensorFlow is never installed
 #   docker build --build-arg WEIGHTS=imagenet .        converts while building; TensorFlow stays out of the image
 #                                                      (WEIGHTS_URL=...: downloads the weights from a mirror)
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.17-slim-trixie
 
 FROM python:${PYTHON} AS wheels
 RUN apt-get update \

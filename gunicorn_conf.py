@@ -24,7 +24,7 @@ from api.server import worker
 from api.server.body_sizes import body_sizes
 from api.server.client_limits import ClientLimits
 from api.server.gunicorn_log import GunicornLogger
-from api.server.listening import check_addresses
+from api.server.listening import check_addresses, gunicorn_binds, listen
 from api.server.refusal import MOST_HEADER_BYTES, MOST_HEADERS
 from api.telemetry.metric_files import MetricFiles
 from runtime import logs
@@ -92,7 +92,7 @@ class BufferingWorker(worker.BufferingWorker):
 
 
 wsgi_app = "api.app:create_app()"
-bind = _settings.bind
+bind = gunicorn_binds(_settings.bind)
 backlog = 2048  # connections that no worker has accepted yet; Linux limits it to net.core.somaxconn
 workers = _workers()
 worker_class = BufferingWorker
@@ -158,6 +158,7 @@ def on_starting(server: Any) -> None:
         check_addresses([] if server.cfg.reuse_port else server.cfg.address)
         check_engine(_settings)
         model = prepare(_settings)
+        server.LISTENERS = listen(server.cfg, server.log)
         server.metric_files = MetricFiles.make(Path(_memory_directory() or tempfile.gettempdir()))
     except (EmbeddingsError, SearchError, OSError) as error:
         if _settings.log.format == "json":

@@ -72,7 +72,9 @@ class Settings:
     data_dir: Path = setting(
         "ANN_DATA_DIR", Path("data"), DIRECTORY, "Directory of the store and the indexes; created if missing."
     )
-    bind: str = setting("ANN_BIND", ":5501", ADDRESS, "Address that the service listens on.")
+    bind: str = setting(
+        "ANN_BIND", ":5501", ADDRESS, "Address that the service listens on; `:PORT` is every IPv4 and IPv6 address."
+    )
     default_index: str = setting(
         "ANN_DEFAULT_INDEX", DEFAULT_COLLECTION, FILE_NAME, "Index that is searched when a request names none."
     )

@@ -16,11 +16,12 @@ STACK = yaml.safe_load((ROOT / "docker" / "milvus.yml").read_text())
 UNDER = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = ("api", "generate-index")
 SERVICES: dict[str, dict[str, Any]] = {name: STACK["services"][name] for name in STACK["services"] if name not in OURS}
+MILVUS = SERVICES["milvus"]
 
 
 def test_it_changes_services_that_are_there() -> None:
     assert set(OURS) == set(UNDER["services"])
-    assert set(SERVICES) == {"milvus", "etcd", "minio"}
+    assert set(SERVICES) == {"milvus"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -40,14 +41,30 @@ def test_the_image_with_the_client_has_a_tag_of_its_own(name: str) -> None:
     assert service["build"]["args"] == {"MILVUS": "1"}
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_every_engine_is_pinned_kept_and_watched(name: str) -> None:
-    service = SERVICES[name]
-    assert re.search(r":(v\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)$", service["image"])
-    assert service["restart"] == "unless-stopped"
-    assert service["healthcheck"]["test"][0] == "CMD"
-    assert [volume.split(":")[0] for volume in service["volumes"]] == [name]
-    assert name in STACK["volumes"]
+def test_milvus_is_pinned_kept_and_watched() -> None:
+    assert re.fullmatch(r"milvusdb/milvus:v\d+\.\d+\.\d+", MILVUS["image"])
+    assert MILVUS["restart"] == "unless-stopped"
+    assert MILVUS["healthcheck"]["test"][0] == "CMD"
+    assert "no-new-privileges:true" in MILVUS["security_opt"]
+    assert MILVUS["logging"] == UNDER["services"]["api"]["logging"]
+
+
+def test_milvus_needs_no_other_service_and_keeps_everything_in_its_volume() -> None:
+    environment = MILVUS["environment"]
+    [(volume, folder)] = [mounted.split(":") for mounted in MILVUS["volumes"]]
+    assert set(STACK["volumes"]) == {volume}
+    assert "depends_on" not in MILVUS
+    assert (environment["ETCD_USE_EMBED"], environment["COMMON_STORAGETYPE"]) == ("true", "local")
+    assert environment["MQ_TYPE"] == "rocksmq"
+    assert environment["ETCD_DATA_DIR"].startswith(f"{folder}/")
+
+
+def test_etcd_inside_milvus_can_be_reached_by_milvus_alone() -> None:
+    [mounted] = MILVUS["configs"]
+    assert MILVUS["environment"]["ETCD_CONFIG_PATH"] == mounted["target"]
+    configuration = yaml.safe_load(STACK["configs"][mounted["source"]]["content"])
+    for name in ("listen-client-urls", "advertise-client-urls"):
+        assert configuration[name] == "http://127.0.0.1:2379"
 
 
 def test_nothing_listens_but_on_the_loopback() -> None:
@@ -56,14 +73,5 @@ def test_nothing_listens_but_on_the_loopback() -> None:
     assert all(re.fullmatch(r"\$\{EXPOSE_\w+:-127\.0\.0\.1:\d+\}:\d+", port) for port in ports)
 
 
-def test_milvus_and_minio_agree_on_the_credentials() -> None:
-    milvus, minio = SERVICES["milvus"]["environment"], SERVICES["minio"]["environment"]
-    assert milvus["MINIO_ACCESS_KEY_ID"] == minio["MINIO_ROOT_USER"]
-    assert milvus["MINIO_SECRET_ACCESS_KEY"] == minio["MINIO_ROOT_PASSWORD"]
-
-
-@pytest.mark.parametrize("waiting", ["milvus", "generate-index"])
-def test_what_waits_for_health_waits_for_a_service_that_tells_it(waiting: str) -> None:
-    for name, condition in STACK["services"][waiting]["depends_on"].items():
-        assert condition == {"condition": "service_healthy"}
-        assert "healthcheck" in SERVICES[name]
+def test_build_waits_until_milvus_is_healthy() -> None:
+    assert STACK["services"]["generate-index"]["depends_on"] == {"milvus": {"condition": "service_healthy"}}

@@ -215,7 +215,9 @@ class ClientConnection(TConn):  # type: ignore[misc]  # gunicorn has no types
     @property
     def peer(self) -> str:
         """The client's address, for the log."""
-        return f"{self.client[0]}:{self.client[1]}" if isinstance(self.client, tuple) else "a local socket"
+        if not isinstance(self.client, tuple):
+            return "a local socket"
+        return f"[{self.host}]:{self.client[1]}" if ":" in self.host else f"{self.host}:{self.client[1]}"
 
     @property
     def host(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import gunicorn
 
-_WORKER, _CONNECTION, _CHUNKS = "worker.py", "connection.py", "chunked_body.py"
+_WORKER, _CONNECTION, _CHUNKS, _LISTENING = "worker.py", "connection.py", "chunked_body.py", "listening.py"
 _GTHREAD, _BASE, _UNREADER = "gunicorn.workers.gthread", "gunicorn.workers.base", "gunicorn.http.unreader"
 
 
@@ -96,6 +96,9 @@ INTERNALS: tuple[Method | Attribute, ...] = (
     Method(_UNREADER, "Unreader.unread", "self data", _CONNECTION),
     Method(_UNREADER, "IterUnreader", "iterable", _CHUNKS),
     Method("gunicorn.http.body", "LengthReader", "unreader length", _CHUNKS),
+    Method("gunicorn.sock", "TCPSocket", "address conf log fd", _LISTENING),
+    Method("gunicorn.sock", "TCP6Socket.bind", "self sock", _LISTENING),
+    Attribute("gunicorn.arbiter", "Arbiter.LISTENERS", "if not self.LISTENERS:", _LISTENING),
 )
 
 

@@ -2,7 +2,7 @@
 
 The server must be on this machine and used for this alone: it is restarted for each type, and its processor time,
 memory and files are measured. Drawn logos are inserted once for each size. Every figure is appended to
-docs/benchmarks/scale_out.jsonl, from which the tables of docs/scale-out.md are made.
+docs/benchmarks/scale_out.jsonl, from which the tables of docs/scale-out.md and docs/benchmarks/milvus.md are made.
 """
 
 from __future__ import annotations

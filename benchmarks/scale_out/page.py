@@ -1,8 +1,8 @@
-"""`python -m benchmarks.scale_out.page`: fill docs/scale-out.md with tables of what was measured and computed."""
+"""`python -m benchmarks.scale_out.page`: fill the pages about Milvus with tables of what was measured and computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +12,7 @@ from benchmarks.results import RESULTS, Record, read
 from benchmarks.scale_out.index_types import COUNTS, INDEX_TYPES
 from benchmarks.scale_out.sizing import SEGMENT_LOGOS, Plan, cheapest, layouts, plan
 
-PAGE = RESULTS.parent / "scale-out.md"
+PAGES = (RESULTS.parent / "scale-out.md", RESULTS / "milvus.md")
 KEY = ("logos", "index", "segments", "effort", "count")
 SIZES = (4_000_000, 40_000_000, 400_000_000)
 SERVED = 100  # neighbours in the service's queries
@@ -20,20 +20,27 @@ SERVED = 100  # neighbours in the service's queries
 
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path, exists=True), default=RESULTS / "scale_out.jsonl")
-@click.option("--page", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=PAGE)
-def main(results: Path, page: Path) -> None:
-    """Fill the tables of the page from the file of results."""
-    page.write_text(fill(page.read_text(encoding="utf-8"), tables(read(results, KEY))), encoding="utf-8")
+@click.option(
+    "--page", "pages", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, default=PAGES
+)
+def main(results: Path, pages: Sequence[Path]) -> None:
+    """Fill the tables of the pages from the file of results."""
+    filled = tables(read(results, KEY))
+    for page in pages:
+        page.write_text(fill(page.read_text(encoding="utf-8"), filled), encoding="utf-8")
 
 
 def tables(records: Sequence[Record]) -> dict[str, Callable[[], str]]:
-    """Return the tables of the page by their names."""
+    """Return the tables of the pages by their names."""
     whole = [record for record in records if record["segments"] == 1]
     return {
         "types": lambda: _table(TYPES, types_rows(whole)),
         "segments": lambda: _table(SEGMENTS, segments_rows(records)),
         "bytes": lambda: _table(BYTES, bytes_rows()),
-        "sizes": lambda: _table(PLANS, sizes_rows(whole)),
+        "sizes": lambda: _table(
+            NEEDS, ([row[PLANS.index(name)] for name in NEEDS] for row in sizes_rows(whole, ["HNSW"]))
+        ),
+        "all-sizes": lambda: _table(PLANS, sizes_rows(whole, layouts())),
         "machine": lambda: "\n".join(sorted({f"Milvus {r['milvus']}; {r['machine']}." for r in records})) or NOTHING,
     }
 
@@ -42,11 +49,12 @@ TYPES = "logos,type,index: CPU s,files MB,memory MB,computed MB".split(",") + [
     name for count in COUNTS for name in (f"effort@{count}", f"recall@{count}", "p50 ms", "p95 ms", "CPU ms")
 ]
 SEGMENTS = ["logos", "type", "segments", f"effort@{SERVED}", f"recall@{SERVED}", "p50 ms", "CPU ms", "computed"]
-BYTES = ["type", "memory, bytes a logo", "local disk, bytes a logo", *(f"{size // 10**6} million" for size in SIZES)]
+BYTES = ["type", "memory, bytes a logo", "local disk, bytes a logo"]
 PLANS = [
     *("logos", "type", "memory GB", "local disk GB", "object storage GB", "query nodes", "segments"),
     *("index, CPU h", "CPU s a query", "queries/s", "$ a month", "$ a million queries"),
 ]
+NEEDS = ["logos", "memory GB", "query nodes", "index, CPU h", "CPU s a query", "queries/s", "$ a month"]
 
 
 def types_rows(records: Sequence[Record]) -> Iterator[list[str]]:
@@ -84,19 +92,18 @@ def segments_rows(records: Sequence[Record]) -> Iterator[list[str]]:
 
 
 def bytes_rows() -> Iterator[list[str]]:
-    """Yield the bytes of a logo by formula, and those of many."""
+    """Yield the bytes of a logo by formula."""
     for index, layout in layouts().items():
-        totals = [f"{size * layout.memory / 1e9:,.0f} GB" for size in SIZES]
-        yield [index, f"{layout.memory:,.0f}", f"{layout.local_disk:,.0f}", *totals]
+        yield [index, f"{layout.memory:,.0f}", f"{layout.local_disk:,.0f}"]
 
 
-def sizes_rows(records: Sequence[Record]) -> Iterator[list[str]]:
-    """Yield the needs of one replica at each size."""
+def sizes_rows(records: Sequence[Record], types: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the needs of one replica at each size, with each of the types of index."""
     for size in SIZES:
-        for index, layout in layouts().items():
+        for index in types:
             measured = cheapest(records, SEGMENT_LOGOS, index, SERVED)
             cpu = None if measured is None else _of_segments(base_cpu_ms(records) / 1e3, measured["cpu_ms"] / 1e3)
-            planned = plan(size, layout, cpu)
+            planned = plan(size, layouts()[index], cpu)
             hours = "" if measured is None else f"{planned.segments * measured['index_cpu_seconds'] / 3600:,.0f}"
             yield [f"{size:,}", index, *_cells(planned, hours)]
 

@@ -1,4 +1,4 @@
-"""The needs of a number of logos in Milvus, by formula: bytes, machines and money. docs/scale-out.md explains each.
+"""The needs of a number of logos in Milvus, by formula: bytes, machines and money; see docs/benchmarks/milvus.md.
 
 Bytes come from the layout of an index, processor time from measurements of one segment: a query searches every segment,
 and as the collection grows, segments get more, not larger.
@@ -63,7 +63,7 @@ def layouts(segment: int = SEGMENT_LOGOS) -> dict[str, Layout]:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Assumed prices, in US dollars: see docs/scale-out.md."""
+    """Assumed prices, in US dollars: see docs/benchmarks/milvus.md."""
 
     vcpu_hour: float = 0.0316
     gb_hour: float = 0.0042

@@ -1,4 +1,4 @@
-"""The formulas of docs/scale-out.md, and its tables, which must agree with the results beside it."""
+"""The formulas of the pages about Milvus, and their tables, which must agree with the results."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def test_pages_are_filled_from_results(tmp_path: Path) -> None:
     assert "| HNSW | 5,265 |" in written.read_text()
 
 
-def test_the_page_says_what_its_results_say() -> None:
-    text = page.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("written", page.PAGES, ids=lambda written: written.stem)
+def test_the_pages_say_what_the_results_say(written: Path) -> None:
+    text = written.read_text(encoding="utf-8")
     assert fill(text, page.tables(read(RESULTS / "scale_out.jsonl", page.KEY))) == text
