@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 
-# Before NumPy is imported: builds make many small products, and threads that wait for each other hold up a busy machine:
+# Before NumPy is imported: builds make many small products, and threads that wait for each other hold up busy cores:
 # with two, the recall of an index of 200,000 logos took four times as long to measure.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
