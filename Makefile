@@ -21,6 +21,7 @@ help: ## List the targets
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "robotoff-ann needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip uninstall --quiet --yes setuptools # 3.11 brings it; pip builds with its own
 	touch $@
 
 $(VENV)/.run: $(VENV)/.made requirements-serve.txt constraints.txt
