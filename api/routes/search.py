@@ -157,7 +157,7 @@ class UrlNeighboursResource:
     collections: Collections
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the neighbours of what the `bounding_box` holds of the image at `image_url`."""
+        """Return the neighbours of what the `bounding_box` holds of the image at `image_url`, and its orientation."""
         body = req.get_media()
         schemas.check("UrlQuery", body)
         y_min, x_min, y_max, x_max = map(float, body.get("bounding_box", WHOLE_IMAGE))
@@ -165,9 +165,10 @@ class UrlNeighboursResource:
         collection = self.collections.of(index_name)
         search = narrowed(req, collection.search)
         collection.catalog.get(index_name)  # if there is none, nothing need be downloaded
-        vector = collection.image_adder().embed(body["image_url"], (y_min, x_min, y_max, x_max))
+        vector, orientation = collection.image_adder().embed(body["image_url"], (y_min, x_min, y_max, x_max))
         mark_empty(resp, search, index_name)
-        resp.media = listed(search.of_vector(vector, int(body.get("count", DEFAULT_COUNT)), index_name))
+        neighbours = search.of_vector(vector, int(body.get("count", DEFAULT_COUNT)), index_name)
+        resp.media = listed(neighbours) | {"orientation": orientation}
 
 
 def is_image(req: falcon.Request) -> bool:
@@ -192,7 +193,8 @@ def vector_of_image(
     collection.catalog.get(index_name)
     embedder = collection.image_embedder()
     with limit.turn():
-        vector: NDArray[np.float32] = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
+        vectors, _ = embedder.embed(req.bounded_stream.read(), [(None, box)])
+    vector: NDArray[np.float32] = vectors[0]
     return vector
 
 
