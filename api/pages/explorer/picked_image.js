@@ -1,11 +1,12 @@
 // An image that the user chose, dropped or pasted. The service ignores the orientation in Exif, so an image that a camera
-// marked as rotated is turned upright here, and encoded again.
+// marked as rotated is turned upright here, and encoded again. The orientation of the others is left to CSS, which stops
+// the browser from turning images of the page's own.
 
 const QUALITY = 0.95;
 
 export class PickedImage {
   constructor(blob, name, turned) {
-    Object.assign(this, { blob, name, turned, box: null, url: URL.createObjectURL(blob) });
+    Object.assign(this, { blob, name, turned, box: null, orientation: null, url: URL.createObjectURL(blob) });
   }
 
   static async from(file) {

@@ -32,25 +32,27 @@ export const queryOfLogo = (view) => addressOf(`/${view.logo}`, { count: view.co
 export const queryOfImage = (view, box) =>
   addressOf("/from_image", { bounding_box: box && box.map((x) => +x.toFixed(5)), count: view.count, index: view.index });
 
-export function neighboursOfLogo(view, signal) {
+export async function neighboursOfLogo(view, signal) {
   const address = queryOfLogo(view);
-  return once(address, () => ask(address, { signal }));
+  return listed(await once(address, () => ask(address, { signal })));
 }
 
-// `image` is a `PickedImage`, or an image at an address, `{address}`, that the service downloads.
-export function neighboursOfImage(view, image, box, signal) {
-  if (image.address) {
-    const asked = JSON.stringify({ image_url: image.address, count: view.count, ...(box && { bounding_box: box }) });
-    return once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
-  }
+export async function neighboursOfPicked(view, image, box, signal) {
   const address = queryOfImage(view, box);
   const headers = { "Content-Type": image.blob.type || "image/jpeg" };
-  return once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal }));
+  return listed(await once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal })));
+}
+
+// Returns the neighbours of an image that the service downloads, `{rows, orientation}`.
+export async function neighboursAtAddress(view, address, box, signal) {
+  const asked = JSON.stringify({ image_url: address, count: view.count, ...(box && { bounding_box: box }) });
+  const answer = await once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
+  return { rows: listed(answer), orientation: answer.orientation };
 }
 
 async function once(question, asked) {
   if (kept.has(question)) return kept.get(question);
-  const answer = listed(await asked());
+  const answer = await asked();
   kept.set(question, answer);
   if (kept.size > KEPT_ANSWERS) kept.delete(kept.keys().next().value);
   return answer;

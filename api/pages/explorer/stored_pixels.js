@@ -58,6 +58,15 @@ export function layOut(image, orientation, [top, left, bottom, right]) {
   image.style.transform = `matrix(${TURNED_BACK[orientation].slice(0, 4)}, 0, 0)`;
 }
 
+// Lays a whole image out on its sheet, which takes the shape of the stored pixels.
+export function layOnSheet(sheet, image, orientation) {
+  const [width, height] = storedSize(image, orientation);
+  sheet.style.setProperty("--shape", width / height);
+  sheet.style.setProperty("--width", `${width}px`);
+  sheet.classList.add("laid-out");
+  layOut(image, orientation, [0, 0, 1, 1]);
+}
+
 // Draws all of an image with its stored pixels over a rectangle of a canvas.
 export function drawStored(context, image, orientation, [left, top, width, height]) {
   context.translate(left, top);
