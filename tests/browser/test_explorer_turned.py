@@ -161,10 +161,11 @@ def test_a_box_is_drawn_on_the_stored_pixels_of_an_image_of_the_web(
 def test_no_box_can_be_drawn_before_the_service_says_how_the_image_lies(explorer: Explorer, service: Service) -> None:
     held_back: list[Route] = []
     page = explorer.page
-    page.route("**/from_url", held_back.append)
-    page.goto(f"{explorer.base}/?url={address_of(service, 106)}&count=1")
+    page.route("**/from_url", lambda route: held_back.append(route))
+    with page.expect_request("**/from_url"):
+        page.goto(f"{explorer.base}/?url={address_of(service, 106)}&count=1")
     image = page.locator(".stage img")
-    wait_until(lambda: bool(held_back) and image.evaluate("(image) => image.complete"))
+    expect(image).to_have_js_property("complete", True)
     expect(image).to_be_hidden()
     stage = page.locator(".stage").bounding_box()
     assert stage is not None
@@ -177,6 +178,17 @@ def test_no_box_can_be_drawn_before_the_service_says_how_the_image_lies(explorer
     expect(page.locator(".stage .mark")).to_have_attribute("aria-label", "Box: the whole image")
     assert len(held_back) == 1
     assert_sheet_shows_photo(page.locator(".stage"))
+
+
+@pytest.mark.parametrize("told", [{}, {"orientation": None}], ids=["absent", "null"])
+def test_an_image_of_which_nobody_knows_how_it_lies_is_shown_as_the_browser_shows_it(
+    explorer: Explorer, service: Service, told: dict[str, None]
+) -> None:
+    answer = {"results": [], "count": 0, **told}
+    explorer.page.route("**/from_url", lambda route: route.fulfill(json=answer))
+    page = explorer.open(f"/?url={address_of(service, 106)}")
+    expect(page.locator(".stage .mark")).to_be_visible()
+    assert shape(page.locator(".stage")) == pytest.approx(HEIGHT / WIDTH, rel=0.02)
 
 
 def test_a_box_that_was_drawn_is_there_after_going_back(explorer: Explorer, service: Service) -> None:

@@ -37,17 +37,22 @@ export async function neighboursOfLogo(view, signal) {
   return listed(await once(address, () => ask(address, { signal })));
 }
 
-export async function neighboursOfPicked(view, image, box, signal) {
-  const address = queryOfImage(view, box);
-  const headers = { "Content-Type": image.blob.type || "image/jpeg" };
-  return listed(await once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal })));
+// Returns the neighbours of an image, and its orientation: `{rows, orientation}`. `image` is a `PickedImage`, or an image
+// at an address, `{address}`, that the service downloads.
+export async function neighboursOfImage(view, image, box, signal) {
+  const answer = await (image.address ? ofAddress(view, image.address, box, signal) : ofPicked(view, image, box, signal));
+  return { rows: listed(answer), orientation: answer.orientation };
 }
 
-// Returns the neighbours of an image that the service downloads, `{rows, orientation}`.
-export async function neighboursAtAddress(view, address, box, signal) {
-  const asked = JSON.stringify({ image_url: address, count: view.count, ...(box && { bounding_box: box }) });
-  const answer = await once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
-  return { rows: listed(answer), orientation: answer.orientation };
+function ofAddress(view, image_url, box, signal) {
+  const asked = JSON.stringify({ image_url, count: view.count, ...(box && { bounding_box: box }) });
+  return once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
+}
+
+function ofPicked(view, image, box, signal) {
+  const address = queryOfImage(view, box);
+  const headers = { "Content-Type": image.blob.type || "image/jpeg" };
+  return once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal }));
 }
 
 async function once(question, asked) {

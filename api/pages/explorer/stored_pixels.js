@@ -18,10 +18,11 @@ const TURNED_BACK = {
 const PROBE = "data:image/webp;base64,UklGRk4AAABXRUJQVlA4WAoAAAAIAAAAAQAAAAAAVlA4TA4AAAAvAQAAAAcQEf0PRET/A0VYSUYaAAAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAA=";
 let turnsWebP; // whether this browser does: some leave WebP as it is stored
 
-// How this browser turns a photo whose Exif says `told`; null if nobody knows what it says.
-export async function orientationIn(url, told) {
+// How this browser turns a photo whose Exif says `told`; null if nobody knows what it says. `type` is its media type, if known.
+export async function orientationIn(url, told, type = "") {
   if (!(told in TURNED_BACK)) return null;
-  if (told === 1 || !new URL(url).pathname.toLowerCase().endsWith(".webp")) return told;
+  const isWebP = type === "image/webp" || new URL(url).pathname.toLowerCase().endsWith(".webp");
+  if (told === 1 || !isWebP) return told;
   turnsWebP ??= probed();
   return (await turnsWebP) ? told : 1;
 }

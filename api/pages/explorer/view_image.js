@@ -9,7 +9,7 @@ import * as service from "./service.js";
 import { orientationIn } from "./stored_pixels.js";
 import { addressCall, imageCall } from "./subject.js";
 
-// `image` is a `PickedImage`, or `{address, url, box}`, whose `orientation` the first answer tells.
+// `image` is a `PickedImage`, or `{address, url, box}`. If its `orientation` is missing, the first answer tells it.
 export async function showImage(page, image, chooser) {
   const { view } = page;
   const left = page.signal;
@@ -25,7 +25,8 @@ export async function showImage(page, image, chooser) {
     call.replaceChildren(image.address ? addressCall(view, box, image.address) : imageCall(view, box, image.name, image.blob.type));
     results.replaceChildren(headOfResults(page), emptyGrid(view.count));
     try {
-      const rows = image.address ? await atAddress(view, image, box, asked) : await service.neighboursOfPicked(view, image, box, asked);
+      const { rows, orientation } = await service.neighboursOfImage(view, image, box, asked);
+      image.orientation ??= await orientationIn(image.url, orientation, image.blob?.type);
       if (asked.aborted) return;
       editor.layOut();
       await showNeighbours(page, results, rows);
@@ -42,11 +43,4 @@ export async function showImage(page, image, chooser) {
   page.show(make("section", { className: "subject", "aria-label": title }, head, make("div", { className: "more" }, call)), results);
   page.offer({ compare: (ids) => page.goTo({ logo: ids[0], with: ids[1] }) });
   await search(image.box);
-}
-
-// Returns the neighbours of an image at an address, and notes how this browser turns it.
-async function atAddress(view, image, box, signal) {
-  const { rows, orientation } = await service.neighboursAtAddress(view, image.address, box, signal);
-  image.orientation = await orientationIn(image.address, orientation);
-  return rows;
 }
