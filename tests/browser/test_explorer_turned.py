@@ -6,12 +6,14 @@ The photos come from another host than the page, so the browser turns them whate
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
-from playwright.sync_api import Browser, FloatRect, Locator, Page, Response, Route, expect
+from playwright.sync_api import Browser, FilePayload, FloatRect, Locator, Page, Response, Route, expect
 
 from index.map.map_file import LogoMap, write_map
 from tests.browser.explored import Explorer, difference, draw_box, name_logos
@@ -151,7 +153,7 @@ def test_a_box_is_drawn_on_the_stored_pixels_of_an_image_of_the_web(
     page = explorer.open(f"/?url={address_of(service, logo_id)}&count=1")
     with page.expect_response(asks_for_box) as answered:
         draw_box(page, BOX)
-    asked = answered.value.request.post_data_json
+    asked = json.loads(answered.value.request.post_data or "")
     assert asked["bounding_box"] == pytest.approx(list(BOX), abs=0.005)
     (nearest,) = answered.value.json()["results"]
     assert nearest["distance"] < 0.1  # the box of another part: 0.5 at least
@@ -184,7 +186,7 @@ def test_no_box_can_be_drawn_before_the_service_says_how_the_image_lies(explorer
 def test_an_image_of_which_nobody_knows_how_it_lies_is_shown_as_the_browser_shows_it(
     explorer: Explorer, service: Service, told: dict[str, None]
 ) -> None:
-    answer = {"results": [], "count": 0, **told}
+    answer: dict[str, Any] = {"results": [], "count": 0, **told}
     explorer.page.route("**/from_url", lambda route: route.fulfill(json=answer))
     page = explorer.open(f"/?url={address_of(service, 106)}")
     expect(page.locator(".stage .mark")).to_be_visible()
@@ -207,7 +209,7 @@ def test_a_box_that_was_drawn_is_there_after_going_back(explorer: Explorer, serv
 @pytest.mark.parametrize("logo_id", [206, 303])
 def test_an_image_of_ones_own_that_is_no_jpeg_shows_stored_pixels(explorer: Explorer, logo_id: int) -> None:
     kind, turn = TURNED[logo_id]
-    image = {"name": "image", "mimeType": f"image/{kind.lower()}", "buffer": turned(kind, turn)}
+    image: FilePayload = {"name": "image", "mimeType": f"image/{kind.lower()}", "buffer": turned(kind, turn)}
     page = explorer.open()
     page.set_input_files("#file", image)
     assert_sheet_shows_photo(page.locator(".stage"))
