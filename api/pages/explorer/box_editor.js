@@ -47,7 +47,9 @@ export class BoxEditor {
   // Shows the image and lets the user draw, once it is loaded and its orientation is told: a box drawn before might mean
   // another part.
   layOut() {
-    if (this.image.orientation === undefined || !this.picture.naturalWidth) return;
+    if (this.mark.parentElement) return; // inserted again, it would lose the focus
+    const isLoaded = this.picture.complete && this.picture.naturalWidth; // a WebP's Exif comes last
+    if (this.image.orientation === undefined || !isLoaded) return;
     layOnSheet(this.sheet, this.picture, this.image.orientation);
     this.sheet.append(this.shade, this.mark);
     this.sheet.onpointerdown = (event) => this.#press(event);
