@@ -60,8 +60,8 @@ class LogoAdder:
         self._stages = stages
         self._on_added = on_added
 
-    def embed(self, image_url: str, box: BoundingBox) -> NDArray[np.float32]:
-        """Return the vector, `(dim,)`, that a logo of an image would be stored with; nothing is stored.
+    def embed(self, image_url: str, box: BoundingBox) -> tuple[NDArray[np.float32], int | None]:
+        """Return the vector, `(dim,)`, and the orientation that a logo would be stored with; nothing is stored.
 
         Args:
             image_url: the URL of the image.
@@ -74,8 +74,8 @@ class LogoAdder:
         with self._limit.turn():
             with self._stages.measure(Stage.FETCH):
                 data = self._fetcher.fetch(image_url)
-            vector: NDArray[np.float32] = self._embedder.embed(data, [(None, box)])[0]
-            return vector
+            (vector,), orientation = self._embedder.embed(data, [(None, box)])
+            return vector, orientation
 
     def add(self, image_url: str, logos: Sequence[Logo], rejected: Rejections | None = None) -> int:
         """Store the logos that are not stored yet and return their number.
@@ -105,7 +105,7 @@ class LogoAdder:
             with self._stages.measure(Stage.FETCH):
                 data = self._fetcher.fetch(image_url)
             boxed = [(logo.id, logo.bounding_box) for logo in new]
-            embeddings, orientation = self._embedder.embed_oriented(data, boxed, rejected)
+            embeddings, orientation = self._embedder.embed(data, boxed, rejected)
             new = [logo for logo in new if logo.id not in (rejected or ())]
             origins = [Provenance(image_url, logo.bounding_box, orientation) for logo in new]
             with self._stages.measure(Stage.APPEND):  # another process may hold the writer lock

@@ -37,8 +37,8 @@ class LogoEmbedder:
 
     def embed(
         self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]], rejected: Rejections | None = None
-    ) -> NDArray[np.float32]:
-        """Return the vectors of logos, `(n, dim)`.
+    ) -> tuple[NDArray[np.float32], int | None]:
+        """Return the vectors of logos, `(n, dim)`, and the orientation of their image (None if there are no logos).
 
         Args:
             data: the content of the image file.
@@ -48,15 +48,6 @@ class LogoEmbedder:
         Raises:
             ImageError: the image or a box cannot be used.
             ModelError: the model cannot be used.
-        """
-        return self.embed_oriented(data, logos, rejected)[0]
-
-    def embed_oriented(
-        self, data: bytes, logos: Iterable[tuple[int | None, BoundingBox]], rejected: Rejections | None = None
-    ) -> tuple[NDArray[np.float32], int | None]:
-        """Return the vectors of logos, `(n, dim)`, and the orientation of their image (None if there are no logos).
-
-        Arguments and errors are those of `embed`.
         """
         photos: list[Photo] = []
         crops = self._crops(data, logos, photos, rejected)

@@ -9,6 +9,7 @@ import falcon
 from api.journeys.candidates import candidates
 from api.journeys.collections import Collection, Collections
 from api.routes.parameters import count_of, index_of
+from api.routes.search import mark_empty
 from embeddings.attributes.filters import Condition
 
 DEFAULT_VALUES = 20
@@ -74,6 +75,7 @@ class CandidatesResource:
         """Return the candidates, nearest first."""
         collection, index_name = _collection_of(req, self.collections)
         condition, count = _condition_of(req, collection), count_of(req)
+        mark_empty(resp, collection.search, index_name)
         found = candidates(collection.search, collection.attributes, condition, count, index_name)
         resp.media = {"results": [asdict(candidate) for candidate in found], "count": len(found)}
 

@@ -172,4 +172,5 @@ def _origin(logo_id: int, logo: dict[str, Any]) -> Provenance | None:
     y_min, x_min, y_max, x_max = map(float, logo.get("bounding_box", WHOLE_IMAGE))
     box = y_min, x_min, y_max, x_max
     check_box(box, logo_id=logo_id)
-    return Provenance(logo["image_url"], box)
+    orientation = logo.get("orientation")
+    return Provenance(logo["image_url"], box, None if orientation is None else int(orientation))  # it may be 6.0

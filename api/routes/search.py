@@ -138,16 +138,16 @@ class ImageNeighboursResource:
     limit: WriteLimit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the neighbours of what the `bounding_box` holds of the body, an image's file."""
+        """Return the neighbours of what the `bounding_box` holds of the body, an image's file, and its orientation."""
         if not is_image(req):
             text = "Send an image's file as the body, with its Content-Type: image/jpeg, image/png, ..."
             raise falcon.HTTPUnsupportedMediaType(title="not an image", description=text)
         count, index_name = count_of(req), index_of(req, blank_is_default=True)
         collection = self.collections.of(index_name)
         search = narrowed(req, collection.search)
-        vector = vector_of_image(req, collection, index_name, self.limit)
+        vector, orientation = vector_of_image(req, collection, index_name, self.limit)
         mark_empty(resp, search, index_name)
-        resp.media = listed(search.of_vector(vector, count, index_name))
+        resp.media = listed(search.of_vector(vector, count, index_name)) | {"orientation": orientation}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class UrlNeighboursResource:
     collections: Collections
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Return the neighbours of what the `bounding_box` holds of the image at `image_url`."""
+        """Return the neighbours of what the `bounding_box` holds of the image at `image_url`, and its orientation."""
         body = req.get_media()
         schemas.check("UrlQuery", body)
         y_min, x_min, y_max, x_max = map(float, body.get("bounding_box", WHOLE_IMAGE))
@@ -165,9 +165,10 @@ class UrlNeighboursResource:
         collection = self.collections.of(index_name)
         search = narrowed(req, collection.search)
         collection.catalog.get(index_name)  # if there is none, nothing need be downloaded
-        vector = collection.image_adder().embed(body["image_url"], (y_min, x_min, y_max, x_max))
+        vector, orientation = collection.image_adder().embed(body["image_url"], (y_min, x_min, y_max, x_max))
         mark_empty(resp, search, index_name)
-        resp.media = listed(search.of_vector(vector, int(body.get("count", DEFAULT_COUNT)), index_name))
+        neighbours = search.of_vector(vector, int(body.get("count", DEFAULT_COUNT)), index_name)
+        resp.media = listed(neighbours) | {"orientation": orientation}
 
 
 def is_image(req: falcon.Request) -> bool:
@@ -177,8 +178,10 @@ def is_image(req: falcon.Request) -> bool:
 
 def vector_of_image(
     req: falcon.Request, collection: Collection, index_name: str | None, limit: WriteLimit
-) -> NDArray[np.float32]:
-    """Embed what the `bounding_box` holds of the body, an image's file, and return its `(dim,)` vector.
+) -> tuple[NDArray[np.float32], int | None]:
+    """Embed what the `bounding_box` holds of the body, an image's file.
+
+    Return its `(dim,)` vector, and the orientation of the image.
 
     Raises:
         falcon.HTTPBadRequest: `bounding_box` is not four numbers.
@@ -192,8 +195,8 @@ def vector_of_image(
     collection.catalog.get(index_name)
     embedder = collection.image_embedder()
     with limit.turn():
-        vector: NDArray[np.float32] = embedder.embed(req.bounded_stream.read(), [(None, box)])[0]
-    return vector
+        (vector,), orientation = embedder.embed(req.bounded_stream.read(), [(None, box)])
+    return vector, orientation
 
 
 def unknown_logo(logo_id: int) -> falcon.HTTPNotFound:

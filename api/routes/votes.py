@@ -54,7 +54,7 @@ class PredictionResource:
         """Return the outcome of one vote on the body, or of one for each of its `logo_ids`."""
         if is_image(req):
             voting, collection, search = _vote_of(req, self.collections)
-            vector = vector_of_image(req, collection, voting.index_name, self.limit)
+            vector, _ = vector_of_image(req, collection, voting.index_name, self.limit)
             mark_empty(resp, search, voting.index_name)
             resp.media = _shown(voting.on_vector(search, vector))
             return

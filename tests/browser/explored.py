@@ -158,6 +158,18 @@ def shown_on(page: Page) -> list[tuple[str, str]]:
     return list(zip(ids, page.locator(".grid .distance").all_inner_texts(), strict=True))
 
 
+def draw_box(page: Page, box: tuple[float, float, float, float]) -> None:
+    """Draw a box on an image with the mouse, as soon as the page lets people draw."""
+    expect(page.locator(".stage .mark")).to_be_visible()
+    stage = page.locator(".stage").bounding_box()
+    assert stage is not None
+    top, left, bottom, right = box
+    page.mouse.move(stage["x"] + left * stage["width"], stage["y"] + top * stage["height"])
+    page.mouse.down()
+    page.mouse.move(stage["x"] + right * stage["width"], stage["y"] + bottom * stage["height"], steps=4)
+    page.mouse.up()
+
+
 def send_image(service: Service, path: str, image: bytes, content_type: str) -> requests.Response:
     return requests.post(service.url(path), data=image, headers={"Content-Type": content_type}, timeout=PATIENCE)
 

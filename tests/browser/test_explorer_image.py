@@ -10,18 +10,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from demo.photos import Photo
-from tests.browser.explored import Explorer, answered, send_image, shown_on, tiles
+from tests.browser.explored import Explorer, answered, draw_box, send_image, shown_on, tiles
 from tests.end_to_end.service import Service
-
-
-def _draw_box(page: Page, box: tuple[float, float, float, float]) -> None:
-    stage = page.locator(".stage").bounding_box()
-    assert stage is not None
-    top, left, bottom, right = box
-    page.mouse.move(stage["x"] + left * stage["width"], stage["y"] + top * stage["height"])
-    page.mouse.down()
-    page.mouse.move(stage["x"] + right * stage["width"], stage["y"] + bottom * stage["height"], steps=4)
-    page.mouse.up()
 
 
 def _boxed_query(page: Page) -> str:
@@ -36,7 +26,7 @@ def test_an_image_with_a_drawn_box_finds_its_logo(explorer: Explorer, small: Ser
     page.set_input_files("#file", {"name": "it's.jpg", "mimeType": "image/jpeg", "buffer": photo.jpeg})
     expect(tiles(page).first).to_be_visible()
     whole = shown_on(page)
-    _draw_box(page, photo.logos[0].box)
+    draw_box(page, photo.logos[0].box)
     asked = _boxed_query(page)
     expect(tiles(page).first).to_have_attribute("data-logo", str(photo.logos[0].logo_id))
     answer = send_image(small, asked, photo.jpeg, "image/jpeg")
@@ -62,7 +52,7 @@ def test_the_box_can_be_moved_and_resized_with_the_keyboard(explorer: Explorer, 
 def test_the_box_can_be_dragged_by_its_corner(explorer: Explorer, drawn: list[Photo]) -> None:
     page = explorer.open()
     page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
-    _draw_box(page, (0.2, 0.2, 0.5, 0.5))
+    draw_box(page, (0.2, 0.2, 0.5, 0.5))
     corner, stage = page.locator(".edge.se").bounding_box(), page.locator(".stage").bounding_box()
     assert corner is not None
     assert stage is not None
@@ -92,7 +82,7 @@ def test_an_image_that_is_brought_in_is_still_there_after_going_back(
         list(drawn[0].jpeg),
     )
     expect(page.get_by_role("heading", level=1)).to_have_text("Your image")
-    _draw_box(page, drawn[0].logos[0].box)
+    draw_box(page, drawn[0].logos[0].box)
     asked = _boxed_query(page)
     expect(tiles(page).first).to_have_attribute("data-logo", re.compile(r"\d+"))
     tiles(page).first.click()
@@ -118,7 +108,7 @@ def test_a_photo_that_a_camera_marked_as_turned_is_searched_upright(explorer: Ex
     assert page.evaluate("(({naturalWidth: w, naturalHeight: h}) => [w, h])(document.querySelector('.stage img'))") == [
         *size
     ]
-    _draw_box(page, drawn[2].logos[0].box)
+    draw_box(page, drawn[2].logos[0].box)
     expect(tiles(page).first).to_have_attribute("data-logo", str(drawn[2].logos[0].logo_id))
 
 

@@ -133,6 +133,8 @@ def test_an_image_is_searched_by_its_address(explorer: Explorer, drawn: list[Pho
     sent = json.loads(asked.value.post_data or "")
     assert sent["image_url"] == address
     assert sent["bounding_box"] == pytest.approx([0.25, 0.27, 0.75, 0.77])
+    expect(tiles(page).first).to_be_visible()
+    expect(mark).to_be_focused()
     page.reload()
     expect(page.get_by_role("heading", level=1)).to_have_text("An image of the web")
     expect(tiles(page).first).to_be_visible()

@@ -7,6 +7,9 @@ const MAX_COUNT = 499; // the service returns at most 500, including the logo it
 
 const idIn = (text) => (text ?? "").trim().replace(/^0+(?=\d)/, "") || null; // without leading zeros, like the ids in answers
 
+export const isId = (text) => /^\d{1,19}$/.test(text);
+export const isAddress = (text) => /^https?:\/\/\S+$/i.test(text);
+
 export function read(search) {
   const asked = new URLSearchParams(search);
   const within = Number.parseFloat(asked.get("within"));

@@ -1,9 +1,10 @@
 // Draws the box of a logo on an image. Drag to draw a box, drag the box to move it, drag its edges to resize it; on the
 // keyboard, arrows move it, and Shift and arrows resize it. A box is `[top, left, bottom, right]` in fractions of height
-// and width; null is the whole image.
+// and width of the stored pixels; null is the whole image.
 
 import { make } from "./elements.js";
 import { shadeAround } from "./pictures.js";
+import { layOnSheet } from "./stored_pixels.js";
 
 const SMALLEST = 0.01;
 const EDGES = ["n", "e", "s", "w", "nw", "ne", "se", "sw"];
@@ -14,6 +15,7 @@ const within = (x, low, high) => Math.min(Math.max(x, low), high);
 export class BoxEditor {
   // `changed` is called with the box when a drag ends, or shortly after the last key.
   constructor(image, changed) {
+    this.image = image;
     this.box = image.box;
     this.changed = changed;
     this.mark = make("div", {
@@ -25,12 +27,12 @@ export class BoxEditor {
       onkeydown: (event) => this.#key(event),
     });
     for (const edge of EDGES) this.mark.append(make("span", { className: `edge ${edge}`, "data-edge": edge }));
-    const picture = make("img", { alt: "Your image", draggable: false });
-    if (image.address) picture.referrerPolicy = "no-referrer";
-    picture.addEventListener("error", () => this.element.replaceChildren(make("p", { className: "help" }, "The browser cannot show this image, so all of it is searched.")));
-    picture.src = image.url;
+    this.picture = make("img", { alt: "Your image", draggable: false, onload: () => this.layOut() });
+    if (image.address) this.picture.referrerPolicy = "no-referrer";
+    this.picture.addEventListener("error", () => this.element.replaceChildren(make("p", { className: "help" }, "The browser cannot show this image, so all of it is searched.")));
+    this.picture.src = image.url;
     this.shade = make("span", { className: "shade" });
-    this.sheet = make("div", { className: "sheet stage", onpointerdown: (event) => this.#press(event) }, picture, this.shade, this.mark);
+    this.sheet = make("div", { className: "sheet stage" }, this.picture);
     this.whole = make("button", { type: "button", className: "quiet", onclick: () => this.#settle(null) }, "Whole image");
     this.element = make(
       "div",
@@ -40,6 +42,17 @@ export class BoxEditor {
       this.whole,
     );
     this.#show();
+  }
+
+  // Shows the image and lets the user draw, once it is loaded and its orientation is told: a box drawn before might mean
+  // another part.
+  layOut() {
+    if (this.mark.parentElement) return; // inserted again, it would lose the focus
+    const isLoaded = this.picture.complete && this.picture.naturalWidth; // a WebP's Exif comes last
+    if (this.image.orientation === undefined || !isLoaded) return;
+    layOnSheet(this.sheet, this.picture, this.image.orientation);
+    this.sheet.append(this.shade, this.mark);
+    this.sheet.onpointerdown = (event) => this.#press(event);
   }
 
   #settle(box) {

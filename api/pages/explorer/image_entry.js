@@ -1,5 +1,8 @@
 // Receives images from the user: calls `take` with each image that is chosen, dropped or pasted anywhere on the page, and
 // `takeAddress` with the address of one that is pasted outside a field.
+
+import { isAddress } from "./address.js";
+
 export function watchForImages(chooser, field, veil, take, takeAddress) {
   const first = (files) => [...files].find((file) => file.type.startsWith("image/"));
   chooser.addEventListener("click", () => field.click());
@@ -11,7 +14,7 @@ export function watchForImages(chooser, field, veil, take, takeAddress) {
     const file = first(event.clipboardData?.files ?? []);
     if (file) return take(file);
     const text = event.clipboardData?.getData("text/plain").trim() ?? "";
-    if (!event.target.closest?.("input, textarea") && /^https?:\/\/\S+$/i.test(text)) takeAddress(text);
+    if (!event.target.closest?.("input, textarea") && isAddress(text)) takeAddress(text);
   });
   const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragenter", (event) => {

@@ -4,7 +4,7 @@
 import { make } from "./elements.js";
 import { Lookup } from "./lookup.js";
 import * as service from "./service.js";
-import { layOut, orientationIn, storedSize } from "./stored_pixels.js";
+import { layOnSheet, layOut, orientationIn, storedSize } from "./stored_pixels.js";
 
 const provenances = new Lookup(service.provenance, believed);
 
@@ -75,11 +75,7 @@ export function wholePhotoOf(id, seen) {
   const image = photo(seen.url, `The photo that logo ${id} was seen on`, true);
   const sheet = make("div", { className: "sheet" }, image);
   image.addEventListener("load", () => {
-    const [width, height] = storedSize(image, seen.orientation);
-    sheet.style.setProperty("--shape", width / height);
-    sheet.style.setProperty("--width", `${width}px`);
-    sheet.classList.add("laid-out");
-    layOut(image, seen.orientation, [0, 0, 1, 1]);
+    layOnSheet(sheet, image, seen.orientation);
     sheet.append(shade, mark);
   });
   image.addEventListener("error", () => sheet.replaceChildren(make("p", {}, "The photo cannot be shown.")));

@@ -1,13 +1,10 @@
 // The search in the header: a logo by its id, the logos of a name, or an image by its address; and the latest queries.
 
-import { elsewhere, write } from "./address.js";
+import { elsewhere, isAddress, isId, write } from "./address.js";
 import { combobox } from "./combobox.js";
 import { whole } from "./elements.js";
 import { complete } from "./names.js";
 import { latest } from "./recent.js";
-
-export const isId = (text) => /^\d{1,19}$/.test(text);
-export const isAddress = (text) => /^https?:\/\/\S+$/i.test(text);
 
 // `viewNow` returns the view, `go` opens an address.
 export function watchSearch(form, field, viewNow, go) {

@@ -32,17 +32,24 @@ export const queryOfLogo = (view) => addressOf(`/${view.logo}`, { count: view.co
 export const queryOfImage = (view, box) =>
   addressOf("/from_image", { bounding_box: box && box.map((x) => +x.toFixed(5)), count: view.count, index: view.index });
 
-export function neighboursOfLogo(view, signal) {
+export async function neighboursOfLogo(view, signal) {
   const address = queryOfLogo(view);
-  return once(address, () => ask(address, { signal }));
+  return listed(await once(address, () => ask(address, { signal })));
 }
 
-// `image` is a `PickedImage`, or an image at an address, `{address}`, that the service downloads.
-export function neighboursOfImage(view, image, box, signal) {
-  if (image.address) {
-    const asked = JSON.stringify({ image_url: image.address, count: view.count, ...(box && { bounding_box: box }) });
-    return once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
-  }
+// Returns the neighbours of an image, and its orientation: `{rows, orientation}`. `image` is a `PickedImage`, or an image
+// at an address, `{address}`, that the service downloads.
+export async function neighboursOfImage(view, image, box, signal) {
+  const answer = await (image.address ? ofAddress(view, image.address, box, signal) : ofPicked(view, image, box, signal));
+  return { rows: listed(answer), orientation: answer.orientation };
+}
+
+function ofAddress(view, image_url, box, signal) {
+  const asked = JSON.stringify({ image_url, count: view.count, ...(box && { bounding_box: box }) });
+  return once(`${view.index} ${asked}`, () => send(addressOf("/from_url", { index: view.index }), asked, "POST", signal));
+}
+
+function ofPicked(view, image, box, signal) {
   const address = queryOfImage(view, box);
   const headers = { "Content-Type": image.blob.type || "image/jpeg" };
   return once(`${image.url} ${address}`, () => ask(address, { method: "POST", body: image.blob, headers, signal }));
@@ -50,7 +57,7 @@ export function neighboursOfImage(view, image, box, signal) {
 
 async function once(question, asked) {
   if (kept.has(question)) return kept.get(question);
-  const answer = listed(await asked());
+  const answer = await asked();
   kept.set(question, answer);
   if (kept.size > KEPT_ANSWERS) kept.delete(kept.keys().next().value);
   return answer;

@@ -18,10 +18,11 @@ const TURNED_BACK = {
 const PROBE = "data:image/webp;base64,UklGRk4AAABXRUJQVlA4WAoAAAAIAAAAAQAAAAAAVlA4TA4AAAAvAQAAAAcQEf0PRET/A0VYSUYaAAAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAA=";
 let turnsWebP; // whether this browser does: some leave WebP as it is stored
 
-// How this browser turns a photo whose Exif says `told`; null if nobody knows what it says.
-export async function orientationIn(url, told) {
+// How this browser turns a photo whose Exif says `told`; null if nobody knows what it says. `type` is its media type, if known.
+export async function orientationIn(url, told, type = "") {
   if (!(told in TURNED_BACK)) return null;
-  if (told === 1 || !new URL(url).pathname.toLowerCase().endsWith(".webp")) return told;
+  const isWebP = type === "image/webp" || new URL(url).pathname.toLowerCase().endsWith(".webp");
+  if (told === 1 || !isWebP) return told;
   turnsWebP ??= probed();
   return (await turnsWebP) ? told : 1;
 }
@@ -56,6 +57,15 @@ export function layOut(image, orientation, [top, left, bottom, right]) {
   if (orientation === null) return; // CSS asks the browser not to turn it
   image.style.imageOrientation = "from-image";
   image.style.transform = `matrix(${TURNED_BACK[orientation].slice(0, 4)}, 0, 0)`;
+}
+
+// Lays a whole image out on its sheet, which takes the shape of the stored pixels.
+export function layOnSheet(sheet, image, orientation) {
+  const [width, height] = storedSize(image, orientation);
+  sheet.style.setProperty("--shape", width / height);
+  sheet.style.setProperty("--width", `${width}px`);
+  sheet.classList.add("laid-out");
+  layOut(image, orientation, [0, 0, 1, 1]);
 }
 
 // Draws all of an image with its stored pixels over a rectangle of a canvas.

@@ -1,6 +1,6 @@
 // Two logos side by side: their pictures, photos and names, and how far apart they are.
 
-import { elsewhere, write } from "./address.js";
+import { elsewhere, isId, write } from "./address.js";
 import { link, make } from "./elements.js";
 import { nameOf } from "./names.js";
 import { notice, problem } from "./notices.js";
@@ -12,7 +12,7 @@ const FAR = 499; // neighbours that are looked through
 
 export async function showCompare(page) {
   const { view } = page;
-  if (![view.logo, view.with].every((id) => /^\d{1,19}$/.test(id))) return page.showOnly(notice("No such logo", "A logo’s id is a whole number."));
+  if (![view.logo, view.with].every(isId)) return page.showOnly(notice("No such logo", "A logo’s id is a whole number."));
   const told = make("div", { className: "between" }, "\u00a0");
   const sides = [view.logo, view.with].map((id) => side(page, id));
   page.show(make("div", { className: "compare" }, make("h1", { tabIndex: -1 }, `Logos ${view.logo} and ${view.with}`), told, ...sides));

@@ -6,9 +6,10 @@ import { emptyGrid } from "./neighbours.js";
 import { problem } from "./notices.js";
 import { headOfResults, showNeighbours } from "./results.js";
 import * as service from "./service.js";
+import { orientationIn } from "./stored_pixels.js";
 import { addressCall, imageCall } from "./subject.js";
 
-// `image` is a `PickedImage`, or `{address, url, box}`.
+// `image` is a `PickedImage`, or `{address, url, box}`. If its `orientation` is missing, the first answer tells it.
 export async function showImage(page, image, chooser) {
   const { view } = page;
   const left = page.signal;
@@ -24,8 +25,11 @@ export async function showImage(page, image, chooser) {
     call.replaceChildren(image.address ? addressCall(view, box, image.address) : imageCall(view, box, image.name, image.blob.type));
     results.replaceChildren(headOfResults(page), emptyGrid(view.count));
     try {
-      const answer = await service.neighboursOfImage(view, image, box, asked);
-      if (!asked.aborted) await showNeighbours(page, results, answer);
+      const { rows, orientation } = await service.neighboursOfImage(view, image, box, asked);
+      image.orientation ??= await orientationIn(image.url, orientation, image.blob?.type);
+      if (asked.aborted) return;
+      editor.layOut();
+      await showNeighbours(page, results, rows);
     } catch (error) {
       if (asked.aborted) return;
       if (box === null && error.status === 400) page.showOnly(problem(error, view, page.retry, chooser()));

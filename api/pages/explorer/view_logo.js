@@ -1,5 +1,6 @@
 // A logo: its picture and photo, its name and what its neighbours say that it is, and its nearest logos.
 
+import { isId } from "./address.js";
 import { make } from "./elements.js";
 import { attributeShown, nameOf, nameNow } from "./names.js";
 import { emptyGrid } from "./neighbours.js";
@@ -11,7 +12,7 @@ import { markDeciders, saying } from "./verdict.js";
 
 export async function showLogo(page) {
   const { view } = page;
-  if (!/^\d{1,19}$/.test(view.logo)) return page.showOnly(notice("No such logo", "A logo’s id is a whole number."));
+  if (!isId(view.logo)) return page.showOnly(notice("No such logo", "A logo’s id is a whole number."));
   const named = page.named().then(() => nameOf(view.logo), () => null);
   const { element, told, name, says } = logoSubject(view);
   const results = make("section", { className: "results", "aria-label": "Nearest logos" });

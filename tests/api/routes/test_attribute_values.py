@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import numpy as np
 import pytest
 
-from tests.api.conftest import INDEXED, STORED_ONLY, VECTORS
+from api.app import AnnApp
+from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
+from tests.original_files import write_store
 
 Client = falcon.testing.TestClient
 A = "/api/v1/ann/attributes"
@@ -76,6 +80,18 @@ def test_candidates_are_the_nearest_logos_without_a_value(named: Client) -> None
     assert [row["distance"] for row in found["results"]] == pytest.approx([far for (far, _), _ in expected], rel=1e-4)
     everyone = get(named, "/candidates", attribute="value", value="Acme", count=500)
     assert {row["logo_id"] for row in everyone["results"]} == set(free)
+
+
+def test_an_index_without_logos_says_that_it_is_empty(
+    client: Client, open_app: Callable[..., AnnApp], tmp_path: Path
+) -> None:
+    (data_dir := tmp_path / "new").mkdir()
+    write_store(data_dir / "efficientnet-b0.hdf5", LOGO_IDS, VECTORS)
+    empty = Client(open_app(data_dir=data_dir))
+    path = f"{A}/candidates?attribute=value&value=Acme"
+    for answer in (empty.simulate_get(path), empty.simulate_head(path)):
+        assert (answer.status_code, answer.headers["X-Index-State"]) == (200, "empty")
+    assert "X-Index-State" not in client.simulate_get(path).headers
 
 
 @pytest.mark.parametrize(

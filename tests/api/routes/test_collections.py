@@ -189,6 +189,18 @@ def test_a_collection_without_an_embedder_says_how_to_add_vectors(
         assert f"8 values with POST /api/v1/ann/{route}?index=clip" in answer.json["description"]
 
 
+@pytest.mark.parametrize(("sent", "kept"), [*((n, n) for n in range(1, 9)), (6.0, 6), (None, None)], ids=repr)
+def test_how_viewers_turn_the_photo_is_kept(
+    client: Client, directory: CollectionDirectory, sent: float | None, kept: int | None
+) -> None:
+    directory.create(CLIP)
+    url = "https://images.example.org/1.jpg"
+    turned, unknown = (logo | {"image_url": url} for logo in logos(IDS[:2], VECTORS[:2]))
+    assert add(client, [turned | {"orientation": sent}, unknown]).json == {"added": 2}
+    found = get(client, "/provenance?logo_ids=3,7&index=clip")["provenance"]
+    assert {logo_id: of_logo["orientation"] for logo_id, of_logo in found.items()} == {"3": kept, "7": None}
+
+
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"id": 1, "embedding": [0.0] * 8}, "invalid embedding", "logo 1: all values are 0"),
     ({"id": 1, "embedding": [0.5] * 7}, "invalid embedding", "logo 1: 7 values; 8 are expected"),
@@ -202,6 +214,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"id": 2.0**60, "embedding": [1] * 8}, "invalid request", "without a decimal point"),
     ({"id": 1, "embedding": [1] * 8, "colour": "red"}, "invalid request", "colour"),
     ({"id": 1, "embedding": [1] * 8, "image_url": "a", "bounding_box": [1, 0, 0, 1]}, "invalid image", "logo 1"),
+    ({"id": 1, "embedding": [1] * 8, "image_url": "a", "orientation": 0}, "invalid request", "logos[0].orientation: 0"),
+    ({"id": 1, "embedding": [1] * 8, "image_url": "a", "orientation": 9}, "invalid request", "logos[0].orientation: 9"),
+    ({"id": 1, "embedding": [1] * 8, "orientation": 6.5}, "invalid request", "logos[0].orientation: 6.5"),
+    ({"id": 1, "embedding": [1] * 8, "orientation": "6"}, "invalid request", 'logos[0].orientation: "6"'),
+    ({"id": 1, "embedding": [1] * 8, "orientation": True}, "invalid request", "logos[0].orientation: true"),
 ]
 
 

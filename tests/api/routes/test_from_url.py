@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import falcon.testing
 import pytest
+from PIL import ExifTags, Image
 
 from api.app import AnnApp
 from tests.api.conftest import LOGO_IDS
@@ -31,6 +33,18 @@ def test_results_are_those_of_the_image_itself(client: Client, photos: PhotoServ
     assert (answer.status_code, answer.json) == (200, same.json)
     assert ask(client, {"image_url": photos.url("/this.jpg")}).json["count"] == 40
     assert client.simulate_get(f"{A}/count").json == {"count": len(LOGO_IDS)}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_how_viewers_turn_the_image_is_told(client: Client, photos: PhotoServer, orientation: int) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (40, 30), "red").save(file, "JPEG", exif=exif)
+    photos.photos["/turned.jpg"] = file.getvalue()
+    assert ask(client, {"image_url": photos.url("/turned.jpg")}).json["orientation"] == orientation
+    headers = {"Content-Type": "image/jpeg"}
+    sent = client.simulate_post(f"{A}/from_image", body=file.getvalue(), headers=headers)
+    assert sent.json["orientation"] == orientation
 
 
 @pytest.mark.parametrize(
