@@ -77,6 +77,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BuildInProgressError as error:
             raise _BusyError(str(error)) from error
+        except BrokenPipeError:  # whoever reads the output has seen enough; click ends without a word
+            raise
         except (EmbeddingsError, SearchError, SettingsError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from tests.embeddings.hostile_server import HostileServer
 from tests.original_files import random_vectors, write_pair
 
 INDEX = "efficientnet-b0"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS])
@@ -132,3 +136,19 @@ def test_weights_that_the_mirror_lacks_end_the_export_and_the_start_with_what_to
 def test_progress_is_a_bar_on_a_terminal(run: Run, store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.shell._on_a_terminal", lambda: True)
     assert "reading logos" in run("generate-index", "--tree-count", "2").stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(store_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody_reads:
+        ran = subprocess.run(
+            [sys.executable, "manage.py", "stats"],
+            cwd=ROOT,
+            env=os.environ | {"ANN_DATA_DIR": str(store_path.parent)},
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ran.returncode, "Error" in ran.stderr) == (1, False), ran.stderr
