@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,20 @@ def without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Run without tracing the network, which would take longer than three steps."""
+@contextmanager
+def without_tracing() -> Iterator[None]:
+    """Run a network without tracing it, which would take longer than three steps."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    with without_tracing():
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> QuickRun:
     table = write_table(root / "table.json", [package for package, _ in packages])
     arguments = ("--folder", str(root), "--table", str(table), "--workers", "2")
     with (
+        without_tracing(),
         pytest.MonkeyPatch.context() as environment,
         HostileServer({package.url(""): reply(content) for package, content in packages}) as registry,
     ):
