@@ -83,7 +83,7 @@ def test_large_image_that_arrives_slowly_is_searched_for(data_dir: Path) -> None
             client.sendall(image[start : start + 2**18])
             assert service.get("/count").json() == {"count": MANY}
         answer = client.makefile("rb").read()
-        assert answer.endswith(b'{"results":[],"count":0}')  # nothing is indexed
+        assert answer.endswith(b'{"results":[],"count":0,"orientation":1}')  # nothing is indexed
         assert "Traceback" not in service.log
 
 

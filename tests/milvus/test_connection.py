@@ -18,7 +18,7 @@ from tests.end_to_end.service import ROOT, environment
 from tests.milvus.certificates import Authority, Certificate
 from tests.milvus.indexed import INDEXED, A
 from tests.milvus.standalone import StandaloneServer
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 Client = falcon.testing.TestClient
 OpenApp = Callable[..., AnnApp]
@@ -70,7 +70,9 @@ def test_a_service_gets_through_with_all_that_is_asked_for_and_not_without(
     guarded: Guarded, open_app: OpenApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, good = guarded.server, guarded.good
-    assert readiness(Client(open_app(server, **good))) == (200, "empty: none has been built yet")
+    client = Client(open_app(server, **good))
+    wait_until(lambda: readiness(client)[0] == 200)  # at first, its proxy is "not ready yet"
+    assert readiness(client) == (200, "empty: none has been built yet")
     stranger = Authority(tmp_path / "stranger", "another authority")
     without: list[dict[str, Any]] = [
         {"milvus_token": "root:wrong"},
