@@ -1,6 +1,7 @@
 """Principal components: the few directions in which vectors vary most (Pearson 1901).
 
-They are found from a sample, as the eigenvectors of its covariance.
+They are found from a sample: as the eigenvectors of its covariance, or, if it has few vectors, as its right singular
+vectors. With 1280 values, the first way takes half a second, and the second a hundredth of it for 50 vectors.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Components:
         centred = sample.astype(np.float64)
         mean = centred.mean(axis=0)
         centred -= mean
-        _, directions = np.linalg.eigh(centred.T @ centred)  # of rising variance
-        directions = directions[:, ::-1][:, :count].T
+        few = 2 * len(centred) <= centred.shape[1]
+        directions = _of_few(centred, count) if few else _of_covariance(centred, count)
         return cls(mean.astype(np.float32), np.ascontiguousarray(directions, np.float32))
 
     @property
@@ -76,6 +77,23 @@ class Components:
         if not np.isfinite(rows).all():
             raise IndexDamagedError(f"{path}: a value in it is not finite")
         return cls(rows[0], rows[1:])
+
+
+def _of_covariance(centred: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    _, directions = np.linalg.eigh(centred.T @ centred)  # of rising variance
+    first: NDArray[np.float64] = directions[:, ::-1][:, :count].T
+    return first
+
+
+def _of_few(centred: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return the directions of fewer vectors than they have values; beyond these, any that are orthogonal to them."""
+    directions = np.linalg.svd(centred, full_matrices=False)[2]
+    lacking = min(count, centred.shape[1]) - len(directions)
+    if lacking > 0:
+        others = np.random.default_rng(0).normal(size=(centred.shape[1], lacking))
+        signed = np.linalg.qr(np.hstack([directions.T, others]))[0].T
+        directions = np.vstack([directions, signed[len(directions) :]])
+    return directions[:count]
 
 
 def usual(sample: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import ssl
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+
+# Before NumPy is imported: processes of tests share the cores, and threads that wait for each other hold them up.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
