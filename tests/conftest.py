@@ -29,8 +29,11 @@ MARKERS = {
 }
 """The marker of all tests in a folder."""
 
-TOGETHER = {"browser", "milvus", "training"}
-"""Folders whose files share servers or a trained network: with `--dist loadfile`, one process runs them all."""
+TOGETHER = {"training"}
+"""Folders whose files share what takes long to make: with `--dist loadfile`, one process runs them all.
+
+The tests of a browser or of Milvus do not belong here: a process starts its own in seconds, and takes minutes for all.
+"""
 
 
 @pytest.hookimpl(wrapper=True)  # before pytest looks at the markers
