@@ -28,6 +28,11 @@ ROUTES = {
 }
 
 
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    return shared_client
+
+
 @pytest.mark.parametrize(("path", "method"), ROUTES.items())
 def test_other_methods_are_405(client: Client, path: str, method: str) -> None:
     for other in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"} - {method}:
