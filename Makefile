@@ -54,7 +54,7 @@ run: $(VENV)/.run ## Install what serving needs and start the service on port PO
 install: $(VENV)/.full ## Install everything: also TensorFlow to convert weights, and pyarrow for Parquet files
 
 test: $(VENV)/.dev ## Run the whole test suite, in 3 PROCESSES
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile $(COVERAGE)
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## Run the whole test suite, and refuse less than 95 % of the code; half as slow again

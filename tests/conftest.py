@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in MARKERS:
             item.add_marker(MARKERS[folder])
+    # First what takes long, so that no process is left alone with it in the end (with --no-loadscope-reorder).
+    items.sort(key=lambda item: not any(item.get_closest_marker(marker) for marker in MARKERS.values()))
     yield
 
 
