@@ -86,13 +86,13 @@ def _of_covariance(centred: NDArray[np.float64], count: int) -> NDArray[np.float
 
 
 def _of_few(centred: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return the directions of fewer vectors than they have values; beyond these, any that are orthogonal to them."""
+    """Return the directions of vectors that are fewer than their values; beyond these, any orthogonal to them."""
     directions = np.linalg.svd(centred, full_matrices=False)[2]
     lacking = min(count, centred.shape[1]) - len(directions)
     if lacking > 0:
         others = np.random.default_rng(0).normal(size=(centred.shape[1], lacking))
-        signed = np.linalg.qr(np.hstack([directions.T, others]))[0].T
-        directions = np.vstack([directions, signed[len(directions) :]])
+        basis = np.linalg.qr(np.hstack([directions.T, others]))[0].T
+        directions = np.vstack([directions, basis[len(directions) :]])
     return directions[:count]
 
 

@@ -162,8 +162,7 @@ def import_logos(
             ids = ids_of(batch, logos)
             embeddings = embeddings_of(batch, logos, store.dim)
             changes = attributes_of(batch, ids, logos)
-            new = store.append(ids, embeddings, possible(provenance_of(batch, logos), logos))
-            stored += len(new)
+            stored += len(store.append(ids, embeddings, possible(provenance_of(batch, logos), logos)))
             if changes and attributes is not None:
                 _set_missing(attributes(), changes)
             logos += len(ids)
