@@ -15,6 +15,8 @@ from index.protocol import SearchIndex
 class IndexWrapper:
     """The part of a `SearchIndex` that another one answers. A subclass adds the searches.
 
+    One that changes what is found must also wrap what `prefetched` returns, which is the other index's.
+
     Attributes:
         index: the other index.
     """
