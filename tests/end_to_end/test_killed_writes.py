@@ -128,7 +128,8 @@ def test_nothing_acknowledged_is_lost_when_workers_are_killed(tmp_path: Path) ->
         replacing = [Client(f"replaces-{k}", 1 + k * BULK, replaces(service)) for k in range(2)]
         setting = Client("sets", 1 + 2 * BULK, sets_attributes(service))
         clients = [*replacing, setting]
-        replaces(service)(setting, 0)  # so that its logos are stored
+        for client in clients:  # so that their logos are stored when the first kill comes
+            assert replaces(service)(client, 0).json() == {"added": BULK}
         store_path = service.data_dir / "efficientnet-b0.hdf5"
         cut_off = 0
         for kill in range(KILLS):
