@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ import click
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from benchmarks.explorer_data import served_logos
-from tests.browser.conftest import FLAGS
+from tests.browser.chromium import NoChromiumError, find_chromium, launch
 
 SLOWED = 4  # times; https://github.com/GoogleChrome/lighthouse/blob/main/docs/throttling.md
 STEPS = 240  # of the mouse, while it drags the map to and fro; a quarter as many of the wheel
@@ -206,13 +205,14 @@ def report_frames(points: int, slowed: int, frames: Frames) -> str:
 @click.option("--repetitions", default=5, show_default=True, help="Visits of each page; the median is shown.")
 def main(logos: int, base: str | None, repetitions: int) -> None:
     """Measure the explorer and print two tables."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise click.ClickException("no chromium on the PATH: apt-get install chromium")
+    try:
+        find_chromium()
+    except NoChromiumError as error:
+        raise click.ClickException(str(error)) from error
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         scratch = Path(directory)
         address = base or stack.enter_context(served_logos(logos, scratch / "data", click.echo))
-        browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = launch(stack.enter_context(sync_playwright()))
         stack.callback(browser.close)
         logo = _some_logo(browser, address)
         click.echo(f"\nprocessor ÷ {SLOWED}, empty cache, medians of {repetitions} visits\n")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -26,7 +25,7 @@ import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
 from benchmarks.labelled_photos import LabelledPhotos
-from tests.browser.conftest import FLAGS
+from tests.browser.chromium import NoChromiumError, find_chromium, launch
 from tests.browser.explored import names_in
 from tests.end_to_end.service import Service, manage
 from tests.photo_server import PhotoServer
@@ -117,16 +116,17 @@ def labelled_service(labelled: LabelledPhotos, named: int, seed: int, directory:
 @click.option("--seed", default=1, show_default=True, help="Which names are not hidden.")
 def main(folder: Path, named: int, minutes: float, pace: float, seed: int) -> None:
     """Name the logos of FOLDER on the page, and compare the names with the true ones."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        raise click.ClickException("no chromium on the PATH: apt-get install chromium")
+    try:
+        find_chromium()
+    except NoChromiumError as error:
+        raise click.ClickException(str(error)) from error
     labelled = LabelledPhotos.read(folder)
     truth = {logo.logo_id: logo.brand for logo in labelled.logos}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         service = stack.enter_context(labelled_service(labelled, named, seed, directory))
         known = names_in(service)
-        browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = launch(stack.enter_context(sync_playwright()))
         stack.callback(browser.close)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"http://127.0.0.1:{service.port}/")

@@ -1,4 +1,4 @@
-"""A page in Debian's Chromium, without a head, for the tests of what people see."""
+"""A page in Chromium, for the tests of what people see."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from demo.photos import Photo, make_photos
 from tests.browser import explored
+from tests.browser.chromium import NoChromiumError, find_chromium, launch
 from tests.browser.explored import Explorer
 from tests.end_to_end.service import Service, manage
 from tests.photo_server import PhotoServer
 from tests.waiting import PATIENCE, wait_until
-
-FLAGS = [
-    "--no-sandbox",  # root has none
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 expect.set_options(timeout=1000 * PATIENCE)
 
@@ -32,11 +23,12 @@ expect.set_options(timeout=1000 * PATIENCE)
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One Chromium for the session; tests take pages of it."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH: apt-get install chromium")
+    try:
+        find_chromium()
+    except NoChromiumError as error:
+        pytest.skip(str(error))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
