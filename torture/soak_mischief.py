@@ -48,7 +48,7 @@ def bad_requests(photo_url: Callable[[str], str], photo: str, box: Box) -> list[
         (400, "POST", f"{API}/from_embedding", {"json": {"embedding": "none"}}),
         (400, "POST", f"{API}/add", {"data": b'{"image_url": ', "headers": json_type}),
         (400, "POST", f"{API}/add", {"json": {"image_url": photo_url(photo)}}),
-        (411, "POST", f"{API}/add", {"data": chunks, "headers": json_type}),
+        (400, "POST", f"{API}/add", {"data": chunks, "headers": json_type}),
         (413, "POST", f"{API}/add", {"data": b" " * (2**20 + 1), "headers": json_type}),
         (400, "POST", f"{API}/add", add(photo, (0.5, 0.5, 0.5, 0.5))),
         (400, "POST", f"{API}/add", add(photo, logo_id="1")),
