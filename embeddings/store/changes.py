@@ -77,7 +77,7 @@ class Changes:
     Attributes:
         mark: the later moment.
         first_row: the first row after the earlier moment; 0 if `complete`.
-        added: (n,) the ids of logos stored since, in order; some may have been stored before, too.
+        added: (n,) the ids of logos stored since, in order, none of `deleted`; some may have been stored before, too.
         deleted: the ids of logos that were deleted since and are not stored now, and perhaps others not stored.
         readded: the ids of logos that were deleted since and are stored now: their vectors may have changed.
         complete: whether these are all logos and deletions, because the earlier moment is unknown or of another file.
@@ -133,7 +133,9 @@ class ChangeReader:
         first_row = 0 if mark is None or complete else mark.row
         slots = seen.slots(first_row, now.row)
         gone = {logo_id for logo_id in named if self._rows.find(logo_id)[1] is None}
-        return Changes(now, first_row, slots[slots > 0], sorted(gone), sorted(named - gone), complete)
+        # A row that was seen may be gone by now. Named as added, too, its logo would be kept: nothing names it later.
+        added = slots[(slots > 0) & ~np.isin(slots, [*gone])]
+        return Changes(now, first_row, added, sorted(gone), sorted(named - gone), complete)
 
 
 def _identity(seen: SeenRows) -> tuple[int, int]:

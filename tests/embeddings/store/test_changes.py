@@ -23,6 +23,9 @@ import embeddings.store.writer
 from embeddings.errors import StoreError
 from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.changes import Changes, StoreMark
+from embeddings.store.deletions import DeletionLog
+from embeddings.store.id_table import KnownRows
+from embeddings.store.live_rows import LiveRows
 from embeddings.store.snapshot import Snapshot
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.writer_lock import writer_lock
@@ -386,6 +389,30 @@ def test_a_logo_that_is_just_being_deleted_is_told_to_who_takes_a_snapshot_meanw
     taking.join()
     ((moment, snapshot),) = taken
     assert 2 not in snapshot.ids or 2 in other.since(moment.as_json()).deleted
+
+
+def test_a_logo_whose_row_goes_while_changes_are_read_was_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named as deleted and as added, it would be kept by a copy, and its next vector would not be taken."""
+    other = new_store(tmp_path / "s.hdf5", 1)
+    store = EmbeddingStore(tmp_path / "s.hdf5", writable=False)
+    copy = Copy()
+    copy.follow(store)
+    other.append([2], alike(1, 5.0))
+    find = LiveRows.find
+
+    def find_once_it_is_gone(rows: LiveRows, logo_id: int) -> tuple[KnownRows, int | None]:
+        monkeypatch.undo()
+        other.delete([2])
+        return find(rows, logo_id)
+
+    DeletionLog(tmp_path / "s.hdf5").write([2])  # a deletion begins with this
+    monkeypatch.setattr(LiveRows, "find", find_once_it_is_gone)
+    assert told(copy.follow(store)) == {**NOTHING, "deleted": [2]}
+    other.append([2], alike(1, 6.0))
+    copy.follow(store)
+    assert copy.logos[2] == 6.0
 
 
 def test_a_moment_with_fewer_rows_tells_what_came_after_them(tmp_path: Path) -> None:
