@@ -73,6 +73,8 @@ COPY commands commands
 COPY index index
 COPY runtime runtime
 COPY --from=weights /app/embeddings embeddings
+# Every process would compile the modules at its start, since no user of this image can write the result.
+RUN python -m compileall -q .
 USER off
 VOLUME /data
 EXPOSE 5501

@@ -8,6 +8,7 @@ COMPOSE := docker compose
 DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
 MONITOR := $(COMPOSE) -f docker-compose.yml -f docker/monitor/docker-compose.yml
 MILVUS := $(COMPOSE) -f docker-compose.yml -f docker/milvus.yml
+unexport PYTHONDONTWRITEBYTECODE # the tests start hundreds of processes, and each would compile all modules
 export REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 BASE ?= http://127.0.0.1:$(or $(PORT),5501)
 
