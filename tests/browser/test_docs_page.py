@@ -12,6 +12,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.openapi.toured_service import TouredService
 from tests.photo_server import PhotoServer
 
+ONE_A_METHOD = ("addLogos", "deleteLogo", "setAttributes", "countLogos")
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TouredService]:
@@ -86,12 +88,22 @@ def test_page_is_as_light_or_dark_as_its_reader_likes(browser_page: Page, servic
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_of_the_page_stands_out(browser_page: Page, service: TouredService, scheme: str) -> None:
+    """Of one operation for each method: others have the same colours, and to look at all takes three times as long."""
     browser_page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    some = service.document
+    some["paths"] = {
+        path: operations
+        for path, operations in some["paths"].items()
+        if not {operation["operationId"] for operation in operations.values()}.isdisjoint(ONE_A_METHOD)
+    }
+    browser_page.route("**/openapi.json", lambda route: route.fulfill(json=some))
     open_docs(browser_page, service)
-    for operation in ("addLogos", "deleteLogo", "countLogos"):
+    for operation in ONE_A_METHOD:
         browser_page.locator(f"#operations-Logos-{operation} .opblock-summary-control").click()
     browser_page.locator("#operations-Logos-countLogos").get_by_role("button", name="Execute").click()
     expect(browser_page.locator(".live-responses-table .response .microlight").first).to_be_visible()
+    # Buttons change their colours slowly.
+    browser_page.evaluate("Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => null)")
     found = Axe().run(browser_page, options={"runOnly": ["color-contrast"]})
     assert [node["html"] for rule in found.response["violations"] for node in rule["nodes"]] == []
     assert found.response["passes"]
