@@ -121,11 +121,12 @@ def _train(
 ) -> Path | None:
     """Train until the end, or until the time is up. Return the Keras weights if the run is complete."""
     from training.outcome import save_outcome  # imports TensorFlow, so only here
-    from training.run import BUNDLED, QUICK, SEEDS, CheckpointError, Run
+    from training.run import BUNDLED, QUICK, QUICK_SEEDS, SEEDS, CheckpointError, Run
 
-    recipe, weights = QUICK if quick else BUNDLED, []
+    recipe, seeds = (QUICK, QUICK_SEEDS) if quick else (BUNDLED, SEEDS)
+    weights = []
     ends = time.monotonic() + seconds
-    for seed in SEEDS:
+    for seed in seeds:
         try:
             run = Run(replace(recipe, seed=seed), folders, run_folder / f"seed-{seed}", workers)
         except CheckpointError as error:

@@ -85,6 +85,8 @@ BUNDLED = Recipe()
 SEEDS = (1, 2, 3)
 """Seeds of the runs whose weights are averaged (Wortsman et al. 2022, "Model soups", arXiv:2203.05482)."""
 
+QUICK_SEEDS = SEEDS[:2]
+
 QUICK = Recipe(size=64, served_size=96, labels=4, steps=3, frozen_blocks=14, whitening_batches=2)
 """Runs all parts in a minute."""
 

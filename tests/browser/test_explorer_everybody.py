@@ -180,12 +180,13 @@ def test_axe_finds_nothing_that_keeps_anyone_out(
 ) -> None:
     page = explorer.page
     page.emulate_media(color_scheme=scheme)
+    only = ["color-contrast"] if scheme == "dark" else None  # no other rule looks at colours
     for path in ("/", "/?logo=1001", "/?logo=1001&show=map", "/?logo=7"):
         explorer.open(path)
-        _check_with_axe(page)
+        _check_with_axe(page, only)
     page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": drawn[2].jpeg})
     expect(tiles(page).first).to_be_visible()
-    _check_with_axe(page)
+    _check_with_axe(page, only)
 
 
 @pytest.mark.parametrize("size", [None, PHONE], ids=["desktop", "phone"])
@@ -198,27 +199,28 @@ def test_axe_finds_nothing_where_logos_are_named(
     if size:
         page.set_viewport_size(size)
     query = next(iter(brands))
+    only = ["color-contrast"] if scheme == "dark" else None  # no other rule looks at colours
     for path in ("/", f"/?logo={query}", f"/?value={brands[query]}", f"/?logo={query}&with=1005", "/?duplicates=1"):
         page = named.open(path)
         page.wait_for_load_state("networkidle")
-        _check_with_axe(page)
+        _check_with_axe(page, only)
     page = named.open("/?index=vectors")
     tiles(page).first.press("Space")
     expect(page.get_by_label("Name for the selected logos")).to_be_visible()
     page.get_by_label("Name for the selected logos").press_sequentially("o")
     expect(page.locator(".options:visible li").first).to_be_visible()
-    _check_with_axe(page)
+    _check_with_axe(page, only)
     page.get_by_label("Name for the selected logos").press("Escape")
     page.get_by_role("button", name="Name it", exact=True).click()
     expect(page.locator(".selection .told")).to_contain_text("named o")
-    _check_with_axe(page)
+    _check_with_axe(page, only)
     if size:
         page.get_by_role("button", name="More").click()
-        _check_with_axe(page)
+        _check_with_axe(page, only)
 
 
-def _check_with_axe(page: Page) -> None:
-    found = Axe().run(page)
+def _check_with_axe(page: Page, only: list[str] | None = None) -> None:
+    found = Axe().run(page, options={"runOnly": only} if only else None)
     assert found.violations_count == 0, found.generate_report()
 
 

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 DIM, BULK = 1280, 40
-KILLS = int(os.environ.get("PROPERTY_EXAMPLES", "1")) * 25
+KILLS = int(os.environ.get("PROPERTY_EXAMPLES", "1")) * 15
 
 
 @dataclass

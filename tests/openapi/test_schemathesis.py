@@ -22,7 +22,7 @@ from tests.photo_server import PhotoServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 20  # of each operation, besides those that schemathesis thinks out from the schemas
+EXAMPLES = 10  # of each operation, besides those that schemathesis thinks out from the schemas
 TIMES = int(os.environ.get("PROPERTY_EXAMPLES", "1"))
 HERE = Path(__file__).parent
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embeddings.model.networks import lite0_features
 from training.imagenet import WeightsError, load_imagenet, published_file, read_published
 
 # Recorded from PyTorch 2 with the package `efficientnet-lite-pytorch` 0.1.0 and the published weights: number and value
@@ -45,6 +44,8 @@ def ramps() -> npt.NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def features() -> npt.NDArray[np.float32]:
+    from embeddings.model.networks import lite0_features  # imports TensorFlow
+
     network: Any = lite0_features(None)
     load_imagenet(network, read_published(published_file()))
     return np.asarray(network(ramps(), training=False)[0], dtype=np.float32)

@@ -106,7 +106,6 @@ def test_a_quick_run_goes_from_a_registry_to_what_the_service_loads(quick_run: Q
         quick_run.weights.name,
         "seed-1",
         "seed-2",
-        "seed-3",
         "weights",
     ]
 

@@ -16,7 +16,7 @@ from training.batches import Studio
 from training.imagenet import load_imagenet, published_file, read_published
 from training.network import build_trained, preprocessed
 from training.outcome import WHITENING_SEED
-from training.run import QUICK, SEEDS
+from training.run import QUICK, QUICK_SEEDS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def by_path(variables: Any) -> dict[str, npt.NDArray[np.float32]]:
 
 def test_the_weights_are_the_mean_over_the_runs_of_their_moving_averages(quick_run: QuickRun, finished: Any) -> None:
     states = []
-    for seed in SEEDS:
+    for seed in QUICK_SEEDS:
         with np.load(quick_run.folder / f"seed-{seed}" / "checkpoint.npz") as state:
             states.append(dict(state))
     saved, apart, moved = by_path(finished.weights), 0.0, 0.0
