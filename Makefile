@@ -61,7 +61,7 @@ coverage: COVERAGE = --cov --cov-report=term
 coverage: test ## Run the whole test suite, and refuse less than 95 % of the code; half as slow again
 
 test-fast: $(VENV)/.dev ## Run the quick tests: without Milvus, a browser, whole services, networks and torture
-	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile -m "not slow and not milvus and not browser" \
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),3) --dist loadfile -m "not slow and not milvus and not browser" \
 	    $(addprefix --ignore=tests/,browser milvus training)
 
 torture: $(VENV)/.dev ## Try for about two hours to break the store: kills, power cuts, damaged files

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.docs.pages import ROOT
@@ -59,6 +60,7 @@ def test_front_page_is_short() -> None:
     assert len(README.split()) <= MOST_WORDS
 
 
+@pytest.mark.slow
 def test_tour_works_as_printed_and_cleans_up(tmp_path: Path) -> None:
     service_port, photo_port = free_ports(2)
     tour = README.partition("## A short tour")[2].partition("\n## ")[0]

@@ -14,6 +14,7 @@ from tests.docs.shell import read
 from tests.end_to_end.service import Service, manage
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
 PAGE = read(ROOT / "docs" / "robotoff.md")
 MOST_LINES = 120
 LOGOS = 1200

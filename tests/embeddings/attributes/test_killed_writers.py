@@ -13,6 +13,7 @@ import pytest
 from embeddings.attributes.attribute_store import AttributeStore
 from embeddings.attributes.copies import faults_of
 
+pytestmark = pytest.mark.slow
 BULK = 30  # logos that are set at once
 WRITERS = 3
 

@@ -23,6 +23,7 @@ from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import create_store, draft_path, inspect
 from tests.stores import STAMP, original
 
+pytestmark = pytest.mark.slow
 DIM = 32
 ORIGINAL_IDS = np.arange(1, 51)
 
