@@ -1,4 +1,4 @@
-"""`generate-index` with ANN_ENGINE=milvus: build a new collection, and draw its map."""
+"""`generate-index` with ANN_ENGINE=milvus: build a new collection, draw its map, and measure its distances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from index.files.logo_ids import LogoIds
 from index.files.manifest import TXT_NAME
 from index.files.regular_file import read_regular
 from index.milvus.build import CollectionBuild
-from index.milvus.collection_map import draw_collection_map
+from index.milvus.collection_files import add_collection_files
 from index.milvus.kinds import IndexKind
 from index.milvus.plan import CollectionPlan
 from runtime.engines import milvus_of
@@ -28,7 +28,7 @@ def describe_milvus_build(settings: Settings, store: EmbeddingStore) -> str:
 
 
 def build_in_milvus(settings: Settings, store: EmbeddingStore, request: BuildRequest, *, as_indexed: bool) -> int:
-    """Build a collection, switch to it, and draw its map; return how many damaged rows were left out.
+    """Build a collection, switch to it, and add its map and distances; return how many damaged rows were left out.
 
     Args:
         settings: the address of Milvus, and the type of index.
@@ -53,7 +53,9 @@ def build_in_milvus(settings: Settings, store: EmbeddingStore, request: BuildReq
         collection = build.run(wait=request.wait)
     same_weights = build.before is not None and build.before.record.weights_digest == store.stamp.digest
     ids = store.ids() if only is None else only
-    draw_collection_map(request, collection.stamp, ids, store.vectors, progress, from_earlier=same_weights)
+    add_collection_files(
+        request, collection.stamp, build.searched(collection), ids, store.vectors, progress, from_earlier=same_weights
+    )
     return build.damaged
 
 

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from index.annoy.build import Blocks, build_index, build_pair
 from index.annoy.build import estimated_size as full_size
-from index.distances.survey import ALL_PAIRS_OF, SEARCHED, survey
-from index.distances.survey_file import write_survey
+from index.distances.survey import SEARCHED, add_survey
 from index.files.generations import current_generation, publish
 from index.files.logo_ids import LogoIds
 from index.files.manifest import TXT_NAME, Manifest
@@ -254,10 +253,7 @@ def _measure_distances(generation: Path, request: BuildRequest, store: LogoSourc
     try:
         ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
         index = load_index(generation, dim=store.dim, vectors=store.vectors)
-        compared = len(ids) if len(ids) <= ALL_PAIRS_OF else min(len(ids), request.compare)
-        with stage("measuring distances", compared) as advance:
-            found = survey(index, ids, store.vectors, searched=request.compare, progress=advance)
-        write_survey(generation, found)
-        logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)
     except Exception:
-        logger.exception("%s has no survey of distances; the next generation will have one", generation)
+        logger.exception("%s has no survey of distances; the next build makes one", generation)
+    else:
+        add_survey(generation, index, ids, store.vectors, searched=request.compare, stage=stage)

@@ -41,7 +41,7 @@ class IndexStatus:
         trees: number of Annoy's trees; 0 in Milvus.
         recall: the recall measured when it was built; `None` if not measured.
         built_at: build time in UTC; `None` if unknown.
-        directory: the directory of its map; `None` if it can have none.
+        directory: the directory of its map and its survey of distances; `None` if it can have none.
         error: why the newest files are not served; `None` if they are.
     """
 

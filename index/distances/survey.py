@@ -7,18 +7,23 @@ is searched for, and a pair is found if one of its two logos is in it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.distances.all_pairs import all_near_pairs
-from index.distances.survey_file import NearPairs, Survey
+from index.distances.survey_file import NearPairs, Survey, write_survey
 from index.errors import VectorUnavailableError
 from index.map.logo_map import sampled
 from index.protocol import Neighbours, SearchIndex, Vectors
+from index.stage import Stage
 from index.vectors import usable_rows
+
+logger = logging.getLogger(__name__)
 
 ALL_PAIRS_OF = 100_000
 """Logos of which all pairs are compared: 9 seconds of one core for 20,000, a few minutes for the most."""
@@ -32,9 +37,36 @@ NEAREST = 10
 CUT_OFF = 0.35
 """The largest distance of a near pair, as a share of the median distance of any two logos."""
 
+_AT_ONCE = 64  # logos that are searched for together
 _COMPARED = 512  # logos whose distances of any two are measured: 130,816 pairs
 _MOST_PAIRS = 100_000  # near pairs that are kept, the nearest ones
 _PERCENT = np.arange(101)
+
+
+def add_survey(
+    directory: Path, index: SearchIndex, logo_ids: NDArray[np.int64], vectors: Vectors, *, searched: int, stage: Stage
+) -> None:
+    """Measure the distances between the logos of an index that is already served, and write them to its directory.
+
+    If it fails, the log says so: the build itself succeeded.
+
+    Args:
+        directory: of the index.
+        index: holds the logos.
+        logo_ids: (n,) of the logos in it.
+        vectors: returns their vectors.
+        searched: see `survey`.
+        stage: shows progress.
+    """
+    try:
+        compared = len(logo_ids) if len(logo_ids) <= ALL_PAIRS_OF else min(len(logo_ids), searched)
+        with stage("measuring distances", compared) as advance:
+            found = survey(index, logo_ids, vectors, searched=searched, progress=advance)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_survey(directory, found)
+        logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)
+    except Exception:
+        logger.exception("%s has no survey of distances; the next build makes one", directory)
 
 
 def survey(
@@ -78,9 +110,12 @@ def survey(
 
 def _searched(index: SearchIndex, logo_ids: NDArray[np.int64], count: int) -> Iterator[tuple[int, Neighbours]]:
     """Yield logos with their nearest other ones; those without a usable vector are skipped."""
-    for logo_id in logo_ids.tolist():
-        with suppress(KeyError, VectorUnavailableError):
-            yield logo_id, index.nearest_to_logo(logo_id, count + 1).without(logo_id, count)
+    for first in range(0, len(logo_ids), _AT_ONCE):
+        some = logo_ids[first : first + _AT_ONCE].tolist()
+        found = index.prefetched(some, count + 1)
+        for logo_id in some:
+            with suppress(KeyError, VectorUnavailableError):
+                yield logo_id, found.nearest_to_logo(logo_id, count + 1).without(logo_id, count)
 
 
 def _pairs_among_neighbours(

@@ -29,7 +29,7 @@ from index.files.build_lock import build_lock
 from index.milvus import collections
 from index.milvus.client import LARGEST_MESSAGE, Milvus
 from index.milvus.collections import Collection, Record
-from index.milvus.engine import MilvusSearchIndex
+from index.milvus.engine import DEFAULT_EFFORT, MilvusSearchIndex
 from index.milvus.feed import bring_up, delete, send_vectors, upsert
 from index.milvus.kinds import IndexKind
 from index.milvus.logo_source import LogoSource, Mark, Snapshot
@@ -122,6 +122,11 @@ class CollectionBuild:
             retire(self._milvus, collection, before, keep=self._plan.keep, grace_seconds=self._plan.grace_seconds)
         self.damaged = snapshot.damaged
         return collection
+
+    def searched(self, collection: Collection) -> MilvusSearchIndex:
+        """Return an index of a collection that was built, searched with the effort that was measured."""
+        recall = collection.record.recall
+        return self._searched(collection, recall.search_k if recall else DEFAULT_EFFORT)
 
     def _current(self) -> Collection | None:
         """Return the collection that the alias points at now."""

@@ -30,14 +30,14 @@ from index.exact import ExactIndex
 from index.milvus import collections
 from index.milvus.client import Milvus
 from index.milvus.collections import Collection
-from index.milvus.engine import MilvusSearchIndex
+from index.milvus.engine import DEFAULT_EFFORT, MilvusSearchIndex
 from index.protocol import SearchIndex, Vectors
 from index.status import IndexStatus, OnLoad
 
 logger = logging.getLogger(__name__)
 
 MAPS = "milvus"
-"""A directory in the index's directory, with a directory for the map of each collection."""
+"""A directory in the index's directory, with a directory for the map and the distances of each collection."""
 
 LEAST_HELD = 0.5
 """The share of its logos that a collection must still hold, counting deleted ones: with less, it has lost some."""
@@ -261,7 +261,7 @@ class MilvusCatalog:
                 f"the collection {collection.name} holds vectors of other weights than the store:"
                 " `generate-index` builds another"
             )
-        effort = self._search_k or (record.recall.search_k if record.recall else 100)
+        effort = self._search_k or (record.recall.search_k if record.recall else DEFAULT_EFFORT)
         return MilvusSearchIndex(self._milvus, collection, self._vectors, effort, stored_logo=self._stored_logo)
 
     def _checked(self, index: MilvusSearchIndex, known: Served | None) -> Served:

@@ -35,6 +35,9 @@ MOST_NEIGHBOURS = 16_384
 MOST_SELECTED = 10_000
 """The largest number of logos that a filter names to Milvus: 100 KB a query."""
 
+DEFAULT_EFFORT = 100
+"""The effort of a search in a collection whose recall was not measured; see `index.milvus.kinds.search_params`."""
+
 _IDS_A_MESSAGE = 8_192
 _VECTORS_A_QUERY = 32  # Milvus Lite needs memory for all distances at once, and a server a fraction of a second
 _STORED_DRAWN = 16  # stored logos to draw a random one from

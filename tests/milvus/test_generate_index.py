@@ -16,9 +16,12 @@ import index.sample
 from api.app import create_app
 from commands.shell import BUSY
 from embeddings.store.store import EmbeddingStore
+from index.distances.survey import ALL_PAIRS_OF, survey
+from index.distances.survey_file import read_survey
+from index.errors import EngineUnreachableError
 from index.files.build_lock import build_lock
 from index.map.map_file import MAP_NAME, read_map
-from index.milvus import collection_map, collections, patience
+from index.milvus import collection_files, collections, patience
 from index.milvus.catalog import MAPS
 from manage import cli
 from tests.embeddings.damage import damage_embedding
@@ -44,7 +47,7 @@ def run(lite: LiteServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # it would be that of the tests
     monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(index.sample, "QUERIES", 5)
-    monkeypatch.setattr(collection_map, "FEWEST_LOGOS", 40)
+    monkeypatch.setattr(collection_files, "FEWEST_LOGOS", 40)
     return lambda *arguments: CliRunner().invoke(cli, arguments)
 
 
@@ -80,6 +83,40 @@ def test_it_builds_a_collection_and_draws_its_map(
     assert sorted(drawn.logo_ids.tolist()) == sorted(LOGOS[0].tolist())
 
 
+@pytest.mark.parametrize("all_pairs_of", [0, ALL_PAIRS_OF], ids=["searched", "all pairs"])
+def test_it_measures_the_distances_of_the_collection(
+    run: Run, lite: LiteServer, store_path: Path, monkeypatch: pytest.MonkeyPatch, all_pairs_of: int
+) -> None:
+    ids, vectors = LOGOS
+    with EmbeddingStore(store_path) as store:
+        store.append([9001, 9002], vectors[[0, 7]])
+    monkeypatch.setitem(survey.__kwdefaults__, "all_pairs_of", all_pairs_of)
+    assert run("generate-index").exit_code == 0
+    (stamp,) = maps(store_path.parent / INDEX)
+    found = read_survey(store_path.parent / INDEX / MAPS / stamp)
+    assert found is not None
+    assert found.searched == 42
+    between = np.linalg.norm(vectors[:, np.newaxis] - vectors, axis=2)
+    assert found.any_two[100] == pytest.approx(between.max(), rel=1e-4)
+    assert {tuple(pair) for pair in found.pairs.logo_ids.tolist()} >= {(ids[0], 9001), (ids[7], 9002)}
+    assert found.pairs.distances[:2] == pytest.approx([0, 0], abs=1e-4)
+
+
+def test_distances_that_cannot_be_measured_fail_no_build(
+    run: Run, lite: LiteServer, store_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineUnreachableError("gone")
+
+    monkeypatch.setattr("index.distances.survey.survey", fail)
+    assert run("generate-index").exit_code == 0
+    assert "has no survey of distances; the next build makes one" in caplog.text
+    assert answering(milvus_at(lite))
+    caplog.clear()
+    assert run("generate-index", "--compare", "0").exit_code == 0
+    assert "distances" not in caplog.text
+
+
 def test_maps_go_with_their_collections(
     run: Run, lite: LiteServer, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +127,7 @@ def test_maps_go_with_their_collections(
     assert maps(index_dir) == kept[1:]
     monkeypatch.setenv("ANN_MAP_POINTS", "0")
     assert run("generate-index").exit_code == 0
-    assert answering(milvus).removeprefix(f"{ALIAS}_") not in maps(index_dir)
+    assert read_map(index_dir / MAPS / answering(milvus).removeprefix(f"{ALIAS}_")) is None
     monkeypatch.setenv("ANN_MAP_POINTS", "12")
     assert run("generate-index", "--keep", "1").exit_code == 0
     (stamp,) = maps(index_dir)
@@ -107,7 +144,7 @@ def test_a_map_that_cannot_be_drawn_fails_no_build(
         raise MemoryError("no memory left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(collection_map, "draw_map", fail)
+        patch.setattr(collection_files, "draw_map", fail)
         assert run("generate-index").exit_code == 0
     assert "has no map" in caplog.text
     assert answering(milvus_at(lite))
@@ -250,7 +287,8 @@ def test_the_explorer_is_told_of_the_collection_and_its_map(run: Run, lite: Lite
     app = create_app(settings_with(data_dir=tmp_path, engine="milvus", milvus_uri=lite.uri))
     try:
         client = falcon.testing.TestClient(app)
-        status, drawn = (client.simulate_get(f"/api/v1/ann/{path}").json for path in ("status", "map"))
+        routes = ("status", "map", "distances", "duplicates")
+        status, drawn, apart, alike = (client.simulate_get(f"/api/v1/ann/{path}").json for path in routes)
     finally:
         app.parts.close()
     (stamp,) = maps(tmp_path / INDEX)
@@ -259,3 +297,5 @@ def test_the_explorer_is_told_of_the_collection_and_its_map(run: Run, lite: Lite
     assert (status["map_points"], status["error"]) == (60, None)
     assert drawn["generation"] == stamp
     assert sorted(drawn["logo_ids"]) == sorted(ids.tolist())
+    assert (apart["generation"], len(apart["any_two"]), len(apart["nearest"])) == (stamp, 101, 101)
+    assert (alike["generation"], alike["logos_compared"]) == (stamp, 60)

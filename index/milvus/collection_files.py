@@ -1,4 +1,4 @@
-"""The map of a collection, kept on this machine in a directory of the index that has the collection's time as name."""
+"""The map and the distances of a collection, on this machine, in a directory that has the collection's time as name."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build import BuildRequest
+from index.distances.survey import add_survey
 from index.errors import IndexDamagedError
 from index.map.logo_map import FEWEST_LOGOS, draw_map
 from index.map.map_file import LogoMap, read_map
 from index.map.tsne import STEPS
 from index.milvus.catalog import MAPS
-from index.protocol import Vectors
+from index.protocol import SearchIndex, Vectors
 from index.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 
-def draw_collection_map(
+def add_collection_files(
     request: BuildRequest,
     stamp: str,
+    index: SearchIndex,
     ids: NDArray[np.int64],
     vectors: Vectors,
     stage: Stage,
     *,
     from_earlier: bool,
 ) -> None:
-    """Draw the map of a collection that is already served, and remove the maps of collections that are gone.
+    """Draw the map of a collection that is served, measure its distances, and remove the files of former collections.
 
     If it fails, the log says so: the build itself succeeded.
 
     Args:
         request: the build's request.
         stamp: the time in the collection's name.
+        index: the collection.
         ids: (n,) of its logos.
         vectors: returns the vectors of logos.
         stage: shows progress.
@@ -45,6 +48,8 @@ def draw_collection_map(
     maps = request.directory / MAPS
     if request.map_points and len(ids) >= FEWEST_LOGOS:
         _draw(request, maps / stamp, ids, vectors, stage, from_earlier=from_earlier)
+    if request.compare:
+        add_survey(maps / stamp, index, ids, vectors, searched=request.compare, stage=stage)
     for directory in sorted(maps.iterdir() if maps.is_dir() else [])[: -request.keep]:
         shutil.rmtree(directory, ignore_errors=True)
 
