@@ -90,7 +90,9 @@ def test_it_measures_the_distances_of_the_collection(
     ids, vectors = LOGOS
     with EmbeddingStore(store_path) as store:
         store.append([9001, 9002], vectors[[0, 7]])
-    monkeypatch.setitem(survey.__kwdefaults__, "all_pairs_of", all_pairs_of)
+    defaults = survey.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "all_pairs_of", all_pairs_of)
     assert run("generate-index").exit_code == 0
     (stamp,) = maps(store_path.parent / INDEX)
     found = read_survey(store_path.parent / INDEX / MAPS / stamp)
