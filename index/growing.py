@@ -2,20 +2,24 @@
 
 The vectors lie in one block of memory. A query takes one product of it with a vector, in float32, and only the logos
 that the rounding of this estimate cannot exclude are measured in float64. That is half the time of `index.exact`,
-whose estimates are in float64, and adding a logo moves no other one.
+whose estimates are in float64, and adding a logo moves no other one. Where it is known how near a logo must be to
+count, most are ruled out before, by their rounded vectors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Neighbours
+from index.rounded import RoundedVectors
 from index.vectors import as_query, check_count, squared_lengths
 
 _LEAST_ROOM = 64  # rows
+_ROUNDED_FROM = 1000  # rows of room; fewer are scanned as quickly themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Grown:
         alive: (n,) false for logos that were replaced, or gave way to newer ones.
         row_of: the row of each logo, also of those added since.
         lengths: (n,) of the vectors.
+        rounded: the vectors, rounded, if they are many.
     """
 
     ids: NDArray[np.int64]
@@ -35,6 +40,7 @@ class Grown:
     alive: NDArray[np.bool_]
     row_of: dict[int, int]
     lengths: NDArray[np.float32]
+    rounded: RoundedVectors | None
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self.alive))
@@ -58,32 +64,44 @@ class Grown:
         """Return only those logos whose ids are among some, `(m,)`, ascending."""
         places = np.minimum(logo_ids.searchsorted(self.ids), max(0, len(logo_ids) - 1))
         alive = self.alive & (logo_ids[places] == self.ids) if len(logo_ids) else np.zeros(len(self.ids), bool)
-        return Grown(self.ids, self.vectors, alive, self.row_of, self.lengths)
+        return replace(self, alive=alive)
 
-    def nearest(self, vector: NDArray[np.float32], count: int) -> Neighbours:
+    def nearest(self, vector: NDArray[np.float32], count: int, *, within: float = math.inf) -> Neighbours:
         """Return the `count` nearest logos to a `(dim,)` vector, or all; equally near ones in the order of addition.
+
+        Args:
+            vector: the query.
+            count: number of logos.
+            within: logos farther than this may be left out.
 
         Raises:
             DimensionError, UnusableVectorError, ValueError: as for `SearchIndex.nearest_to_vector`.
         """
         check_count(count)
         query = as_query(vector, self.vectors.shape[1])
-        rows = np.flatnonzero(self.alive)
+        if self.rounded is not None and math.isfinite(within):
+            rows = self.rounded.nearer(query, len(self.ids), within)
+            rows = rows[self.alive[rows]]
+        else:
+            rows = np.flatnonzero(self.alive)
         if len(rows) > count:
-            rows = self._not_excluded(query, count)
+            rows = self._not_excluded(query, count, rows)
         distances = self._distances(query, rows)
         order = np.argsort(distances, kind="stable")[:count]
         return Neighbours(self.ids[rows[order]].tolist(), distances[order].tolist())
 
-    def _not_excluded(self, query: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-        """Return the rows that may be among the nearest, ascending; see `ExactIndex._candidates` for the bound."""
+    def _not_excluded(self, query: NDArray[np.float32], count: int, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those of some rows, ascending, that may be the nearest; see `ExactIndex._candidates` for the bound."""
         unit = np.float32(2.0**-24 * (len(query) + 8))  # of the product, and of the operations around it
         length = np.float32(squared_lengths(query[np.newaxis])[0] ** 0.5)
-        estimate = self.lengths * self.lengths - 2 * (self.vectors @ query)
-        estimate[~self.alive] = np.inf
-        error = unit * np.square(self.lengths + length) + np.float32(1e-35)
+        few = len(rows) < len(self.ids) // 4  # else to multiply all takes less than to copy some
+        lengths = self.lengths[rows]
+        products = self.vectors.take(rows, axis=0) @ query if few else (self.vectors @ query)[rows]
+        estimate = lengths * lengths - 2 * products
+        error = unit * np.square(lengths + length) + np.float32(1e-35)
         furthest = np.partition(estimate + error, count - 1)[count - 1]
-        return np.flatnonzero(self.alive & (estimate - error <= furthest))
+        near: NDArray[np.intp] = rows[estimate - error <= furthest]
+        return near
 
     def _distances(self, query: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
         differences = self.vectors.take(rows, axis=0).astype(np.float64) - query
@@ -114,6 +132,7 @@ class GrowingIndex:
         self._vectors = np.zeros((0, dim), np.float32)
         self._alive = np.zeros(0, bool)
         self._lengths = np.zeros(0, np.float32)
+        self._rounded: RoundedVectors | None = None
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._alive))
@@ -124,6 +143,7 @@ class GrowingIndex:
         if self._count + len(logo_ids) > len(self._ids):
             self._make_room(len(logo_ids))
         first, end = self._count, self._count + len(logo_ids)
+        self._round(first, vectors)
         alive = self._alive.copy()  # who searches has the former
         self._ids[first:end], self._vectors[first:end], alive[first:end] = logo_ids, vectors, True
         self._lengths[first:end] = np.sqrt(squared_lengths(vectors))
@@ -139,7 +159,16 @@ class GrowingIndex:
     def grown(self) -> Grown:
         """Return the logos that are here now."""
         here = slice(0, self._count)
-        return Grown(self._ids[here], self._vectors[here], self._alive[here], self._row_of, self._lengths[here])
+        return Grown(
+            self._ids[here], self._vectors[here], self._alive[here], self._row_of, self._lengths[here], self._rounded
+        )
+
+    def _round(self, first: int, vectors: NDArray[np.float32]) -> None:
+        """Round vectors that are added; the first time, also those that are there, and choose how by all of them."""
+        if self._rounded is not None:
+            self._rounded.put(first, vectors)
+        elif len(self._ids) >= _ROUNDED_FROM and len(vectors):
+            self._rounded = RoundedVectors(np.concatenate([self._vectors[:first], vectors]), len(self._ids))
 
     def _make_room(self, more: int) -> None:
         """Move the living logos to new arrays, with room for as many again."""
@@ -151,4 +180,5 @@ class GrowingIndex:
         lengths[: len(kept)] = self._lengths[kept]
         self._ids, self._vectors, self._lengths, self._count = ids, vectors, lengths, len(kept)
         self._alive = np.arange(rows) < len(kept)
+        self._rounded = None
         self._row_of = {logo_id: row for row, logo_id in enumerate(ids[: len(kept)].tolist())}

@@ -7,6 +7,7 @@ first reads what any process stored since the last one.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ class WithUnindexed(IndexWrapper):
         self, found: Neighbours, vector: NDArray[np.float32], count: int, *, besides: int | None = None
     ) -> Neighbours:
         """Merge what the index found, which comes first where distances are equal, with the nearest of the others."""
-        near = self.fresh.nearest(vector, count + 1)
+        within = found.distances[-1] if len(found.distances) >= count else math.inf
+        near = self.fresh.nearest(vector, count + 1, within=within)
         near = near if besides is None else near.without(besides, count)
         ids, distances = [*found.logo_ids, *near.logo_ids], [*found.distances, *near.distances]
         order = np.argsort(distances, kind="stable")[:count].tolist()

@@ -14,6 +14,7 @@ from index import growing
 from index.errors import DimensionError, UnusableVectorError
 from index.exact import ExactIndex
 from index.growing import GrowingIndex
+from index.rounded import RoundedVectors
 from tests.index.lists.samples import some_vectors
 from tests.properties import examples
 
@@ -48,6 +49,38 @@ def test_neighbours_are_those_of_exact_search(draw: Callable[[int, int], Vectors
         for query in [*draw(4, 2), *vectors[:3]]:
             for count in (1, 20, 5000):
                 assert index.grown().nearest(query, count) == exact.nearest_to_vector(query, count)
+
+
+@pytest.mark.parametrize("dim", [2, 7, 40, 512])
+@pytest.mark.parametrize("draw", [spread_evenly, in_few_directions, far_away_and_close_together, of_all_lengths])
+def test_all_that_are_near_enough_are_found_by_rounded_vectors(
+    monkeypatch: pytest.MonkeyPatch, draw: Callable[[int, int], Vectors], dim: int
+) -> None:
+    monkeypatch.setattr(growing, "_ROUNDED_FROM", 1)
+    vectors, queries = (np.resize(draw(size, seed), (size, dim)) for size, seed in ((700, 1), (5, 2)))
+    ids = np.arange(1, 701)
+    index = GrowingIndex(dim, 10_000)
+    for first in range(0, 700, 90):  # the first ones choose how all are rounded
+        index.add(ids[first : first + 90], vectors[first : first + 90])
+    exact = ExactIndex(ids, vectors)
+    for query in [*queries, *vectors[:3]]:
+        true = exact.nearest_to_vector(query, 700)
+        for place in (0, 12, 300, 699):
+            within = true.distances[place]
+            near = sum(distance <= within for distance in true.distances)
+            found = index.grown().nearest(query, 700, within=within)
+            assert (found.logo_ids[:near], found.distances[:near]) == (true.logo_ids[:near], true.distances[:near])
+            assert index.grown().nearest(query, 5, within=within).logo_ids[:near] == true.logo_ids[: min(5, near)]
+
+
+def test_most_logos_are_ruled_out_by_rounded_vectors() -> None:
+    vectors = some_vectors(5001, 512, latent=12)
+    rounded = RoundedVectors(vectors[:5000], 6000)
+    apart = np.linalg.norm(vectors[:5000].astype(float) - vectors[5000], axis=1)
+    within = float(np.sort(apart)[9])
+    found = rounded.nearer(vectors[5000], 5000, within)
+    assert {*np.flatnonzero(apart <= within).tolist()} <= {*found.tolist()}
+    assert len(found) < 250
 
 
 def test_most_logos_are_excluded_by_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
