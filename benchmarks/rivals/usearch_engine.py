@@ -31,7 +31,7 @@ class Usearch(Engine):
 
     def set_effort(self, effort: int | None, count: int) -> None:
         assert effort is not None
-        self._index.expansion_search = max(effort, count)
+        self._index.expansion_search = max(effort, count)  # type: ignore[misc, unused-ignore]
 
     def query(self, vector: FloatArray, count: int) -> Items:
         return np.asarray(self._index.search(vector, count, threads=1).keys, np.int64)
