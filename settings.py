@@ -111,7 +111,7 @@ class Settings:
         "ANN_SEARCH_UNINDEXED_MAX",
         10_000,
         whole(1),
-        "Number of logos that this scan covers, the newest ones. A worker process keeps their vectors in memory: 5 KB"
+        "Number of logos that this scan covers, the newest ones. A worker process keeps their vectors in memory: 7 KB"
         " for each logo and index.",
     )
     map_points: int = setting(

@@ -105,7 +105,7 @@ def test_distances_that_cannot_be_measured_fail_no_build(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(build, "survey", fail)
+    monkeypatch.setattr("index.distances.survey.survey", fail)
     assert run("generate-index").exit_code == 0
     assert "has no survey of distances" in caplog.text
     assert len(load_index(tmp_path / INDEX / "current", dim=1280)) == 30
