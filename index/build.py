@@ -24,7 +24,7 @@ from index.map.tsne import STEPS
 from index.protocol import Vectors
 from index.sample import SIZE as SAMPLE_SIZE
 from index.sample import Sample
-from index.stage import Stage
+from index.stage import Stage, may_fail
 
 logger = logging.getLogger(__name__)
 
@@ -234,26 +234,20 @@ def _draw_map(
     generation: Path, request: BuildRequest, store: LogoSource, earlier: LogoMap | None, stage: Stage
 ) -> None:
     """Put a map into a published generation; the build succeeds even if this fails."""
-    try:
-        with stage("drawing the map", STEPS) as advance:
-            add_map(
-                generation,
-                store.vectors,
-                max_points=request.map_points,
-                earlier=earlier,
-                seed=request.seed or 0,
-                progress=advance,
-            )
-    except Exception:
-        logger.exception("%s has no map; the next generation will have one", generation)
+    with may_fail(generation, "map"), stage("drawing the map", STEPS) as advance:
+        add_map(
+            generation,
+            store.vectors,
+            max_points=request.map_points,
+            earlier=earlier,
+            seed=request.seed or 0,
+            progress=advance,
+        )
 
 
 def _measure_distances(generation: Path, request: BuildRequest, store: LogoSource, stage: Stage) -> None:
     """Put a survey of distances into a published generation; the build succeeds even if this fails."""
-    try:
+    with may_fail(generation, "survey of distances"):
         ids = LogoIds.parse(read_regular(generation / TXT_NAME)).all()
         index = load_index(generation, dim=store.dim, vectors=store.vectors)
-    except Exception:
-        logger.exception("%s has no survey of distances; the next build makes one", generation)
-    else:
         add_survey(generation, index, ids, store.vectors, searched=request.compare, stage=stage)

@@ -46,9 +46,7 @@ _PERCENT = np.arange(101)
 def add_survey(
     directory: Path, index: SearchIndex, logo_ids: NDArray[np.int64], vectors: Vectors, *, searched: int, stage: Stage
 ) -> None:
-    """Measure the distances between the logos of an index that is already served, and write them to its directory.
-
-    If it fails, the log says so: the build itself succeeded.
+    """Measure the distances between the logos of an index, and write them to its directory.
 
     Args:
         directory: of the index.
@@ -58,15 +56,11 @@ def add_survey(
         searched: see `survey`.
         stage: shows progress.
     """
-    try:
-        compared = len(logo_ids) if len(logo_ids) <= ALL_PAIRS_OF else min(len(logo_ids), searched)
-        with stage("measuring distances", compared) as advance:
-            found = survey(index, logo_ids, vectors, searched=searched, progress=advance)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_survey(directory, found)
-        logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)
-    except Exception:
-        logger.exception("%s has no survey of distances; the next build makes one", directory)
+    compared = len(logo_ids) if len(logo_ids) <= ALL_PAIRS_OF else min(len(logo_ids), searched)
+    with stage("measuring distances", compared) as advance:
+        found = survey(index, logo_ids, vectors, searched=searched, progress=advance)
+    write_survey(directory, found)
+    logger.info("%d pairs of logos are nearer than %.3g", len(found.pairs.distances), found.cut_off)
 
 
 def survey(

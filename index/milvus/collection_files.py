@@ -17,7 +17,7 @@ from index.map.map_file import LogoMap, read_map
 from index.map.tsne import STEPS
 from index.milvus.catalog import MAPS
 from index.protocol import SearchIndex, Vectors
-from index.stage import Stage
+from index.stage import Stage, may_fail
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ def add_collection_files(
     if request.map_points and len(ids) >= FEWEST_LOGOS:
         _draw(request, maps / stamp, ids, vectors, stage, from_earlier=from_earlier)
     if request.compare:
-        add_survey(maps / stamp, index, ids, vectors, searched=request.compare, stage=stage)
+        with may_fail(maps / stamp, "survey of distances"):
+            (maps / stamp).mkdir(parents=True, exist_ok=True)
+            add_survey(maps / stamp, index, ids, vectors, searched=request.compare, stage=stage)
     for directory in sorted(maps.iterdir() if maps.is_dir() else [])[: -request.keep]:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -63,21 +65,18 @@ def _draw(
     *,
     from_earlier: bool,
 ) -> None:
-    try:
+    with may_fail(directory, "map"), stage("drawing the map", STEPS) as advance:
         earlier = _newest_map(directory.parent) if from_earlier else None
         directory.mkdir(parents=True, exist_ok=True)
-        with stage("drawing the map", STEPS) as advance:
-            draw_map(
-                directory,
-                ids,
-                vectors,
-                max_points=request.map_points,
-                earlier=earlier,
-                seed=request.seed or 0,
-                progress=advance,
-            )
-    except Exception:
-        logger.exception("%s has no map; the next collection will have one", directory)
+        draw_map(
+            directory,
+            ids,
+            vectors,
+            max_points=request.map_points,
+            earlier=earlier,
+            seed=request.seed or 0,
+            progress=advance,
+        )
 
 
 def _newest_map(maps: Path) -> LogoMap | None:
