@@ -143,10 +143,10 @@ class GrowingIndex:
         if self._count + len(logo_ids) > len(self._ids):
             self._make_room(len(logo_ids))
         first, end = self._count, self._count + len(logo_ids)
-        self._round(first, vectors)
         alive = self._alive.copy()  # who searches has the former
         self._ids[first:end], self._vectors[first:end], alive[first:end] = logo_ids, vectors, True
         self._lengths[first:end] = np.sqrt(squared_lengths(vectors))
+        self._round(first, end)
         for row, logo_id in enumerate(logo_ids.tolist(), first):
             former = self._row_of.get(logo_id)
             if former is not None:
@@ -163,12 +163,12 @@ class GrowingIndex:
             self._ids[here], self._vectors[here], self._alive[here], self._row_of, self._lengths[here], self._rounded
         )
 
-    def _round(self, first: int, vectors: NDArray[np.float32]) -> None:
-        """Round vectors that are added; the first time, also those that are there, and choose how by all of them."""
+    def _round(self, first: int, end: int) -> None:
+        """Round the vectors of new rows; in new arrays, those of all rows."""
         if self._rounded is not None:
-            self._rounded.put(first, vectors)
-        elif len(self._ids) >= _ROUNDED_FROM and len(vectors):
-            self._rounded = RoundedVectors(np.concatenate([self._vectors[:first], vectors]), len(self._ids))
+            self._rounded.put(first, self._vectors[first:end])
+        elif len(self._ids) >= _ROUNDED_FROM and end:
+            self._rounded = RoundedVectors(self._vectors[:end], len(self._ids))
 
     def _make_room(self, more: int) -> None:
         """Move the living logos to new arrays, with room for as many again."""

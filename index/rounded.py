@@ -22,6 +22,7 @@ _LARGEST = 127
 _ZERO = 128  # the code of no step
 _CLIPPED = 1e-5  # of the values are beyond the largest code: with fewer, the others are rounded more than they need be
 _LOOSE = 0.01  # of the vectors are farther from their points than all others
+_CHOSEN_BY = 1024  # vectors that centre, step and usual error are chosen by: spread over all
 _BLOCK_VALUES = 2**20
 
 
@@ -29,7 +30,7 @@ class RoundedVectors:
     """Room for rounded vectors. One thread at a time may `put`; others may search what was put before.
 
     Args:
-        vectors: (n, dim), n at least 1, that centre and step are chosen by.
+        vectors: (n, dim), n at least 1, that are put into the first rows.
         rows: the room.
     """
 
@@ -37,14 +38,15 @@ class RoundedVectors:
         faiss, dim = import_faiss(), vectors.shape[1]
         self._faiss = faiss
         self._quantizer: Any = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit_direct_signed)
-        self._centre = vectors.mean(axis=0, dtype=np.float64)
-        deviations = np.abs(vectors - self._centre.astype(np.float32))
+        some = vectors[:: -(-len(vectors) // _CHOSEN_BY)]
+        self._centre = some.mean(axis=0, dtype=np.float64)
+        deviations = np.abs(some - self._centre)
         self._step = max(float(np.quantile(deviations, 1 - _CLIPPED)) / _LARGEST, SMALLEST_STEP)
+        self._usual = float(np.quantile(self._rounded(some)[1], 1 - _LOOSE))
         self._codes = np.empty((rows, dim), np.uint8)
         self._numbers = np.arange(rows, dtype=np.int64)
         self._errors = np.zeros(rows)  # how far a vector is from its point
         self.put(0, vectors)
-        self._usual = float(np.quantile(self._errors[: len(vectors)], 1 - _LOOSE))
 
     def put(self, first: int, vectors: NDArray[np.float32]) -> None:
         """Put `(n, dim)` vectors into the rows from `first` on."""

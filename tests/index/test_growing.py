@@ -63,6 +63,7 @@ def test_all_that_are_near_enough_are_found_by_rounded_vectors(
     for first in range(0, 700, 90):  # the first ones choose how all are rounded
         index.add(ids[first : first + 90], vectors[first : first + 90])
     exact = ExactIndex(ids, vectors)
+    assert index.grown().rounded is not None
     for query in [*queries, *vectors[:3]]:
         true = exact.nearest_to_vector(query, 700)
         for place in (0, 12, 300, 699):

@@ -19,6 +19,7 @@ from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_file import StoreFile
 from index.exact import ExactIndex
+from index.rounded import RoundedVectors
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
 from tests.original_files import random_vectors, write_pair
 from tests.properties import examples
@@ -138,6 +139,31 @@ def test_of_too_many_the_newest_are_searched_and_the_log_says_so_once(
     app.parts.store.append([7], VECTORS[:1])
     assert {row["logo_id"] for row in ask(client, 3)} == {*INDEXED, *STORED_ONLY[-2:], 7}
     assert caplog.text.count("more than 3 stored logos are not indexed") == 1
+
+
+@pytest.mark.parametrize("count", [1, 10, 200])
+def test_many_are_ruled_out_by_their_rounded_vectors_and_the_answers_are_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    within: list[float] = []
+    nearer = RoundedVectors.nearer
+
+    def noted(self: RoundedVectors, query: Any, rows: int, distance: float) -> Any:
+        within.append(distance)
+        return nearer(self, query, rows, distance)
+
+    monkeypatch.setattr(RoundedVectors, "nearer", noted)
+    vectors = np.random.default_rng(5).normal(size=(1500, 6)).astype(np.float32)
+    index, whole = ExactIndex([*range(1, 301)], vectors[:300]), ExactIndex([*range(1, 1501)], vectors)
+    with new_store(tmp_path / "s.hdf5", dim=6, capacity=2000) as store:
+        for first in range(0, 1500, 100):
+            store.append([*range(first + 1, first + 101)], vectors[first : first + 100])
+        both = UnindexedLogos(store, 10_000).beside(index)
+        for place in range(5):
+            assert both.nearest_to_logo(place + 1, count) == whole.nearest_to_logo(place + 1, count)
+        others = whole.nearest_to_logo(1400, count + 1).without(1400, count)
+        assert both.nearest_to_logo(1400, count) == others
+    assert within[:-1] == [index.nearest_to_logo(place + 1, count).distances[-1] for place in range(5)]
 
 
 MANY = random_vectors(40, seed=3)[:, :6].copy()
