@@ -105,8 +105,8 @@ def _measured(name: str, files: VectorFiles, seconds: float) -> Iterator[Record]
     """Measure an engine in a process of its own. One that fails is named, and the others continue."""
     # On shared cores, OpenMP threads that wait busily slow down the threads that they wait for.
     variables = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_WAIT_POLICY": "PASSIVE"}
-    if ENGINES[name].numpy_in_queries:
-        variables["OPENBLAS_NUM_THREADS"] = "1"
+    # Engines build on all cores; but NumPy's threads would wait for each other on the one core of the queries.
+    variables["OPENBLAS_NUM_THREADS"] = "1" if ENGINES[name].numpy_in_queries else str(os.cpu_count())
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.rivals.measurement", name, str(files.folder), str(seconds)],
         cwd=ROOT,

@@ -34,12 +34,10 @@ class Service(Engine):
         with EmbeddingStore(settings.store_path) as store:
             for start, block in blocks(vectors):
                 store.append(np.arange(start + 1, start + 1 + len(block)), block)
-        variables = environment(folder, TMPDIR=str(folder), ANN_MAP_POINTS="0")
-        variables.pop("OPENBLAS_NUM_THREADS", None)
         subprocess.run(
             [sys.executable, "manage.py", "generate-index", "--compare", "0"],
             cwd=ROOT,
-            env=variables,
+            env=environment(folder, TMPDIR=str(folder), ANN_MAP_POINTS="0"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             check=True,
