@@ -21,11 +21,11 @@ from embeddings.store.store import EmbeddingStore
 from index.milvus import patience
 from index.milvus.client import Milvus
 from tests.milvus import fed, indexed
-from tests.milvus.building import LOGOS
-from tests.milvus.lite import LiteServer
+from tests.milvus.builds.building import LOGOS
 from tests.milvus.samples import store_with
-from tests.milvus.server import MilvusServer
-from tests.milvus.standalone import StandaloneServer, unpack
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
+from tests.milvus.servers.standalone import StandaloneServer, unpack
 
 Client = falcon.testing.TestClient
 

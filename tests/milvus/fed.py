@@ -23,7 +23,7 @@ from tests.milvus.samples import (
     some_vectors,
     stored,
 )
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.server import MilvusServer
 from tests.waiting import PATIENCE
 
 LOGOS = some_logos(50)

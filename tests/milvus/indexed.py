@@ -20,7 +20,7 @@ from index.milvus.feed import send_vectors
 from runtime.engines import outbox_of
 from runtime.startup import prepare
 from settings import Settings
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.server import MilvusServer
 from tests.original_files import random_vectors
 from tests.settings_with import settings_with
 from tests.waiting import PATIENCE

@@ -20,7 +20,7 @@ from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
 from index.milvus.plan import CollectionPlan
 from tests.index.samples import Logos, some_logos
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.server import MilvusServer
 from tests.stores import new_store
 from tests.waiting import PATIENCE
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import milvus
-from tests.milvus.lite import LiteServer
+from tests.milvus.servers.lite import LiteServer
 
 
 def test_it_asks_both_and_builds_again_while_it_asks(

@@ -15,9 +15,9 @@ from index.milvus import collections
 from index.milvus.collections import PROPERTY, Collection, Record, alias_of, new_name
 from index.status import Recall
 from tests.index.samples import some_logos
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, milvus_at, new_collection
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 from tests.waiting import PATIENCE, wait_until
 
 RECORD = Record("efficientnet-b0", "efficientnet-b0", "d" * 64, "FLAT")

@@ -15,9 +15,9 @@ import pytest
 from api.app import AnnApp
 from settings import Settings, SettingsError
 from tests.end_to_end.service import ROOT, environment
-from tests.milvus.certificates import Authority, Certificate
 from tests.milvus.indexed import INDEXED, A
-from tests.milvus.standalone import StandaloneServer
+from tests.milvus.servers.certificates import Authority, Certificate
+from tests.milvus.servers.standalone import StandaloneServer
 from tests.waiting import PATIENCE, wait_until
 
 Client = falcon.testing.TestClient

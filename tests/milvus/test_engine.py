@@ -20,9 +20,9 @@ from index.milvus.engine import MOST_NEIGHBOURS, MilvusSearchIndex
 from index.milvus.feed import send_vectors
 from index.protocol import Neighbours, SearchIndex, Vectors
 from tests.index.samples import Logos, some_logos
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, milvus_at, new_collection, some_vectors
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 
 FLOAT32 = 2.0**-23
 

@@ -20,7 +20,7 @@ from api.app import AnnApp, create_app
 from index.exact import ExactIndex
 from index.milvus import patience
 from manage import cli
-from tests.milvus.lite import LiteServer
+from tests.milvus.servers.lite import LiteServer
 from tests.photo_server import PhotoServer, photo
 from tests.settings_with import settings_with
 from tests.waiting import wait_until

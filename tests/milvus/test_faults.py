@@ -16,9 +16,9 @@ from api.app import AnnApp
 from index.errors import EngineTimeoutError
 from tests.milvus import indexed
 from tests.milvus.indexed import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS, A
-from tests.milvus.lite import LiteServer
-from tests.milvus.server import MilvusServer
-from tests.milvus.slow_proxy import SlowProxy
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
+from tests.milvus.servers.slow_proxy import SlowProxy
 from tests.photo_server import PhotoServer, photo
 from tests.waiting import wait_until
 

@@ -15,7 +15,6 @@ from index.errors import EngineError, EngineUnreachableError, IndexUnavailableEr
 from index.milvus import feed
 from index.milvus.feed import upsert
 from tests.milvus.fed import IDS, LOGOS, NEW, Start, in_step, new_alias
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import (
     DIM,
     held,
@@ -23,7 +22,8 @@ from tests.milvus.samples import (
     new_collection,
     some_vectors,
 )
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 from tests.waiting import PATIENCE, wait_until
 
 

@@ -14,10 +14,10 @@ import pytest
 from embeddings.maintenance.rewrite import rewrite_store
 from index.milvus.outbox import STATE_NAME, Outbox
 from tests.milvus.fed import IDS, NEW, Service, Start, in_step, new_alias
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import (
     some_vectors,
 )
+from tests.milvus.servers.lite import LiteServer
 from tests.waiting import PATIENCE
 
 

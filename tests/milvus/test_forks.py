@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.milvus.lite import LiteServer
+from tests.milvus.servers.lite import LiteServer
 from tests.original_files import random_vectors, write_store
 from tests.waiting import PATIENCE
 

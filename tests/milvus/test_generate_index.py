@@ -26,8 +26,8 @@ from index.milvus.catalog import MAPS
 from manage import cli
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, CountedMilvus, held, milvus_at, store_with
+from tests.milvus.servers.lite import LiteServer
 from tests.original_files import DIM as MODEL_DIM
 from tests.original_files import write_pair, write_store
 from tests.settings_with import settings_with

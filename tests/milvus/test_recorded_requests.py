@@ -16,7 +16,7 @@ from embeddings.store.store import EmbeddingStore
 from runtime.startup import prepare
 from settings import Settings
 from tests.milvus import indexed
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.server import MilvusServer
 from tests.openapi.test_recorded_requests import RECORDED
 from tests.original_files import random_vectors, write_pair
 from tests.photo_server import PhotoServer, photo

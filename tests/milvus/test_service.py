@@ -18,8 +18,8 @@ from index.map.logo_map import draw_map
 from index.status import Recall
 from tests.milvus import indexed
 from tests.milvus.indexed import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS, A
-from tests.milvus.lite import LiteServer
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 from tests.photo_server import PhotoServer, photo
 from tests.waiting import wait_until
 

@@ -20,8 +20,8 @@ from settings import Settings
 from tests.end_to_end.service import Service
 from tests.milvus import indexed
 from tests.milvus.indexed import INDEXED
-from tests.milvus.server import MilvusServer
-from tests.milvus.standalone import StandaloneServer
+from tests.milvus.servers.server import MilvusServer
+from tests.milvus.servers.standalone import StandaloneServer
 from tests.photo_server import PhotoServer
 from tests.waiting import PATIENCE, wait_until
 

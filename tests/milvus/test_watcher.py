@@ -12,8 +12,8 @@ from index.errors import EngineUnreachableError
 from index.milvus.catalog import MilvusCatalog
 from index.milvus.client import ConnectionOptions, Milvus
 from tests.index.samples import some_logos
-from tests.milvus.lite import LiteServer
 from tests.milvus.samples import DIM, build, milvus_at, store_with
+from tests.milvus.servers.lite import LiteServer
 from tests.waiting import wait_until
 
 

@@ -15,8 +15,8 @@ from index.milvus.collections import Record
 from index.milvus.outbox import Outbox
 from tests.milvus import indexed
 from tests.milvus.indexed import ALIAS, INDEXED, LOGO_IDS, VECTORS, A
-from tests.milvus.lite import LiteServer
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 from tests.waiting import wait_until
 
 Client = falcon.testing.TestClient

@@ -16,8 +16,7 @@ from index.milvus import collections
 from index.milvus.collections import Collection
 from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import send_vectors
-from tests.milvus.building import IDS, LOGOS, ROWS, answering, assert_whole, interrupted, names
-from tests.milvus.lite import LiteServer
+from tests.milvus.builds.building import IDS, LOGOS, ROWS, answering, assert_whole, interrupted, names
 from tests.milvus.samples import (
     CountedMilvus,
     build,
@@ -25,8 +24,9 @@ from tests.milvus.samples import (
     milvus_at,
     stored,
 )
-from tests.milvus.server import MilvusServer
-from tests.milvus.standalone import StandaloneServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
+from tests.milvus.servers.standalone import StandaloneServer
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.usefixtures("quick_builds")

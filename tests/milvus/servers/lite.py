@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterable
 
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.server import MilvusServer
 
 
 class LiteServer(MilvusServer):

@@ -14,10 +14,10 @@ import grpc
 import pytest
 from pymilvus import MilvusClient, MilvusException
 
-from tests.milvus.certificates import Authority
-from tests.milvus.lite import LiteServer
-from tests.milvus.server import MilvusServer
-from tests.milvus.standalone import StandaloneServer
+from tests.milvus.servers.certificates import Authority
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
+from tests.milvus.servers.standalone import StandaloneServer
 from tests.waiting import wait_until
 
 DIM = 8
@@ -83,7 +83,7 @@ def test_each_test_finds_an_empty_server_whatever_was_done_to_it(milvus: MilvusS
 
 def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from tests.milvus.lite import LiteServer\n"
+        "import sys; from pathlib import Path; from tests.milvus.servers.lite import LiteServer\n"
         "server = LiteServer(Path(sys.argv[1])); server.start(); print(server.pid, flush=True); input()"
     )
     with subprocess.Popen(

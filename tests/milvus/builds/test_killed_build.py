@@ -14,9 +14,8 @@ from embeddings.maintenance.rewrite import rewrite_store
 from embeddings.store.store import EmbeddingStore
 from index.milvus import build as building
 from index.milvus.build import STATE_NAME
-from tests.milvus.building import IDS, ROWS, answering, assert_whole, changed, names
-from tests.milvus.killed_build import Death, Doomed, Executioner, executioner
-from tests.milvus.lite import LiteServer
+from tests.milvus.builds.building import IDS, ROWS, answering, assert_whole, changed, names
+from tests.milvus.builds.killed_build import Death, Doomed, Executioner, executioner
 from tests.milvus.samples import (
     DIM,
     build,
@@ -25,7 +24,8 @@ from tests.milvus.samples import (
     some_vectors,
     stored,
 )
-from tests.milvus.standalone import StandaloneServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.standalone import StandaloneServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_builds")

@@ -25,8 +25,7 @@ from index.milvus.outbox import Outbox
 from index.milvus.plan import CollectionPlan
 from tests.embeddings.damage import damage_embedding
 from tests.index.samples import some_logos
-from tests.milvus.building import IDS, ROWS, answering, assert_whole, changed, interrupted, loaded, names
-from tests.milvus.lite import LiteServer
+from tests.milvus.builds.building import IDS, ROWS, answering, assert_whole, changed, interrupted, loaded, names
 from tests.milvus.samples import (
     DIM,
     STAMP,
@@ -37,7 +36,8 @@ from tests.milvus.samples import (
     store_with,
     stored,
 )
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.lite import LiteServer
+from tests.milvus.servers.server import MilvusServer
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_builds")

@@ -20,8 +20,8 @@ from typing import Any
 
 import requests
 
-from tests.milvus.certificates import Certificate
-from tests.milvus.server import MilvusServer
+from tests.milvus.servers.certificates import Certificate
+from tests.milvus.servers.server import MilvusServer
 from tests.ports import free_ports
 
 PARTS = ("rootCoord", "queryCoord", "queryNode", "dataCoord", "dataNode", "indexNode")
