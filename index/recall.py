@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from index.errors import VectorUnavailableError
 from index.protocol import SearchIndex
 from index.status import Recall
+from index.threads import in_order
 from index.vectors import squared_lengths
 
 logger = logging.getLogger(__name__)
@@ -27,10 +29,23 @@ TARGETS = {10: 0.99, 100: 0.95}
 QUERIES = 200
 
 _ROUNDING = 2.0**-20  # of squared distances computed from products in 32 bits, relative to the squared lengths
-_SPARE = 50  # neighbours kept beyond the hundred, because some may be deleted before the next build
+_KEPT = 150  # neighbours: 50 beyond the hundred, because some may be deleted before the next build
 _LEAST_EFFORT = 1_000
 _STEP = 1.4  # factor of the effort, from one try to the next
 _MOST_EFFORT = 100_000  # takes Annoy about 12 ms; twice as much finds 0.01 more of the nearest of millions of logos
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The nearest of some vectors to each logo of a `Truth`.
+
+    Attributes:
+        nearest: (q, m) their ids.
+        squares: (q, m) float32, the squared distances to them.
+    """
+
+    nearest: NDArray[np.int64]
+    squares: NDArray[np.float32]
 
 
 class Truth:
@@ -58,7 +73,11 @@ class Truth:
 
     def take_in(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Compare with `(n, dim)` more vectors."""
-        kept = max(COUNTS) + _SPARE
+        self.merge(self.compared(logo_ids, vectors))
+
+    def compared(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> Compared:
+        """Return the nearest of `(n, dim)` vectors to each logo, for `merge`. Threads may do this at the same time."""
+        kept = _KEPT
         squares = squared_lengths(vectors).astype(np.float32) - 2 * (self.queries @ vectors.T)
         squares += self._lengths[:, np.newaxis]
         squares[logo_ids == self.logo_ids[:, np.newaxis]] = np.inf  # itself
@@ -67,8 +86,12 @@ class Truth:
             squares, ids = np.take_along_axis(squares, places, axis=1), logo_ids[places]
         else:
             ids = np.broadcast_to(logo_ids, squares.shape)
-        squares, ids = np.hstack([self.squares, squares]), np.hstack([self.nearest, ids])
-        order = np.argsort(squares, axis=1, kind="stable")[:, :kept]
+        return Compared(ids, squares)
+
+    def merge(self, more: Compared) -> None:
+        """Keep the nearest of those known and some that were compared."""
+        squares, ids = np.hstack([self.squares, more.squares]), np.hstack([self.nearest, more.nearest])
+        order = np.argsort(squares, axis=1, kind="stable")[:, :_KEPT]
         self.squares, self.nearest = np.take_along_axis(squares, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
     def forget(self, logo_ids: NDArray[np.int64]) -> None:
@@ -97,7 +120,7 @@ class Truth:
         }
 
 
-def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]]) -> dict[int, float]:
+def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]], jobs: int = 1) -> dict[int, float]:
     """Search an index for the neighbours of logos; return the share of the true ones found, for each of `COUNTS`.
 
     A neighbour that is no farther than the last true one counts as true, because several may be equally far. A logo
@@ -106,16 +129,25 @@ def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]]) -> dict[
     Args:
         index: is searched once for each logo and count.
         truth: the distances of the true neighbours of each logo, nearest first; see `Truth.of`.
+        jobs: threads that search.
     """
-    shares: dict[int, list[float]] = {count: [] for count in COUNTS}
-    for logo_id, true in truth.items():
-        with suppress(VectorUnavailableError):
-            for count in COUNTS:
-                wanted = min(count, len(true))
-                found = index.nearest_to_logo(logo_id, count + 1).distances[1:]
-                near = bisect_right(found, true[wanted - 1]) if wanted else 0
-                shares[count].append(min(near, wanted) / wanted if wanted else 1.0)
-    return {count: fmean(of_count) for count, of_count in shares.items() if of_count}
+    shares = [found for found in in_order(partial(_shares, index), truth.items(), jobs) if found is not None]
+    return {count: fmean(of_count) for count, of_count in zip(COUNTS, zip(*shares, strict=True), strict=False)}
+
+
+def _shares(index: SearchIndex, of_logo: tuple[int, Sequence[float]]) -> tuple[float, ...] | None:
+    """Return the share of the true neighbours of a logo found, for each of `COUNTS`; `None` without its vector."""
+    logo_id, true = of_logo
+    shares = []
+    for count in COUNTS:
+        wanted = min(count, len(true))
+        try:
+            found = index.nearest_to_logo(logo_id, count + 1).distances[1:]
+        except VectorUnavailableError:
+            return None
+        near = bisect_right(found, true[wanted - 1]) if wanted else 0
+        shares.append(min(near, wanted) / wanted if wanted else 1.0)
+    return tuple(shares)
 
 
 def tune(

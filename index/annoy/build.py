@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -53,6 +54,11 @@ class Growth:
     seed: int | None
     jobs: int
     on_disk: bool
+
+    @property
+    def threads(self) -> int:
+        """How many threads build."""
+        return self.jobs if self.jobs > 0 else os.cpu_count() or 1
 
     def check(self, rows: int) -> None:
         """Raise `IndexBuildError` if trees cannot be grown like this over this many logos."""

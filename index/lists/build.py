@@ -15,8 +15,6 @@ codes are computed in every build: that takes seconds.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +44,7 @@ from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
 from index.lists.codes import TRAINED_ON, Codes, coded_components
 from index.lists.engine import ListsSearchIndex, Sieves
 from index.lists.filtered import FilteredRecall, measure_filtered
-from index.lists.kept_rows import KeptRows, Origin
+from index.lists.kept_rows import KeptRows, MadeRows, Origin
 from index.lists.plan import ListsPlan
 from index.lists.records import RecordFormat, record_components
 from index.lists.tune import tune
@@ -54,6 +52,7 @@ from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
 from index.stage import Stage
+from index.threads import in_order
 from index.vectors import MAX_LENGTH, usable_rows
 
 logger = logging.getLogger(__name__)
@@ -124,7 +123,7 @@ def build_lists(
     try:
         check_room(directory, plan.estimated_size)
         with _taken_up(kept_in, source, origin, seed, fresh=fresh) as kept:
-            places = _read_missing(kept, source, origin, stage)
+            places = _read_missing(kept, source, origin, growth.threads, stage)
             plan = ListsPlan.of(len(places), source.dim, trees=trees)
             logo_ids, record = _write_lists(directory, kept, places, plan, growth, stage)
             if plan.copied:
@@ -132,7 +131,7 @@ def build_lists(
                 record = replace(record, vectors=record_of(directory / VECTORS_NAME))
         about = About(source.dim, model_name, weights_digest, len(source.ids))
         manifest = describe(directory, growth, about, logo_ids, record)
-        manifest = _tuned(directory, manifest, kept, vectors, stage)
+        manifest = _tuned(directory, manifest, kept, vectors, growth.threads, stage)
         write_manifest(directory, manifest)
         sync_directory(directory)
     except OSError as error:
@@ -156,7 +155,7 @@ def _taken_up(directory: Path, source: Source, origin: Origin, seed: int | None,
     return KeptRows(directory, made, sample.truth(), logos)
 
 
-def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) -> NDArray[np.int64]:
+def _read_missing(kept: KeptRows, source: Source, origin: Origin, threads: int, stage: Stage) -> NDArray[np.int64]:
     """Make rows for the logos that have none; return the place of the row of each logo that can be indexed, (m,)."""
     checksums = source.checksums()
     places = _places(kept, source.ids, checksums)
@@ -164,16 +163,20 @@ def _read_missing(kept: KeptRows, source: Source, origin: Origin, stage: Stage) 
     if len(missing) < len(places):
         logger.info("%d of %d logos were read by an earlier build", len(places) - len(missing), len(places))
         kept.truth.forget(_changed(kept, source))
-    saved, unusable = len(kept), 0
     order = np.argsort(source.ids)
+
+    def made(block: tuple[NDArray[np.int64], NDArray[np.float32]]) -> tuple[MadeRows, int]:
+        ids, vectors = block
+        usable = usable_rows(vectors)
+        at = order[np.searchsorted(source.ids, ids[usable], sorter=order)]
+        return kept.made_of(ids[usable], checksums[at], np.asarray(vectors[usable], np.float32)), len(ids)
+
+    saved, unusable = len(kept), 0
     with stage("reading logos", len(missing)) as progress:
-        for ids, vectors in source.blocks_of(missing):
-            usable = usable_rows(vectors)
-            unusable += int(np.count_nonzero(~usable))
-            if usable.any():
-                at = order[np.searchsorted(source.ids, ids[usable], sorter=order)]
-                kept.add(ids[usable], checksums[at], np.asarray(vectors[usable], np.float32))
-            progress(len(ids))
+        for rows, read in in_order(made, source.blocks_of(missing), threads):
+            kept.add(rows)
+            unusable += read - len(rows)
+            progress(read)
             if len(kept) - saved >= CHECKPOINT:
                 kept.save(origin)
                 saved = len(kept)
@@ -210,7 +213,6 @@ def _write_lists(
         raise IndexBuildError("nothing to index")
     made, rows = kept.made, kept.rows
     coded = coded_components(len(made.components))
-    jobs = growth.jobs if growth.jobs > 0 else os.cpu_count() or 1
     rng = np.random.default_rng(growth.seed or 0)
     some = rng.permutation(len(places))[: max(TRAINED_ON, SAMPLE_A_LIST * plan.lists)]
     logger.info("finding the centres of %d lists", plan.lists)
@@ -219,19 +221,11 @@ def _write_lists(
     centres = find_centres(points, plan.lists, growth.seed or 0)
     Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
     sync_file(directory / BIN_NAME, mode=READABLE)
-    codes = Codes.train(points, made.rests(records, points), centres, jobs=jobs)
-    ids = []
-    with (directory / RECORDS_NAME).open("wb") as file, stage("coding logos", len(places)) as progress:
-        for block_ids, records in _blocks(rows, places):
-            file.write(records.data)
-            points = made.decode(records, coded)
-            codes.add(points, made.rests(records, points))
-            ids.append(block_ids)
-            progress(len(block_ids))
-    sync_file(directory / RECORDS_NAME, mode=READABLE)
+    codes = Codes.train(points, made.rests(records, points), centres, jobs=growth.threads)
+    logo_ids = _code(directory / RECORDS_NAME, kept, places, coded, codes, stage)
     made.components.save(directory / COMPONENTS_NAME)
     codes.save(directory / CODES_NAME)
-    return checked_ids(ids, len(places)), ListsRecord(
+    return logo_ids, ListsRecord(
         count=len(centres),
         coded=coded,
         recorded=len(made.components),
@@ -243,14 +237,30 @@ def _write_lists(
     )
 
 
-def _blocks(rows: NDArray[np.void], places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield the ids and the records of rows."""
-    for first in range(0, len(places), _ROWS_AT_ONCE):
-        of_block = rows[places[first : first + _ROWS_AT_ONCE]]
-        yield np.array(of_block["id"], np.int64), np.ascontiguousarray(of_block["record"])
+def _code(path: Path, kept: KeptRows, places: NDArray[np.int64], coded: int, codes: Codes, stage: Stage) -> LogoIds:
+    """Write the records of the logos, sync them, and add a code for each; return the ids."""
+    rows, made = kept.rows, kept.made
+
+    def decoded(some: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.uint8], NDArray[np.float32]]:
+        of_block = rows[some]
+        records = np.ascontiguousarray(of_block["record"])
+        return of_block, records, made.decode(records, coded)
+
+    ids = []
+    blocks = (places[first : first + _ROWS_AT_ONCE] for first in range(0, len(places), _ROWS_AT_ONCE))
+    with path.open("wb") as file, stage("coding logos", len(places)) as progress:
+        for of_block, records, points in in_order(decoded, blocks, 1):  # meanwhile, `add` uses the other processors
+            file.write(records.data)
+            codes.add(points, made.rests(records, points))
+            ids.append(np.array(of_block["id"], np.int64))
+            progress(len(points))
+    sync_file(path, mode=READABLE)
+    return checked_ids(ids, len(places))
 
 
-def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, stage: Stage) -> Manifest:
+def _tuned(
+    directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, threads: int, stage: Stage
+) -> Manifest:
     """Measure recall, and return the manifest with it."""
     assert manifest.lists is not None
     files = verify_files(directory, dim=manifest.dim)
@@ -261,6 +271,7 @@ def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors
             lambda effort: ListsSearchIndex(sieves, files, effort, vectors),
             lists=manifest.lists.count,
             logos=manifest.items,
+            jobs=threads,
             progress=progress,
         )
         filtered: tuple[FilteredRecall, ...] = ()
@@ -273,6 +284,7 @@ def _tuned(directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors
                 effort,
                 recall,
                 lists=manifest.lists.count,
+                jobs=threads,
                 progress=progress,
             )
     return replace(manifest, lists=replace(manifest.lists, effort=effort, filtered=filtered), recall=recall)

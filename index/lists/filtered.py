@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from index.lists.mask import FEWEST, Mask
 from index.protocol import SearchIndex
 from index.recall import COUNTS, Truth, recall_of
 from index.status import Recall
+from index.threads import in_order
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def measure_filtered(
     unfiltered: Recall,
     *,
     lists: int,
+    jobs: int = 1,
     progress: Callable[[int], None] = lambda _queries: None,
 ) -> tuple[FilteredRecall, ...]:
     """Measure the recall of filtered queries for each of `SHARES` that is worth a mask.
@@ -92,6 +94,7 @@ def measure_filtered(
         effort: of unfiltered queries.
         unfiltered: their recall.
         lists: number of lists in the index.
+        jobs: threads that search.
         progress: called with the number of queries just made.
     """
     rng = np.random.default_rng(0)
@@ -108,12 +111,10 @@ def measure_filtered(
             nearest = truth.of(masked(mask, effort))
         else:
             exact = masked(mask, Effort(lists, mask.count, _SPARE))
-            nearest = {}
-            for logo_id in logo_ids.of_items(queries):
-                with suppress(VectorUnavailableError):  # its row is damaged, or it was deleted meanwhile
-                    nearest[logo_id] = exact.nearest_to_logo(logo_id, max(COUNTS) + 1).distances[1:]
+            found_by = in_order(partial(_distances, exact), logo_ids.of_items(queries), jobs)
+            nearest = {logo_id: found for logo_id, found in found_by if found is not None}
         least = max([effort.probed, *(earlier.probed for earlier in measured)])
-        found = _widened(masked, mask, nearest, replace(effort, probed=least), unfiltered, lists, progress)
+        found = _widened(masked, mask, nearest, replace(effort, probed=least), unfiltered, lists, jobs, progress)
         if found is None:
             break
         measured.append(replace(found, share=share))
@@ -124,6 +125,14 @@ def measure_filtered(
     return tuple(measured)
 
 
+def _distances(index: SearchIndex, logo_id: int) -> tuple[int, list[float] | None]:
+    """Return a logo and the distances of its neighbours; `None` if its row is damaged, or it was deleted meanwhile."""
+    try:
+        return logo_id, index.nearest_to_logo(logo_id, max(COUNTS) + 1).distances[1:]
+    except VectorUnavailableError:
+        return logo_id, None
+
+
 def _widened(
     masked: Callable[[Mask, Effort], SearchIndex],
     mask: Mask,
@@ -131,12 +140,13 @@ def _widened(
     effort: Effort,
     unfiltered: Recall,
     lists: int,
+    jobs: int,
     progress: Callable[[int], None],
 ) -> FilteredRecall | None:
     """Return the recall with as many lists as it takes to reach that of unfiltered queries, or as more improve it."""
     best: FilteredRecall | None = None
     while True:
-        found = recall_of(masked(mask, effort), nearest)
+        found = recall_of(masked(mask, effort), nearest, jobs)
         progress(len(COUNTS) * len(nearest))
         if not found:
             return None

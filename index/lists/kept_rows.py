@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from durable import READABLE, atomic_write, sync_directory
 from index.components import Components
 from index.lists.records import RecordFormat
-from index.recall import Truth
+from index.recall import Compared, Truth
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,17 @@ class Origin:
 
     dim: int
     weights_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRows:
+    """Some rows, (n,), and which of their vectors are nearest to the logos that recall is measured on."""
+
+    rows: NDArray[np.void]
+    compared: Compared
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class KeptRows:
@@ -127,13 +138,17 @@ class KeptRows:
             self._checksums = np.concatenate([self._checksums, unread["checksum"]])
         return self._ids, self._checksums
 
-    def add(self, ids: NDArray[np.int64], checksums: NDArray[np.uint32], vectors: NDArray[np.float32]) -> None:
-        """Make rows of (n, dim) vectors, which can all be searched for."""
-        self.truth.take_in(ids, vectors)
+    def made_of(self, ids: NDArray[np.int64], checksums: NDArray[np.uint32], vectors: NDArray[np.float32]) -> MadeRows:
+        """Make rows of (n, dim) vectors, which can all be searched for. Threads may do this at the same time."""
         rows = np.empty(len(ids), self._dtype)
         rows["id"], rows["checksum"], rows["record"] = ids, checksums, self.made.encode(vectors)
-        self._file.write(rows.data.cast("B"))
-        self._count += len(rows)
+        return MadeRows(rows, self.truth.compared(ids, vectors))
+
+    def add(self, made: MadeRows) -> None:
+        """Add rows after the others."""
+        self.truth.merge(made.compared)
+        self._file.write(made.rows.data.cast("B"))
+        self._count += len(made.rows)
 
     def save(self, origin: Origin) -> None:
         """Sync the rows, and write a state that counts them, for the next build."""

@@ -42,6 +42,7 @@ def tune(
     *,
     lists: int,
     logos: int,
+    jobs: int = 1,
     progress: Callable[[int], None] = lambda _queries: None,
 ) -> tuple[Effort, Recall | None]:
     """Find the least effort with which an index reaches `TARGETS`, or the most that a query may take.
@@ -51,6 +52,7 @@ def tune(
         with_effort: returns the index, searching with an effort.
         lists: number of lists in the index.
         logos: number of logos in the index.
+        jobs: threads that search.
         progress: called with the number of queries just made.
 
     Returns:
@@ -62,7 +64,7 @@ def tune(
 
     @cache
     def found_with(effort: Effort) -> dict[int, float]:
-        found = recall_of(with_effort(effort), nearest)
+        found = recall_of(with_effort(effort), nearest, jobs)
         progress(len(COUNTS) * len(nearest))
         return found
 
