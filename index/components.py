@@ -7,14 +7,9 @@ vectors. With 1280 values, the first way takes half a second, and the second a h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-
-from durable import READABLE, sync_file
-from index.errors import IndexDamagedError
 
 _OUTLYING = 10.0  # times the median distance to the middle
 
@@ -53,30 +48,6 @@ class Components:
         """Return the components of vectors, `(n, components)` of `(n, dim)`, or of one, `(components,)` of `(dim,)`."""
         projected: NDArray[np.float32] = np.matmul(vectors - self.mean, self.directions.T, dtype=np.float32)
         return projected
-
-    def save(self, path: Path) -> None:
-        """Write mean and directions, `(1 + components, dim)`, in NumPy's format, and sync the file."""
-        with path.open("wb") as file:
-            np.save(file, np.vstack([self.mean, self.directions]), allow_pickle=False)
-        sync_file(path, mode=READABLE)
-
-    @classmethod
-    def load(cls, path: Path, *, dim: int, count: int) -> Components:
-        """Read what `save` wrote.
-
-        Raises:
-            IndexDamagedError: the file contains something else.
-            OSError: it cannot be read.
-        """
-        try:
-            rows = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, BadZipFile) as error:
-            raise IndexDamagedError(f"{path}: {error}") from error
-        if not isinstance(rows, np.ndarray) or rows.dtype != np.float32 or rows.shape != (1 + count, dim):
-            raise IndexDamagedError(f"{path}: it does not hold {count} components of {dim} values")
-        if not np.isfinite(rows).all():
-            raise IndexDamagedError(f"{path}: a value in it is not finite")
-        return cls(rows[0], rows[1:])
 
 
 def _of_covariance(centred: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ It is written last and has the size and SHA-256 of the other files, so files tha
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -18,7 +17,6 @@ from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.effort import Effort
 from index.lists.filtered import FilteredRecall
-from index.lists.records import SMALLEST_STEP
 from index.status import Recall
 
 BIN_NAME = "index.bin"
@@ -56,7 +54,6 @@ class ListsRecord:
         count: number of lists.
         coded: principal components that centres and codes are made of.
         recorded: principal components of a record.
-        step: the value of one step of a record's code.
         effort: of a query.
         components: `index.components.npy`.
         records: `index.records`, a record a logo, in item order.
@@ -68,7 +65,6 @@ class ListsRecord:
     count: int
     coded: int
     recorded: int
-    step: float
     effort: Effort
     components: FileRecord
     records: FileRecord
@@ -81,8 +77,8 @@ class ListsRecord:
         _check_types(self.effort)
         for filtered in self.filtered:
             _check_types(filtered)
-        if self.count < 1 or not 1 <= self.coded <= self.recorded or not SMALLEST_STEP <= self.step < math.inf:
-            raise ValueError("an index of lists has no list, no components, or no step")
+        if self.count < 1 or not 1 <= self.coded <= self.recorded:
+            raise ValueError("an index of lists has no list, or no components")
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> ListsRecord:
@@ -91,7 +87,7 @@ class ListsRecord:
         components, records, codes = (FileRecord(**fields.pop(name)) for name in ("components", "records", "codes"))
         vectors = fields.pop("vectors")
         vectors = None if vectors is None else FileRecord(**vectors)
-        if "filtered" not in fields:  # their codes and vectors are read in another way
+        if "filtered" not in fields or "step" in fields:  # their files are read in another way
             raise ValueError("it is an index of lists of an earlier build: run `manage.py generate-index` again")
         filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered"))
         return cls(

@@ -16,7 +16,6 @@ from io import FileIO
 from pathlib import Path
 
 from index.annoy.file_check import check_annoy_file
-from index.components import Components
 from index.errors import IndexDamagedError
 from index.files.digests import check_count, check_digest, digest_of, read_through
 from index.files.logo_ids import LogoIds
@@ -178,8 +177,7 @@ def _check_lists(
                 check_digest(directory / name, digest_of(file, progress), of_file)
             elif name != CODES_NAME:  # who loads the codes checks their digest
                 read_through(file, progress)
-    components = Components.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
-    row_format = RecordFormat(components, record.step)
+    row_format = RecordFormat.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
     check_count(directory / RECORDS_NAME, "bytes", manifest.items * row_format.row_bytes, record.records.size)
     return VerifiedLists(record, row_format)
 

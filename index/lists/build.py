@@ -223,13 +223,12 @@ def _write_lists(
     sync_file(directory / BIN_NAME, mode=READABLE)
     codes = Codes.train(points, made.rests(records, points), centres, jobs=growth.threads)
     logo_ids = _code(directory / RECORDS_NAME, kept, places, coded, codes, stage)
-    made.components.save(directory / COMPONENTS_NAME)
+    made.save(directory / COMPONENTS_NAME)
     codes.save(directory / CODES_NAME)
     return logo_ids, ListsRecord(
         count=len(centres),
         coded=coded,
         recorded=len(made.components),
-        step=made.step,
         effort=replace(plan.least_effort, probed=min(plan.least_effort.probed, len(centres))),
         components=record_of(directory / COMPONENTS_NAME),
         records=record_of(directory / RECORDS_NAME),

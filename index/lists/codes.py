@@ -31,7 +31,7 @@ from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.mask import Mask
-from index.lists.records import LONG
+from index.lists.records import SHORT
 
 COMPONENTS, COMPONENTS_OF_MANY = 192, 126
 """Number of components in codes and centres, with short and with long records.
@@ -43,12 +43,12 @@ TRAINED_ON = 65_536
 
 _BITS = 4
 _PAIR = 2  # components per code
-_OF_ONE_LIST, _OF_LISTS = 13, 11  # the quickest of faiss' implementations, for hundreds of candidates
+_IMPLEMENTATION = 13  # the quickest of faiss', for thousands of candidates and for several queries at once
 
 
 def coded_components(available: int) -> int:
     """Return how many of the available components are coded: whole pairs."""
-    most = COMPONENTS if available < LONG else COMPONENTS_OF_MANY
+    most = COMPONENTS if available <= SHORT else COMPONENTS_OF_MANY
     return min(most, max(1, available - available % _PAIR))
 
 
@@ -137,7 +137,7 @@ class Codes:
         expected = *shape[:2], _PAIR * _codes(shape[2])
         if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != expected:
             raise IndexDamagedError(f"{path}: it does not hold the codes of {shape[0]} logos in {shape[1]} lists")
-        index.implem = _OF_ONE_LIST if index.nlist == 1 else _OF_LISTS
+        index.implem = _IMPLEMENTATION
         return cls(index)
 
     def scan(

@@ -105,10 +105,7 @@ class Sieves:
 
     def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""
-        if count >= len(items):
-            return np.sort(items)
-        estimates = self.format.estimates(projected, self.records.take(items, axis=0))
-        return np.sort(items[np.argpartition(estimates, count - 1)[:count]])
+        return self.format.nearest(projected, self.records, items, count)
 
 
 class ListsSearchIndex(IndexedLogos):

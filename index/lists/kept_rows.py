@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 STATE_NAME, ROWS_NAME = "state.npz", "rows"
 
-_FORMAT = 2  # 1 is that of the reduced indexes of earlier releases
+_FORMAT = 3  # 1 is that of the reduced indexes of earlier releases; 2 had records of bytes alone
 _DAMAGE = (  # what a spoilt archive can let out
     *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
     *(BadZipFile, zlib.error, struct.error),
@@ -99,7 +99,7 @@ class KeptRows:
                 if int(state["format"]) != _FORMAT or made_of != origin:
                     return None
                 _check_shapes(state, made_of.dim)
-                made = RecordFormat(Components(state["mean"], state["components"]), float(state["step"]))
+                made = RecordFormat(Components(state["mean"], state["components"]), state["steps"])
                 truth = Truth(state["query_ids"], state["queries"], state["nearest"], state["squares"])
                 return cls(directory, made, truth, int(state["fitted_to"]), int(state["count"]))
         except _DAMAGE as error:
@@ -162,7 +162,7 @@ class KeptRows:
                 weights=origin.weights_digest,
                 mean=self.made.components.mean,
                 components=self.made.components.directions,
-                step=self.made.step,
+                steps=self.made.steps,
                 query_ids=self.truth.logo_ids,
                 queries=self.truth.queries,
                 nearest=self.truth.nearest,
@@ -179,8 +179,8 @@ class KeptRows:
 def _check_shapes(state: Mapping[str, NDArray[np.generic]], dim: int) -> None:
     queries, codes = len(state["query_ids"]), len(state["components"])
     nearest = (queries, state["nearest"].shape[-1])
-    shapes = {"mean": (dim,), "components": (codes, dim), "queries": (queries, dim), "nearest": nearest}
-    shapes |= {"query_ids": (queries,), "squares": nearest}
+    shapes = {"mean": (dim,), "steps": (codes,), "components": (codes, dim), "queries": (queries, dim)}
+    shapes |= {"query_ids": (queries,), "nearest": nearest, "squares": nearest}
     for name, shape in shapes.items():
         if state[name].shape != shape or not np.isfinite(state[name][state[name] != np.inf]).all():
             raise ValueError(f"{name} is not of shape {shape}, or not finite")

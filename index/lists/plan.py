@@ -8,7 +8,7 @@ from index.annoy.build import estimated_size as forest_size
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
-from index.lists.records import LONG_FROM, record_components
+from index.lists.records import LONG_FROM, RecordFormat, record_components
 from index.lists.tune import least_effort
 from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
@@ -57,7 +57,7 @@ class ListsPlan:
         """The approximate size in bytes of the index and of the rows kept for the next build."""
         forest = forest_size(self.lists, self.coded, self.trees)
         forest += file_bytes(self.logos, self.dim) if self.copied else 0
-        return forest + self.logos * (2 * (4 + self.recorded) + 12 + bytes_a_logo(self.coded))
+        return forest + self.logos * (2 * RecordFormat.size_of(self.recorded) + 12 + bytes_a_logo(self.coded))
 
     @property
     def reason(self) -> str:

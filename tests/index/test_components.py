@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from index.components import Components, usual
-from index.errors import IndexDamagedError
 from tests.index.lists.samples import some_vectors
 
 
@@ -50,33 +47,3 @@ def test_a_few_outlying_vectors_do_not_turn_the_directions() -> None:
 
     shared = np.linalg.svd(clean.directions @ robust.directions.T, compute_uv=False)
     assert shared.min() > 0.99
-
-
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    components = Components.fit(some_vectors(100), 6)
-    components.save(tmp_path / "components.npy")
-
-    loaded = Components.load(tmp_path / "components.npy", dim=40, count=6)
-
-    vectors = some_vectors(5, seed=2)
-    np.testing.assert_array_equal(loaded.project(vectors), components.project(vectors))
-
-
-@pytest.mark.parametrize("spoil", ["cut", "other shape", "other type", "not finite", "no array"])
-def test_damaged_components_are_refused(tmp_path: Path, spoil: str) -> None:
-    path = tmp_path / "components.npy"
-    Components.fit(some_vectors(100), 6).save(path)
-    rows = np.load(path)
-    if spoil == "cut":
-        path.write_bytes(path.read_bytes()[:-5])
-    elif spoil == "other shape":
-        np.save(path, rows[:-1])
-    elif spoil == "other type":
-        np.save(path, rows.astype(np.float64))
-    elif spoil == "not finite":
-        rows[2, 3] = np.nan
-        np.save(path, rows)
-    else:
-        path.write_bytes(b"\x80\x04N.")
-    with pytest.raises(IndexDamagedError, match=r"components\.npy"):
-        Components.load(path, dim=40, count=6)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,13 +29,14 @@ def reduced(directory: Path) -> Manifest:
     return manifest
 
 
-def read_in_another_way(directory: Path) -> Manifest:
-    """Make a generation of lists as they were before filtered queries were measured."""
-    manifest = build(directory, LOGOS)
-    fields = json.loads((directory / "index.json").read_bytes())
-    del fields["lists"]["filtered"]
-    (directory / "index.json").write_text(json.dumps(fields))
-    return manifest
+def without_filters(lists: dict[str, Any]) -> None:
+    """As before filtered queries were measured."""
+    del lists["filtered"]
+
+
+def with_one_step(lists: dict[str, Any]) -> None:
+    """As before long records had half bytes."""
+    lists["step"] = 0.01
 
 
 def catalog_of(data_dir: Path) -> IndexCatalog:
@@ -53,7 +56,17 @@ def test_a_reduced_index_is_refused_with_the_command_that_builds_anew(tmp_path: 
     assert len(catalog.get(None)) == 100
 
 
-def test_lists_of_an_earlier_build_are_refused_with_the_command_that_builds_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", [without_filters, with_one_step])
+def test_lists_of_an_earlier_build_are_refused_with_the_command_that_builds_anew(
+    tmp_path: Path, earlier: Callable[[dict[str, Any]], None]
+) -> None:
+    def read_in_another_way(directory: Path) -> Manifest:
+        manifest = build(directory, LOGOS)
+        fields = json.loads((directory / "index.json").read_bytes())
+        earlier(fields["lists"])
+        (directory / "index.json").write_text(json.dumps(fields))
+        return manifest
+
     publish(tmp_path / "logos", read_in_another_way)
     with pytest.raises(IndexUnavailableError, match=r"lists of an earlier build: run `manage\.py generate"):
         catalog_of(tmp_path).get(None)

@@ -174,7 +174,7 @@ def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *[("coded", 0), ("coded", 99), ("recorded", 41), ("step", 0.0), ("step", 1e400), ("count", 2), ("count", 0)],
+        *[("coded", 0), ("coded", 99), ("recorded", 41), ("count", 2), ("count", 0)],
         *[
             ("effort", {}),
             ("effort", {"probed": 0, "candidates": 1000, "spare": 40}),
