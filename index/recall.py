@@ -78,7 +78,7 @@ class Truth:
     def compared(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> Compared:
         """Return the nearest of `(n, dim)` vectors to each logo, for `merge`. Threads may do this at the same time."""
         kept = _KEPT
-        squares = squared_lengths(vectors).astype(np.float32) - 2 * (self.queries @ vectors.T)
+        squares = np.vecdot(vectors, vectors) - 2 * (self.queries @ vectors.T)
         squares += self._lengths[:, np.newaxis]
         squares[logo_ids == self.logo_ids[:, np.newaxis]] = np.inf  # itself
         if squares.shape[1] > kept:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from index.annoy.build import Blocks
 from index.build import LogoSource, Snapshot
 from index.cosine import at_unit_length, unit_rows
+from index.lists.build import PlacedBlocks
 from index.protocol import Vectors
 
 
@@ -60,8 +61,8 @@ class _UnitSnapshot:
     def blocks(self) -> Blocks:
         return ((ids, unit_rows(vectors)) for ids, vectors in self._snapshot.blocks())
 
-    def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
-        return ((ids, unit_rows(vectors)) for ids, vectors in self._snapshot.blocks_of(places))
+    def blocks_of(self, places: NDArray[np.int64]) -> PlacedBlocks:
+        return ((at, ids, unit_rows(vectors)) for at, ids, vectors in self._snapshot.blocks_of(places))
 
     def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         ids, vectors = self._snapshot.sample(count, seed)

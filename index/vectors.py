@@ -25,7 +25,11 @@ def squared_lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def usable_rows(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which of `(n, dim)` vectors are finite and no longer than `MAX_LENGTH`, as `(n,)` flags."""
-    return squared_lengths(vectors) <= MAX_LENGTH**2
+    with np.errstate(over="ignore", invalid="ignore"):
+        usable: NDArray[np.bool_] = np.vecdot(vectors, vectors) < _SURELY_SHORT  # a sixth of the time of the others
+    if not usable.all():
+        usable[~usable] = squared_lengths(vectors[~usable]) <= MAX_LENGTH**2
+    return usable
 
 
 def as_query(vector: ArrayLike, dim: int) -> NDArray[np.float32]:

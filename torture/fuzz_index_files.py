@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.annoy.build import Blocks, build_index
+from index.annoy.build import build_index
 from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.files.generations import CURRENT, publish
 from index.files.manifest import JSON_NAME, Manifest
 from index.lists import centres
-from index.lists.build import build_lists
+from index.lists.build import PlacedBlocks, build_lists
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
 from torture.fuzz_case import Case
@@ -117,8 +117,8 @@ class _Logos:
     def checksums(self) -> NDArray[np.uint32]:
         return np.arange(_LOGOS, dtype=np.uint32)
 
-    def blocks_of(self, places: NDArray[np.int64]) -> Blocks:
-        return [(_IDS[places], _VECTORS[places])]
+    def blocks_of(self, places: NDArray[np.int64]) -> PlacedBlocks:
+        return iter([(places, _IDS[places], _VECTORS[places])])
 
 
 def _vectors_of(logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:

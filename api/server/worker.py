@@ -37,6 +37,7 @@ _HEAD_BYTES = 2**16  # a longer head is refused
 _LINGER_SECONDS = 2.0  # time for a client that is still sending to read the last answer; RFC 9112, section 9.6
 _CHECK_SECONDS = 0.1  # between checks of the time limits
 _NOTIFY_SECONDS = 0.5  # between heartbeats; gunicorn's `timeout` for them is in whole seconds
+_YIELD_SECONDS = 0.0005  # in which an idle worker accepts a connection
 _RETRY_SECONDS = 1.0  # before new connections are accepted again after descriptors ran out
 _WARN_SECONDS = 5.0  # between two warnings
 _SPARE_DESCRIPTORS = 32  # kept free for the app once descriptors have run out
@@ -58,7 +59,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Clients that should begin a request, complete it, read their answer, or close after the last one.
-        self._idle, self._receiving, self._sending, self._closing = Queue(), Queue(), Queue(), Queue()
+        self._queues = self._idle, self._receiving, self._sending, self._closing = Queue(), Queue(), Queue(), Queue()
         self._held_bytes = 0  # of the connections in these queues
         self._large_bytes = 0  # of requests that are larger than usual and handled by threads
         # Times of the monotonic clock.
@@ -72,7 +73,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         super().check_config(cfg, log)
 
     def accept(self, listener: Any) -> None:
-        """Accept a new connection."""
+        """Accept a new connection, but leave it to an idle worker if this one is handling requests."""
+        if self.cfg.workers > 1 and self.nr_conns > sum(map(len, self._queues)):
+            time.sleep(_YIELD_SECONDS)
         try:
             sock, client = listener.accept()
         except OSError as error:
@@ -185,7 +188,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _make_room(self) -> None:
         """Close the connections that have been idle longest, to make room for new ones and their requests."""
         while self.nr_conns >= self.worker_connections:
-            if not self._close_oldest(self._idle, self._receiving, self._sending, self._closing):
+            if not self._close_oldest(*self._queues):
                 break  # threads are handling all of them
             self._warn("%d connections are open, as many as allowed: closing old ones", self.worker_connections)
         # A single answer may be larger than the limit; it is still sent.

@@ -64,10 +64,13 @@ class Snapshot:
         """Return the stored checksum of each logo's id and embedding, (n,)."""
         return self._file.checksums(self._rows)
 
-    def blocks_of(self, places: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield only the logos at ascending places of `ids`, as `blocks` does."""
+    def blocks_of(
+        self, places: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield only the logos at ascending places of `ids`, as `placed_blocks` does."""
         some = Snapshot(self._file, self._rows[places], self.ids[places])
-        yield from some.blocks()
+        for at, ids, embeddings in some.placed_blocks():
+            yield places[at], ids, embeddings
         self.damaged = some.damaged
 
     def blocks(self, rows: int = WINDOW) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

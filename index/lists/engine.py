@@ -2,7 +2,7 @@
 
 1.  Annoy, over the centres of the lists, finds the lists nearest to the query.
 2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`) and keeps some hundred candidates or more.
-3.  The candidates are ranked by their 8-bit records (`index.lists.records`).
+3.  The candidates are ranked by their records, of 4 or 8 bits a component (`index.lists.records`).
 4.  The best are measured on their vectors, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
     (`index.lists.vectors_file`).
 

@@ -86,6 +86,7 @@ def test_blocks_of_some_places_hold_those(path: Path) -> None:
     with EmbeddingStore(path) as store:
         snapshot = store.snapshot()
         blocks = list(snapshot.blocks_of(places))
-        assert np.concatenate([ids for ids, _ in blocks]).tolist() == [1, 2, 4096, 4097, 5000]
-        assert np.concatenate([vectors for _, vectors in blocks])[:, 0].tolist() == [1, 2, 4096, 4097, 5000]
+        assert np.concatenate([at for at, _, _ in blocks]).tolist() == [0, 1, 4095, 4096, 4999]
+        assert np.concatenate([ids for _, ids, _ in blocks]).tolist() == [1, 2, 4096, 4097, 5000]
+        assert np.concatenate([vectors for _, _, vectors in blocks])[:, 0].tolist() == [1, 2, 4096, 4097, 5000]
         assert snapshot.damaged == 1

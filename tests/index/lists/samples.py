@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.files.manifest import Manifest
-from index.lists.build import build_lists
+from index.lists.build import PlacedBlocks, build_lists
 from index.protocol import Vectors
 from tests.index.samples import Logos
 
@@ -58,11 +57,11 @@ class SomeLogos:
     def checksums(self) -> NDArray[np.uint32]:
         return np.array([zlib.crc32(vector.tobytes()) for vector in self.vectors], np.uint32)
 
-    def blocks_of(self, places: NDArray[np.int64]) -> Iterator[Logos]:
+    def blocks_of(self, places: NDArray[np.int64]) -> PlacedBlocks:
         for first in range(0, len(places), 700):
             some = places[first : first + 700]
             self.read += self.ids[some].tolist()
-            yield self.ids[some], self.vectors[some]
+            yield some, self.ids[some], self.vectors[some]
 
 
 def build(
