@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from tests.docs.pages import ROOT
-from tests.docs.shell import read
+from tests.docs.robotoff_page import client_of_page, create_collection
 from tests.end_to_end.service import Service, manage
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-PAGE = read(ROOT / "docs" / "robotoff.md")
-MOST_LINES = 120
 LOGOS = 1200
 RNG = np.random.default_rng(4)
 CENTRES = RNG.normal(size=(12, 512))
@@ -33,15 +29,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def client(service: Service) -> ModuleType:
     """The module of the page, and the collection that the page creates, while the service runs."""
-    (command,) = re.findall(r"^python manage.py (create-collection .*)$", PAGE, re.MULTILINE)
-    created = manage(service.data_dir, *command.split())
-    assert created.returncode == 0, created.stderr
-    (source,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert source.count("\n") <= MOST_LINES
-    module = ModuleType("robotoff_client")
-    exec(compile(source, "docs/robotoff.md", "exec"), module.__dict__)
-    module.API = f"http://127.0.0.1:{service.port}/api/v1/ann"  # type: ignore[attr-defined]
-    return module
+    create_collection(service.data_dir)
+    return client_of_page(service.port)
 
 
 def test_the_client_of_the_page_stores_finds_predicts_and_deletes(service: Service, client: ModuleType) -> None:
