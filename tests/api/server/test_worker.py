@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import socket
 import struct
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from gunicorn.config import Config
 
-from api.server.worker import BufferingWorker, Queue
+from api.server.worker import BufferingWorker
 from tests.api.server.small_server import BIG, THREADS, Server, get, post, read_all, read_answer
 from tests.waiting import PATIENCE, wait_until
 
@@ -158,31 +156,6 @@ def test_heartbeats_are_sent_at_intervals() -> None:
     time.sleep(0.6)
     worker.notify()
     assert len(given) == 2
-
-
-@pytest.mark.parametrize(
-    ("workers", "handled", "waits"), [(2, 0, False), (2, 1, True), (1, 1, False)], ids=["idle", "busy", "alone"]
-)
-def test_a_busy_worker_leaves_a_new_connection_to_an_idle_one(
-    monkeypatch: pytest.MonkeyPatch, workers: int, handled: int, waits: bool
-) -> None:
-    done: list[str] = []
-
-    def accept() -> tuple[socket.socket, object]:
-        done.append("accept")
-        raise BlockingIOError(errno.EAGAIN, "another worker was first")
-
-    monkeypatch.setattr("api.server.worker.time.sleep", lambda seconds: done.append("sleep"))
-    worker = BufferingWorker.__new__(BufferingWorker)
-    worker.cfg = SimpleNamespace(workers=workers)
-    worker.nr_conns = 3 + handled
-    connections: list[Any] = [1, 2, 3]
-    worker._queues = Queue(dict.fromkeys(connections, 0.0)), Queue(), Queue(), Queue()  # three wait for their clients
-
-    worker.accept(SimpleNamespace(accept=accept))
-
-    assert done == ["sleep"] * waits + ["accept"]
-    assert worker.nr_conns == 3 + handled
 
 
 @pytest.mark.parametrize(
