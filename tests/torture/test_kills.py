@@ -272,7 +272,7 @@ class Impatient(Holding):
         (STAGES["replace"], replace_by_deleting_first, "lost"),
         (STAGES["replace"], replace_without_provenance, "lost the provenance"),
         (Impatient, keep_the_lock_in_death, "stops the others"),
-        (STAGES["create"], make_the_store_in_its_place, "no store|not a store|another program|damaged"),
+        (STAGES["create"], make_the_store_in_its_place, "no store|not a store|another program|lock file|damaged"),
         (STAGES["migrate"], migrate_in_its_place, "lost|gone|draft|stored again"),
         (STAGES["compact"], compact_without_the_lock, "lost|stored|deleted|gone"),
         (STAGES["compact"], forget_what_was_deleted, "forgot"),
