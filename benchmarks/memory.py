@@ -11,6 +11,7 @@ from benchmarks.fixture import COUNT, RELOAD, Fixture
 from benchmarks.http_client import HttpClient, neighbours_request
 from benchmarks.logos import SMALLEST_ID
 from benchmarks.table import Ratio, Row
+from index.files.manifest import BIN_NAME, RECORDS_NAME, VECTORS_NAME
 from tests.end_to_end.service import Service
 from tests.photo_server import PhotoServer, photo
 
@@ -19,6 +20,7 @@ PHOTO_SIZE = (4000, 3000)
 ADDS = 8
 QUERIES = 200
 
+_MAPPED = tuple(f"/{name}" for name in (BIN_NAME, RECORDS_NAME, VECTORS_NAME))
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)$")
 
 
@@ -67,7 +69,7 @@ def _beyond_index_mb(smaps: str) -> tuple[float, float]:
     is_index = False
     for line in smaps.splitlines():
         if mapping := _MAPPING.match(line):
-            is_index = mapping[1].endswith(("/index.bin", "/index.records"))
+            is_index = mapping[1].endswith(_MAPPED)
         elif not is_index:
             field, kilobytes = line.split()[:2]
             proportional += int(kilobytes) if field == "Pss:" else 0
