@@ -77,12 +77,11 @@ class Truth:
 
     def compared(self, logo_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> Compared:
         """Return the nearest of `(n, dim)` vectors to each logo, for `merge`. Threads may do this at the same time."""
-        kept = _KEPT
         squares = np.vecdot(vectors, vectors) - 2 * (self.queries @ vectors.T)
         squares += self._lengths[:, np.newaxis]
         squares[logo_ids == self.logo_ids[:, np.newaxis]] = np.inf  # itself
-        if squares.shape[1] > kept:
-            places = np.argpartition(squares, kept, axis=1)[:, :kept]
+        if squares.shape[1] > _KEPT:
+            places = np.argpartition(squares, _KEPT, axis=1)[:, :_KEPT]
             squares, ids = np.take_along_axis(squares, places, axis=1), logo_ids[places]
         else:
             ids = np.broadcast_to(logo_ids, squares.shape)

@@ -174,7 +174,7 @@ class RecordFormat:
     def nearest(
         self, query: NDArray[np.float32], records: NDArray[np.uint8], items: NDArray[np.int64], count: int
     ) -> NDArray[np.int64]:
-        """Return the `count` of some items, `(m,)`, of `(n, row_bytes)` records that are nearest to a query, in order.
+        """Return the `count` of some items, `(m,)`, of `(n, row_bytes)` records that are nearest to a query, rising.
 
         Args:
             query: (components,)
@@ -182,12 +182,13 @@ class RecordFormat:
             items: to choose from.
             count: how many to choose, if there are as many.
         """
+        if count >= len(items):
+            return np.sort(items)
         scaled = query * self.steps * 2
         products: NDArray[np.float32] = np.zeros(len(items), np.float32)
         for part in self._parts:
+            brackets = self._read(part, records, items, scaled, products)
             wanted = count if part is self._parts[-1] else _REFINED * count
-            if wanted < len(items) or part is not self._parts[-1]:
-                brackets = self._read(part, records, items, scaled, products)
             if wanted < len(items):
                 chosen = np.argpartition(brackets - products, wanted - 1)[:wanted]
                 items, products = items[chosen], products[chosen]
