@@ -12,7 +12,9 @@ import logging
 import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.files.generations import CURRENT, publish
 from index.files.manifest import JSON_NAME, Manifest
-from index.lists import centres
+from index.lists import centres, plan, records
 from index.lists.build import PlacedBlocks, build_lists
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
@@ -34,12 +36,41 @@ _NAME, _DIM, _LOGOS, _TREES = "index", 6, 60, 3
 _NEW, _AT_START, _PAIR = "new generation of an index", "generation of an index at a start", "original's index"
 _NEW_LISTS, _LISTS_AT_START = "new generation of an index of lists", "generation of an index of lists at a start"
 _MAP = "map of an index"
-_LISTS = (_NEW_LISTS, _LISTS_AT_START)
+_NEW_LONG, _LONG_AT_START = "new generation of an index of millions", "generation of an index of millions at a start"
 _FEW = 20  # so that few logos have lists, and codes that are scanned
 _IDS = np.arange(1, _LOGOS + 1) * 7
 _GENERATION = "20991231T000000Z"
 _DRAWN = LogoMap(_IDS, np.random.default_rng(1).integers(0, SIDE, (_LOGOS, 2)))
-_VECTORS = np.random.default_rng(0).normal(size=(_LOGOS, _DIM)).astype(np.float32)
+_LONG_DIM = 300  # records are of all these components: a few more than those that are long, so in two parts
+
+
+class _Logos:
+    """The logos of an index.
+
+    Args:
+        dim: the number of values in a vector.
+    """
+
+    ids = _IDS
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.vectors = np.random.default_rng(0).normal(size=(_LOGOS, dim)).astype(np.float32)
+
+    def vectors_of(self, logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.vectors[logo_ids // 7 - 1]
+
+    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return _IDS[:count], self.vectors[:count]
+
+    def checksums(self) -> NDArray[np.uint32]:
+        return np.arange(_LOGOS, dtype=np.uint32)
+
+    def blocks_of(self, places: NDArray[np.int64]) -> PlacedBlocks:
+        return iter([(places, _IDS[places], self.vectors[places])])
+
+
+_FEW_VALUES, _MANY_VALUES = _Logos(_DIM), _Logos(_LONG_DIM)
 
 
 class IndexFiles:
@@ -52,10 +83,11 @@ class IndexFiles:
     limits = Limits()
 
     def __init__(self, directory: Path) -> None:
-        self.samples = [_NEW, _AT_START, _PAIR, *_LISTS, _MAP]
-        self._good = directory / "good"
-        for _ in range(2):
-            publish(self._good / _NAME, _build)
+        self.samples = [_NEW, _AT_START, _PAIR, _NEW_LISTS, _LISTS_AT_START, _NEW_LONG, _LONG_AT_START, _MAP]
+        self._good, self._good_long = directory / "good", directory / "good-long"
+        for good, logos in ((self._good, _FEW_VALUES), (self._good_long, _MANY_VALUES)):
+            for _ in range(2):
+                publish(good / _NAME, partial(_build, logos=logos))
         current = self._good / _NAME / CURRENT
         self._link = str(current.readlink())
         drawn = directory / _GENERATION
@@ -63,7 +95,10 @@ class IndexFiles:
         write_map(drawn, _DRAWN)
         self._map = (drawn / MAP_NAME).read_bytes()
         self._files = {path.name: path.read_bytes() for path in sorted(current.iterdir())}
-        self._list_files = _build_lists(directory)
+        lists = _build_lists(directory / "lists", _FEW_VALUES)
+        with patch.multiple(records, LONG_FROM=1), patch.multiple(plan, COPIED_BELOW=0):
+            long = _build_lists(directory / "long", _MANY_VALUES)
+        self._list_files = {_NEW_LISTS: lists, _LISTS_AT_START: lists, _NEW_LONG: long, _LONG_AT_START: long}
 
     def spoil(self, number: int, sample: str, chance: random.Random) -> Case:
         """Change one of the files, or the link."""
@@ -71,7 +106,7 @@ class IndexFiles:
         if sample == _MAP:
             content, changes = mutate(self._map, range(len(self._map)), chance)
             return Case(number, sample, f"{MAP_NAME} {changes}", {f"{place}/{MAP_NAME}": content})
-        good = self._list_files if sample in _LISTS else self._files
+        good = self._list_files.get(sample, self._files)
         files = {f"{place}/{name}": content for name, content in good.items()}
         if sample == _PAIR:
             del files[f"{place}/{JSON_NAME}"]
@@ -92,58 +127,37 @@ class IndexFiles:
         logging.disable()
         if case.sample == _MAP:
             return _wrong_map(directory / _NAME / "generations" / _GENERATION)
+        logos = _MANY_VALUES if case.sample in (_NEW_LONG, _LONG_AT_START) else _FEW_VALUES
         if case.sample in _ALLOWED_AT_START:
-            return _wrong_answers(_open(directory), _ALLOWED_AT_START[case.sample])
+            return _wrong_answers(_open(directory, logos), logos, _ALLOWED_AT_START[case.sample])
         data = directory / "data"
-        shutil.copytree(self._good, data, symlinks=True)
-        catalog = _open(data)
+        good = self._good_long if logos is _MANY_VALUES else self._good
+        shutil.copytree(good, data, symlinks=True)
+        catalog = _open(data, logos)
         (data / _NAME / CURRENT).unlink()
         shutil.copytree(directory / _NAME, data / _NAME, symlinks=True, dirs_exist_ok=True)
         catalog.refresh()
-        wrong = _wrong_answers(catalog, _is_right)
+        wrong = _wrong_answers(catalog, logos, _is_right)
         if _NAME not in catalog.names():
             wrong.append("the loaded index is no longer used")
         return wrong
 
 
-class _Logos:
-    """The logos of an index."""
-
-    ids, dim = _IDS, _DIM
-
-    def sample(self, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        return _IDS[:count], _VECTORS[:count]
-
-    def checksums(self) -> NDArray[np.uint32]:
-        return np.arange(_LOGOS, dtype=np.uint32)
-
-    def blocks_of(self, places: NDArray[np.int64]) -> PlacedBlocks:
-        return iter([(places, _IDS[places], _VECTORS[places])])
+def _build(directory: Path, logos: _Logos) -> Manifest:
+    blocks = [(_IDS, logos.vectors)]
+    return build_index(directory, blocks, dim=logos.dim, rows=_LOGOS, trees=_TREES, jobs=1, seed=1)
 
 
-def _vectors_of(logo_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    return _VECTORS[logo_ids // 7 - 1]
-
-
-def _build(directory: Path) -> Manifest:
-    return build_index(directory, [(_IDS, _VECTORS)], dim=_DIM, rows=_LOGOS, trees=_TREES, jobs=1, seed=1)
-
-
-def _build_lists(directory: Path) -> dict[str, bytes]:
+def _build_lists(directory: Path, logos: _Logos) -> dict[str, bytes]:
     """Build an index of lists, and return its files."""
-    built = directory / "lists"
-    built.mkdir()
-    usual = centres.LISTED_FROM, centres.LOGOS_A_LIST
-    centres.LISTED_FROM, centres.LOGOS_A_LIST = 0, _FEW
-    try:
-        build_lists(built, _Logos(), _vectors_of, directory / "kept", jobs=1, seed=1)
-    finally:
-        centres.LISTED_FROM, centres.LOGOS_A_LIST = usual
-    return {path.name: path.read_bytes() for path in sorted(built.iterdir())}
+    directory.mkdir()
+    with patch.multiple(centres, LISTED_FROM=0, LOGOS_A_LIST=_FEW):
+        build_lists(directory, logos, logos.vectors_of, directory / "kept", jobs=1, seed=1)
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
 
 
-def _open(data: Path) -> IndexCatalog:
-    return IndexCatalog(data, dim=_DIM, default=_NAME, vectors=_vectors_of, search_k=_FEW)
+def _open(data: Path, logos: _Logos) -> IndexCatalog:
+    return IndexCatalog(data, dim=logos.dim, default=_NAME, vectors=logos.vectors_of, search_k=_FEW)
 
 
 def _wrong_map(generation: Path) -> list[str]:
@@ -158,49 +172,57 @@ def _wrong_map(generation: Path) -> list[str]:
     )
 
 
-def _wrong_answers(catalog: IndexCatalog, is_allowed: Callable[[Neighbours, int], bool]) -> list[str]:
+def _wrong_answers(
+    catalog: IndexCatalog, logos: _Logos, is_allowed: Callable[[Neighbours, int, _Logos], bool]
+) -> list[str]:
     wrong: list[str] = []
     for name in catalog.names():
         for place in range(0, _LOGOS, 7):
-            answers = _answers(catalog.get(name), place)
+            answers = _answers(catalog.get(name), logos, place)
             wrong += [
-                f"a search for logo {_IDS[place]} returned {each}" for each in answers if not is_allowed(each, place)
+                f"a search for logo {_IDS[place]} returned {each}"
+                for each in answers
+                if not is_allowed(each, place, logos)
             ]
     return wrong
 
 
-def _answers(index: SearchIndex, place: int) -> list[Neighbours]:
+def _answers(index: SearchIndex, logos: _Logos, place: int) -> list[Neighbours]:
     logo_id = int(_IDS[place])
-    answers = [index.nearest_to_vector(_VECTORS[place], count) for count in (1, 10, 1000)]
+    answers = [index.nearest_to_vector(logos.vectors[place], count) for count in (1, 10, 1000)]
     if logo_id in index:
         answers += [index.nearest_to_logo(logo_id, count) for count in (1, 10, 1000)]
     return answers
 
 
-def _is_anything(answer: Neighbours, place: int) -> bool:
+def _is_anything(answer: Neighbours, place: int, logos: _Logos) -> bool:
     return True
 
 
-def _is_known(answer: Neighbours, place: int) -> bool:
+def _is_known(answer: Neighbours, place: int, logos: _Logos) -> bool:
     return bool(np.isin(answer.logo_ids, _IDS).all())
 
 
-def _is_measured(answer: Neighbours, place: int) -> bool:
-    return _is_known(answer, place) and _has_right_distances(answer, place)
+def _is_measured(answer: Neighbours, place: int, logos: _Logos) -> bool:
+    return _is_known(answer, place, logos) and _has_right_distances(answer, place, logos)
 
 
-def _is_right(answer: Neighbours, place: int) -> bool:
+def _is_right(answer: Neighbours, place: int, logos: _Logos) -> bool:
     """Return whether the logo itself is first, and the others have the right distances; Annoy may miss some."""
-    return _is_measured(answer, place) and answer.logo_ids[0] == _IDS[place]
+    return _is_measured(answer, place, logos) and answer.logo_ids[0] == _IDS[place]
 
 
-def _has_right_distances(answer: Neighbours, place: int) -> bool:
-    places = np.array(answer.logo_ids, np.int64) // 7 - 1
-    distances = np.linalg.norm(_VECTORS[places] - _VECTORS[place], axis=1)
+def _has_right_distances(answer: Neighbours, place: int, logos: _Logos) -> bool:
+    distances = np.linalg.norm(logos.vectors_of(np.array(answer.logo_ids, np.int64)) - logos.vectors[place], axis=1)
     return bool(np.allclose(answer.distances, distances, atol=1e-4))
 
 
-_ALLOWED_AT_START = {_AT_START: _is_known, _PAIR: _is_anything, _LISTS_AT_START: _is_measured}
+_ALLOWED_AT_START = {
+    _AT_START: _is_known,
+    _PAIR: _is_anything,
+    _LISTS_AT_START: _is_measured,
+    _LONG_AT_START: _is_measured,
+}
 
 
 def _another_target(chance: random.Random, older: str) -> tuple[str, str]:
