@@ -147,6 +147,13 @@ class WorkerSettings:
         "Number of images that one worker process decodes and embeds at a time. It bounds memory.",
     )
     embed_threads: int = setting("ANN_EMBED_THREADS", 2, whole(1, 1024), "Number of threads that compute embeddings.")
+    query_threads: int = setting(
+        "ANN_QUERY_THREADS",
+        2,
+        whole(1, 16),
+        "Number of threads that scan for one query among 200,000 logos or more. With 1, a query takes longer while a"
+        " processor is idle, and a little less processor time.",
+    )
 
     def __post_init__(self) -> None:
         if self.add_concurrency >= self.threads:

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from index.annoy.build import Blocks, build_index, build_pair
 from index.annoy.build import estimated_size as full_size
 from index.distances.survey import SEARCHED, add_survey
+from index.errors import IndexDamagedError
 from index.files.generations import current_generation, publish
 from index.files.logo_ids import LogoIds
-from index.files.manifest import TXT_NAME, Manifest
+from index.files.manifest import TXT_NAME, ListsRecord, Manifest, read_manifest
 from index.files.regular_file import read_regular
 from index.lists.build import Source, build_lists
 from index.lists.plan import LISTS_FROM, ListsPlan
@@ -210,6 +211,7 @@ class _IndexWriter:
             self._store.vectors,
             self._request.directory / KEPT_ROWS,
             fresh=self._request.fresh,
+            last=_lists_of_current(self._request.directory),
             stage=self._stage,
             **self._options,
             **self._origin,
@@ -228,6 +230,15 @@ class _IndexWriter:
     def _done(self, manifest: Manifest, snapshot: Snapshot) -> Manifest:
         self.items, self.damaged = manifest.items, snapshot.damaged
         return manifest
+
+
+def _lists_of_current(directory: Path) -> ListsRecord | None:
+    """Return what the published index of lists is made of; `None` if there is none that can be read."""
+    generation = current_generation(directory)
+    try:
+        return None if generation is None else read_manifest(generation).lists
+    except IndexDamagedError:
+        return None
 
 
 def _draw_map(

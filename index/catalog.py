@@ -43,6 +43,7 @@ class IndexCatalog:
         weights_digest: of the model that made the store's vectors; empty if unknown.
         reload_seconds: time between two checks.
         search_k_floor: see `load_index`.
+        query_threads: see `load_index`.
         on_load: see `index.status.OnLoad`.
         passes_over: whether a directory is none of these indexes, because it belongs to another store.
     """
@@ -58,6 +59,7 @@ class IndexCatalog:
         weights_digest: str = "",
         reload_seconds: float = 5.0,
         search_k_floor: int = SEARCH_K_FLOOR,
+        query_threads: int = 1,
         on_load: OnLoad = lambda name, taken_in: None,
         passes_over: Callable[[Path], bool] = lambda directory: False,
     ) -> None:
@@ -67,6 +69,7 @@ class IndexCatalog:
         self._vectors = vectors
         self._search_k = search_k
         self._search_k_floor = search_k_floor
+        self._query_threads = query_threads
         self._weights_digest = weights_digest
         self._reload_seconds = reload_seconds
         self._on_load = on_load
@@ -158,6 +161,7 @@ class IndexCatalog:
             vectors=self._vectors,
             search_k=self._search_k,
             search_k_floor=self._search_k_floor,
+            query_threads=self._query_threads,
             weights_digest=self._weights_digest,
             digests=digests,
         )

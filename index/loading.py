@@ -20,6 +20,7 @@ def load_index(
     vectors: Vectors | None = None,
     search_k: int | None = None,
     search_k_floor: int = SEARCH_K_FLOOR,
+    query_threads: int = 1,
     weights_digest: str = "",
     digests: bool = False,
 ) -> LoadedIndex:
@@ -32,6 +33,7 @@ def load_index(
         search_k: nodes that Annoy inspects, or logos that an index of lists ranks, for every query, overriding the
             number measured when the index was built.
         search_k_floor: see `index.annoy.engine.SEARCH_K_FLOOR`.
+        query_threads: see `index.lists.engine.ListsSearchIndex`.
         weights_digest: of the model that made the store's vectors; empty if unknown.
         digests: whether to check the digests of all files too.
 
@@ -43,4 +45,4 @@ def load_index(
         return AnnoySearchIndex.of(directory, files, Effort(search_k, files.measured_effort, search_k_floor))
     if vectors is None:
         raise IndexDamagedError(f"{directory} holds an index of lists, which is searched with the store at hand")
-    return ListsSearchIndex.of(directory, files, vectors, candidates=search_k)
+    return ListsSearchIndex.of(directory, files, vectors, candidates=search_k, threads=query_threads)

@@ -119,7 +119,9 @@ class Truth:
         }
 
 
-def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]], jobs: int = 1) -> dict[int, float]:
+def recall_of(
+    index: SearchIndex, truth: Mapping[int, Sequence[float]], jobs: int = 1, *, at_once: bool = False
+) -> dict[int, float]:
     """Search an index for the neighbours of logos; return the share of the true ones found, for each of `COUNTS`.
 
     A neighbour that is no farther than the last true one counts as true, because several may be equally far. A logo
@@ -129,24 +131,28 @@ def recall_of(index: SearchIndex, truth: Mapping[int, Sequence[float]], jobs: in
         index: is searched once for each logo and count.
         truth: the distances of the true neighbours of each logo, nearest first; see `Truth.of`.
         jobs: threads that search.
+        at_once: whether to search once for each logo, for the largest count, and to take the nearest for the others.
+            That is quicker, but a search for fewer may find less.
     """
-    shares = [found for found in in_order(partial(_shares, index), truth.items(), jobs) if found is not None]
+    share = partial(_shares, index, at_once=at_once)
+    shares = [found for found in in_order(share, truth.items(), jobs) if found is not None]
     return {count: fmean(of_count) for count, of_count in zip(COUNTS, zip(*shares, strict=True), strict=False)}
 
 
-def _shares(index: SearchIndex, of_logo: tuple[int, Sequence[float]]) -> tuple[float, ...] | None:
+def _shares(index: SearchIndex, of_logo: tuple[int, Sequence[float]], *, at_once: bool) -> tuple[float, ...] | None:
     """Return the share of the true neighbours of a logo found, for each of `COUNTS`; `None` without its vector."""
     logo_id, true = of_logo
-    shares = []
-    for count in COUNTS:
-        wanted = min(count, len(true))
-        try:
-            found = index.nearest_to_logo(logo_id, count + 1).distances[1:]
-        except VectorUnavailableError:
-            return None
-        near = bisect_right(found, true[wanted - 1]) if wanted else 0
-        shares.append(min(near, wanted) / wanted if wanted else 1.0)
-    return tuple(shares)
+    counts = COUNTS[-1:] if at_once else COUNTS
+    try:
+        answers = [index.nearest_to_logo(logo_id, count + 1).distances[1:] for count in counts]
+    except VectorUnavailableError:
+        return None
+    return tuple(_share(answers[0 if at_once else place][:count], true[:count]) for place, count in enumerate(COUNTS))
+
+
+def _share(found: Sequence[float], true: Sequence[float]) -> float:
+    """Return the share of the true distances found, both nearest first; 1 if there are none."""
+    return min(bisect_right(found, true[-1]), len(true)) / len(true) if true else 1.0
 
 
 def tune(

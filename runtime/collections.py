@@ -105,6 +105,7 @@ def open_collection_catalog(
         default=definition.name,
         vectors=compared_vectors(definition, store),
         search_k=settings.search_k,
+        query_threads=settings.workers.query_threads,
         weights_digest=store.stamp.digest,
         reload_seconds=settings.reload_seconds,
         on_load=on_load,

@@ -67,6 +67,7 @@ def open_engine(settings: Settings, store: EmbeddingStore, *, on_load: OnLoad = 
                 default=settings.default_index,
                 vectors=store.vectors,
                 search_k=settings.search_k,
+                query_threads=settings.workers.query_threads,
                 weights_digest=store.stamp.digest,
                 reload_seconds=settings.reload_seconds,
                 on_load=on_load,

@@ -40,15 +40,12 @@ from index.files.manifest import (
     Manifest,
     write_manifest,
 )
-from index.files.verification import verify_files
 from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
 from index.lists.codes import TRAINED_ON, Codes, coded_components
-from index.lists.engine import ListsSearchIndex, Sieves
-from index.lists.filtered import FilteredRecall, measure_filtered
 from index.lists.kept_rows import KeptRows, MadeRows, Origin
+from index.lists.measure import measured
 from index.lists.plan import ListsPlan
 from index.lists.records import RecordFormat, record_components
-from index.lists.tune import tune
 from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
@@ -102,6 +99,7 @@ def build_lists(
     model_name: str = "",
     weights_digest: str = "",
     fresh: bool = False,
+    last: ListsRecord | None = None,
 ) -> Manifest:
     """Write the files of an index of lists, all synced.
 
@@ -117,6 +115,7 @@ def build_lists(
         model_name: as for `build_index`.
         weights_digest: as for `build_index`; rows of other weights are not reused.
         fresh: whether to reuse nothing of earlier builds.
+        last: of the index that this one replaces. If rows are reused, so is its effort if it finds enough.
 
     Raises:
         IndexBuildError: as for `build_index`.
@@ -130,6 +129,7 @@ def build_lists(
         checksums = source.checksums()
         kept, places = _taken_up(kept_in, source, checksums, origin, seed, fresh=fresh)
         with kept:
+            last = last if len(kept) else None
             places = _read_missing(kept, places, source, checksums, origin, growth.threads, stage)
             plan = ListsPlan.of(len(places), source.dim, trees=trees)
             logo_ids, record = _write_lists(directory, kept, places, plan, growth, stage)
@@ -138,7 +138,7 @@ def build_lists(
                 record = replace(record, vectors=record_of(directory / VECTORS_NAME))
         about = About(source.dim, model_name, weights_digest, len(source.ids))
         manifest = describe(directory, growth, about, logo_ids, record)
-        manifest = _tuned(directory, manifest, kept, vectors, growth.threads, stage)
+        manifest = measured(directory, manifest, last, kept.truth, vectors, jobs=growth.threads, stage=stage)
         write_manifest(directory, manifest)
         sync_directory(directory)
     except OSError as error:
@@ -281,35 +281,3 @@ def _code(path: Path, kept: KeptRows, places: NDArray[np.int64], coded: int, cod
             progress(len(points))
     sync_file(path, mode=READABLE)
     return checked_ids(ids, len(places))
-
-
-def _tuned(
-    directory: Path, manifest: Manifest, kept: KeptRows, vectors: Vectors, threads: int, stage: Stage
-) -> Manifest:
-    """Measure recall, and return the manifest with it."""
-    assert manifest.lists is not None
-    files = verify_files(directory, dim=manifest.dim)
-    sieves = Sieves.load(directory, files)
-    with stage("measuring recall", None) as progress:
-        effort, recall = tune(
-            kept.truth,
-            lambda effort: ListsSearchIndex(sieves, files, effort, vectors),
-            lists=manifest.lists.count,
-            logos=manifest.items,
-            jobs=threads,
-            progress=progress,
-        )
-        filtered: tuple[FilteredRecall, ...] = ()
-        if recall is not None:
-            index = ListsSearchIndex(sieves, files, effort, vectors)
-            filtered = measure_filtered(
-                index.masked,
-                files.logo_ids,
-                kept.truth,
-                effort,
-                recall,
-                lists=manifest.lists.count,
-                jobs=threads,
-                progress=progress,
-            )
-    return replace(manifest, lists=replace(manifest.lists, effort=effort, filtered=filtered), recall=recall)

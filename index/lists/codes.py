@@ -32,6 +32,7 @@ from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.mask import Mask
 from index.lists.records import SHORT
+from index.lists.sharing import shared
 
 COMPONENTS, COMPONENTS_OF_MANY = 192, 126
 """Number of components in codes and centres, with short and with long records.
@@ -141,7 +142,13 @@ class Codes:
         return cls(index)
 
     def scan(
-        self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None = None
+        self,
+        queries: NDArray[np.float32],
+        lists: NDArray[np.int64],
+        count: int,
+        mask: Mask | None = None,
+        *,
+        threads: int = 1,
     ) -> NDArray[np.int64]:
         """Return the items whose codes are nearest to each query, `(n, count)`, in no order; -1 where there are fewer.
 
@@ -149,13 +156,25 @@ class Codes:
 
         Args:
             queries: (n, dim) first components.
-            lists: (n, k) the lists to scan for each query.
+            lists: (n, k) the lists to scan for each query, nearest first.
             count: number of candidates.
             mask: the items that may be returned; `None` for all.
+            threads: how many threads share the lists.
         """
+        arranged = _arranged(queries)
+        shares = [np.ascontiguousarray(lists[:, share::threads]) for share in range(min(threads, lists.shape[1]))]
+        found = shared(lambda share: self._scan(arranged, share, count, mask), shares)
+        if len(found) == 1:
+            return found[0][1]
+        distances, items = (np.hstack(of_shares) for of_shares in zip(*found, strict=True))
+        nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        return np.take_along_axis(items, nearest, axis=1)
+
+    def _scan(
+        self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return estimated distances and items, `(n, count)`, for queries that are arranged as their codes are."""
         faiss, probes = self._faiss, lists.shape[1]
-        queries = _arranged(queries)
-        lists = np.ascontiguousarray(lists)
         distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
         faiss.omp_set_num_threads(1)  # for this thread, because others search at the same time
@@ -171,7 +190,7 @@ class Codes:
             False,
             self._parameters(probes) if mask is None else self._masked(probes, mask),
         )
-        return items
+        return distances, items
 
     def _masked(self, probes: int, mask: Mask) -> Any:
         selector = self._faiss.IDSelectorBitmap(len(mask.bits), self._faiss.swig_ptr(mask.bits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TUNED_FOR = 100
 """Number of neighbours that an effort is meant for; queries for more take proportionally more."""
@@ -40,6 +40,10 @@ class Effort:
         """Return the effort for another number of candidates, with lists and spare vectors in proportion."""
         probed, spare = (max(1, round(part * candidates / self.candidates)) for part in (self.probed, self.spare))
         return Effort(probed, candidates, spare)
+
+    def probing(self, probed: float) -> Effort:
+        """Return the effort with another number of lists, at least 1."""
+        return replace(self, probed=max(1, round(probed)))
 
     def times(self, factor: int) -> Effort:
         """Return the effort multiplied by `factor`."""

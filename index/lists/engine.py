@@ -31,7 +31,7 @@ from index.lists.codes import Codes
 from index.lists.effort import Effort
 from index.lists.filtered import filtered_effort
 from index.lists.mask import FEWEST, Mask, MaskedLogoIds
-from index.lists.records import RecordFormat
+from index.lists.records import LONG_FROM, RecordFormat
 from index.lists.rows import Measured, measure_stored
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
@@ -87,7 +87,9 @@ class Sieves:
         vectors = None if record.vectors is None else VectorsFile(directory / VECTORS_NAME, items, files.dim)
         return cls(centres, codes, records, files.lists.format, record.coded, vectors)
 
-    def candidates(self, projected: NDArray[np.float32], effort: Effort, count: int) -> list[NDArray[np.int64]]:
+    def candidates(
+        self, projected: NDArray[np.float32], effort: Effort, count: int, *, threads: int = 1
+    ) -> list[NDArray[np.int64]]:
         """Return the items that are candidates for `count` neighbours, for each of `(n, components)` queries."""
         wanted = effort.candidates_for(count)
         if wanted >= (len(self.records) if self.mask is None else self.mask.count):
@@ -100,7 +102,7 @@ class Sieves:
             lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
             for row, some in zip(lists, chosen, strict=True):
                 row[: len(some)] = some
-        found = self.codes.scan(queries, lists, wanted, self.mask)
+        found = self.codes.scan(queries, lists, wanted, self.mask, threads=threads)
         return [*found] if found.min() >= 0 else [some[some >= 0] for some in found]
 
     def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -116,9 +118,12 @@ class ListsSearchIndex(IndexedLogos):
         files: its verified files.
         effort: of a query.
         vectors: returns the vectors of logos.
+        threads: how many threads share the scan of a query among so many logos that records are long.
     """
 
-    def __init__(self, sieves: Sieves, files: VerifiedFiles, effort: Effort, vectors: Vectors) -> None:
+    def __init__(
+        self, sieves: Sieves, files: VerifiedFiles, effort: Effort, vectors: Vectors, *, threads: int = 1
+    ) -> None:
         self.trees = files.trees
         self.recall = files.recall
         self.built_at = files.built_at
@@ -128,10 +133,17 @@ class ListsSearchIndex(IndexedLogos):
         self._effort = effort
         self._filtered = files.lists.record.filtered if files.lists is not None else ()
         self._vectors = vectors
+        self._threads = threads if len(sieves.records) >= LONG_FROM else 1
 
     @classmethod
     def of(
-        cls, directory: Path, files: VerifiedFiles, vectors: Vectors, *, candidates: int | None = None
+        cls,
+        directory: Path,
+        files: VerifiedFiles,
+        vectors: Vectors,
+        *,
+        candidates: int | None = None,
+        threads: int = 1,
     ) -> ListsSearchIndex:
         """Load verified files.
 
@@ -140,6 +152,7 @@ class ListsSearchIndex(IndexedLogos):
             files: the verified files.
             vectors: returns the vectors of logos.
             candidates: number of logos that a query ranks, overriding the number found by the build.
+            threads: see `ListsSearchIndex`.
 
         Raises:
             IndexDamagedError: they belong to no index of lists, or were replaced or damaged meanwhile.
@@ -147,7 +160,8 @@ class ListsSearchIndex(IndexedLogos):
         sieves = Sieves.load(directory, files)
         assert files.lists is not None
         effort = files.lists.record.effort
-        return cls(sieves, files, effort if candidates is None else effort.with_candidates(candidates), vectors)
+        effort = effort if candidates is None else effort.with_candidates(candidates)
+        return cls(sieves, files, effort, vectors, threads=threads)
 
     def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
         """Return the `count` nearest logos to an indexed one: itself first, at distance 0."""
@@ -220,7 +234,8 @@ class ListsSearchIndex(IndexedLogos):
     def _search(self, queries: NDArray[np.float32], count: int) -> list[Found]:
         """Find the `count` nearest items to each of `(n, dim)` queries; fewer if too few vectors can be read."""
         projected = self._sieves.format.components.project(queries)
-        candidates = self._sieves.candidates(projected, self._effort, count)
+        threads = self._threads if len(queries) == 1 else 1  # several queries are searched for in threads anyway
+        candidates = self._sieves.candidates(projected, self._effort, count, threads=threads)
         return [self._nearest(*query, count) for query in zip(queries, projected, candidates, strict=True)]
 
     def _nearest(
@@ -232,7 +247,7 @@ class ListsSearchIndex(IndexedLogos):
                 effort = effort.times(_WIDER)
                 if wider == _WIDENED:
                     effort = replace(effort, probed=len(self._sieves.centres))
-                items = self._sieves.candidates(projected[np.newaxis], effort, count)[0]
+                items = self._sieves.candidates(projected[np.newaxis], effort, count, threads=self._threads)[0]
             ranked = self._sieves.rank(projected, items, effort.measured_for(count))
             places, distances = self._measure(query, ranked).nearest(count)
             if len(places) >= count or len(ranked) >= len(self):

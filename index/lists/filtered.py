@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -82,6 +83,7 @@ def measure_filtered(
     unfiltered: Recall,
     *,
     lists: int,
+    last: Mapping[float, float] = MappingProxyType({}),
     jobs: int = 1,
     progress: Callable[[int], None] = lambda _queries: None,
 ) -> tuple[FilteredRecall, ...]:
@@ -94,6 +96,7 @@ def measure_filtered(
         effort: of unfiltered queries.
         unfiltered: their recall.
         lists: number of lists in the index.
+        last: the share of the lists that the index before this one scans, by the share of the logos; to begin with.
         jobs: threads that search.
         progress: called with the number of queries just made.
     """
@@ -113,7 +116,8 @@ def measure_filtered(
             exact = masked(mask, Effort(lists, mask.count, _SPARE))
             found_by = in_order(partial(_distances, exact), logo_ids.of_items(queries), jobs)
             nearest = {logo_id: found for logo_id, found in found_by if found is not None}
-        least = max([effort.probed, *(earlier.probed for earlier in measured)])
+        begin = round(lists * last.get(share, 0.0))
+        least = max([effort.probed, begin, *(earlier.probed for earlier in measured)])
         found = _widened(masked, mask, nearest, replace(effort, probed=least), unfiltered, lists, jobs, progress)
         if found is None:
             break

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from index.lists.centres import LISTED_FROM
 from index.lists.effort import Effort
@@ -44,6 +44,7 @@ def tune(
     *,
     lists: int,
     logos: int,
+    last: Effort | None = None,
     jobs: int = 1,
     progress: Callable[[int], None] = lambda _queries: None,
 ) -> tuple[Effort, Recall | None]:
@@ -54,6 +55,7 @@ def tune(
         with_effort: returns the index, searching with an effort.
         lists: number of lists in the index.
         logos: number of logos in the index.
+        last: of the index before this one: it is kept if it finds enough in this one, too.
         jobs: threads that search.
         progress: called with the number of queries just made.
 
@@ -65,13 +67,24 @@ def tune(
     nearest = truth.of(with_effort(most))
 
     @cache
-    def found_with(effort: Effort) -> dict[int, float]:
-        found = recall_of(with_effort(effort), nearest, jobs)
-        progress(len(COUNTS) * len(nearest))
+    def found_with(effort: Effort, *, at_once: bool = False) -> dict[int, float]:
+        found = recall_of(with_effort(effort), nearest, jobs, at_once=at_once)
+        progress(len(nearest) if at_once else len(COUNTS) * len(nearest))
         return found
 
-    effort = least
-    if not _enough(found_with(least), TARGETS):
+    def wanted_after(loss: float) -> dict[int, float]:
+        best = found_with(most, at_once=True)
+        return {
+            count: min(1 - loss * (1 - target), best.get(count, 0.0) - loss * _LITTLE)
+            for count, target in TARGETS.items()
+        }
+
+    last = None if last is None else last.probing(min(last.probed, most.probed))
+    if last is not None and _enough(found_with(last), wanted_after(_LOSS[-1])):
+        effort = last
+    elif _enough(found_with(least), TARGETS):
+        effort = least
+    else:
         probed = [least.probed]
         while probed[-1] < most.probed:
             probed.append(min(max(probed[-1] + 1, round(_WIDER * probed[-1])), most.probed))
@@ -79,11 +92,8 @@ def tune(
         for loss, name, steps in zip(
             _LOSS, ("probed", "candidates", "spare"), (probed, _CANDIDATES, _SPARE), strict=True
         ):
-            wanted = {
-                count: min(1 - loss * (1 - target), found_with(most).get(count, 0.0) - loss * _LITTLE)
-                for count, target in TARGETS.items()
-            }
-            effort = _first([replace(effort, **{name: step}) for step in steps], found_with, wanted)
+            found_by = partial(found_with, at_once=name != "spare")  # a search for ten measures fewer, ranks no fewer
+            effort = _first([replace(effort, **{name: step}) for step in steps], found_by, wanted_after(loss))
     found = found_with(effort)
     if not found:
         logger.warning("recall was not measured: no logo of the sample can be searched for")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from index import build
 from index.distances.survey_file import read_survey
 from index.files.build_lock import build_lock
 from index.files.generations import list_generations
-from index.files.manifest import read_manifest
+from index.files.manifest import read_manifest, write_manifest
 from index.loading import load_index
 from index.map.logo_map import FEWEST_LOGOS
 from index.map.map_file import MAP_NAME, MapFile
@@ -233,6 +234,27 @@ def test_a_large_store_gets_an_index_of_lists(
     with EmbeddingStore(store_path) as store:
         index = load_index(tmp_path / INDEX / "current", dim=1280, vectors=store.vectors, digests=True)
         assert index.nearest_to_logo(31, 5).logo_ids[0] == 31
+
+
+def test_the_next_index_begins_with_the_effort_of_the_published_one(
+    run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.build.LISTS_FROM", 20)
+    current = tmp_path / INDEX / "current"
+    assert run("generate-index").exit_code == 0
+    manifest = read_manifest(current)
+    assert manifest.lists is not None
+    effort = replace(manifest.lists.effort, spare=77)
+    write_manifest(current.resolve(), replace(manifest, lists=replace(manifest.lists, effort=effort)))
+
+    for options, expected in (([], 77), (["--fresh"], manifest.lists.effort.spare)):
+        assert run("generate-index", *options).exit_code == 0
+        lists = read_manifest(current).lists
+        assert lists is not None
+        assert lists.effort.spare == expected
+
+    (current / "index.json").write_text("{")
+    assert run("generate-index").exit_code == 0
 
 
 @pytest.mark.parametrize(("options", "in_lists"), [([], True), (["--no-reduce"], False)])

@@ -58,6 +58,19 @@ def test_what_is_farther_than_the_true_neighbours_is_not_found(logos: Logos) -> 
     assert recall_of(index, truth_of(logos).of(index)) == pytest.approx({10: 0.5, 100: 0.5}, abs=0.05)
 
 
+def test_one_search_answers_for_all_counts() -> None:
+    class ForgetfulForFew(Forgetful):
+        def nearest_to_logo(self, logo_id: int, count: int) -> Neighbours:
+            if count < 50:
+                return super().nearest_to_logo(logo_id, count)
+            return ExactIndex.nearest_to_logo(self, logo_id, count)
+
+    index = ForgetfulForFew(*some_logos(600))
+    truth = truth_of(some_logos(600)).of(index)
+    assert recall_of(index, truth) == pytest.approx({10: 0.5, 100: 1.0}, abs=0.05)
+    assert recall_of(index, truth, at_once=True) == {10: 1.0, 100: 1.0}
+
+
 def test_rounding_makes_no_difference() -> None:
     """The truth is computed from products in 32 bits, which lose digits of long vectors that are near each other."""
     ids, vectors = some_logos(600, dim=64)

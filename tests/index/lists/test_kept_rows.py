@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def test_a_build_with_kept_rows_has_the_files_of_one_without(tmp_path: Path) -> 
     build(tmp_path / "second", part(logos, 1500), tmp_path / "kept")
     for name in (RECORDS_NAME, CODES_NAME):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_the_next_build_keeps_the_effort_that_still_finds_enough(tmp_path: Path) -> None:
+    logos = logos_of(2000)
+    first = build(tmp_path / "first", part(logos, 1500), tmp_path / "kept")
+    assert first.lists is not None
+    more = replace(first.lists, effort=replace(first.lists.effort, candidates=1234, spare=77))
+
+    second = build(tmp_path / "second", part(logos, 2000), tmp_path / "kept", last=more)
+    fresh = build(tmp_path / "fresh", part(logos, 2000), tmp_path / "kept", last=more, fresh=True)
+
+    assert second.lists is not None
+    assert fresh.lists is not None
+    assert (second.lists.effort.candidates, second.lists.effort.spare) == (1234, 77)
+    assert (fresh.lists.effort.candidates, fresh.lists.effort.spare) != (1234, 77)
 
 
 def test_deleted_logos_are_left_out_and_changed_ones_read_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,28 @@ def test_the_build_measures_filtered_queries_and_widens_them(directory: Path) ->
     probed = [manifest.lists.effort.probed, *(known.probed for known in measured)]
     assert probed == sorted(probed)
     assert probed[-1] > probed[0] or manifest.lists.count == 1
+
+
+def test_the_lists_that_the_last_index_scanned_are_tried_first(
+    index: ListsSearchIndex, directory: Path, logos: Logos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, files = read_manifest(directory), verify_files(directory, dim=DIM)
+    assert manifest.lists is not None
+    truth = Truth(logos[0][:20], logos[1][:20])
+    truth.take_in(*logos)
+    lists = manifest.lists.count
+
+    measured = measure_filtered(
+        index.masked,
+        files.logo_ids,
+        truth,
+        replace(manifest.lists.effort, probed=1),
+        Recall(1, 0.5, 0.5, 20),
+        lists=lists,
+        last={0.5: 1.0},
+    )
+
+    assert {known.probed for known in measured} == {lists}
 
 
 def test_a_logo_that_was_deleted_meanwhile_is_left_out_of_what_is_measured(

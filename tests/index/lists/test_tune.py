@@ -65,6 +65,27 @@ def test_the_sieve_that_loses_neighbours_is_the_one_that_is_widened(sieve: str) 
     )
 
 
+@pytest.mark.parametrize("enough", [True, False])
+def test_the_last_effort_is_kept_while_it_finds_enough(enough: bool) -> None:
+    last, tried = Effort(5, 2000, 90), []
+
+    def with_effort(effort: Effort) -> Losing:
+        tried.append(effort)
+        return Losing(0.0 if effort.candidates >= (1000 if enough else 2400) else 0.1)
+
+    effort, recall = tune(truth(), with_effort, lists=LISTS, logos=4_000_000, last=last)
+
+    assert recall is not None
+    assert (effort == last) is enough
+    assert recall.at_100 >= TARGETS[100]
+    assert (len(tried) <= 3) is enough
+
+
+def test_no_more_lists_are_probed_than_a_query_may_scan() -> None:
+    effort, _ = tune(truth(), lambda _: EXACT, lists=LISTS, logos=4_000_000, last=Effort(LISTS, 500, 20))
+    assert effort == Effort(LISTS * MOST_SCANNED // 4_000_000, 500, 20)
+
+
 def test_what_cannot_be_reached_takes_as_much_as_helps(caplog: pytest.LogCaptureFixture) -> None:
     most = LISTS * MOST_SCANNED // 4_000_000
 
