@@ -17,6 +17,7 @@ from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.effort import Effort
 from index.lists.filtered import FilteredRecall
+from index.lists.reach import Reach
 from index.status import Recall
 
 BIN_NAME = "index.bin"
@@ -60,6 +61,7 @@ class ListsRecord:
         codes: `index.codes`.
         vectors: `index.vectors`; `None` where there are too many for a copy.
         filtered: the recall of queries with filters, the most common filter first.
+        reaches: how far queries look, by the average number of lists that they scan, rising.
     """
 
     count: int
@@ -71,12 +73,15 @@ class ListsRecord:
     codes: FileRecord
     vectors: FileRecord | None = None
     filtered: tuple[FilteredRecall, ...] = ()
+    reaches: tuple[Reach, ...] = ()
 
     def __post_init__(self) -> None:
         _check_types(self)
         _check_types(self.effort)
         for filtered in self.filtered:
             _check_types(filtered)
+        for reach in self.reaches:
+            _check_types(reach)
         if self.count < 1 or not 1 <= self.coded <= self.recorded:
             raise ValueError("an index of lists has no list, or no components")
 
@@ -90,6 +95,7 @@ class ListsRecord:
         if "filtered" not in fields or "step" in fields:  # their files are read in another way
             raise ValueError("it is an index of lists of an earlier build: run `manage.py generate-index` again")
         filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered"))
+        reaches = tuple(Reach(**row) for row in fields.pop("reaches", ()))
         return cls(
             **fields,
             effort=effort,
@@ -98,6 +104,7 @@ class ListsRecord:
             codes=codes,
             vectors=vectors,
             filtered=filtered,
+            reaches=reaches,
         )
 
 
@@ -186,7 +193,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         file.write(manifest.format())
 
 
-def _check_types(value: FileRecord | ListsRecord | Effort | FilteredRecall | Recall | Manifest) -> None:
+def _check_types(value: FileRecord | ListsRecord | Effort | FilteredRecall | Reach | Recall | Manifest) -> None:
     for name, kind in get_type_hints(type(value)).items():
         field = getattr(value, name)
         if not isinstance(field, get_origin(kind) if get_origin(kind) is tuple else kind) or isinstance(field, bool):

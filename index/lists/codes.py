@@ -22,7 +22,7 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,18 @@ def coded_components(available: int) -> int:
 def bytes_a_logo(components: int) -> int:
     """Return the bytes of a logo's code and number."""
     return -(-_codes(components) * _BITS // 8) + 8
+
+
+class Scanned(NamedTuple):
+    """What a scan found, in no order.
+
+    Attributes:
+        items: (n, count); -1 where there are fewer.
+        squares: (n, count) estimated squared distances; very large where there are fewer.
+    """
+
+    items: NDArray[np.int64]
+    squares: NDArray[np.float32]
 
 
 class Codes:
@@ -149,14 +161,14 @@ class Codes:
         mask: Mask | None = None,
         *,
         threads: int = 1,
-    ) -> NDArray[np.int64]:
-        """Return the items whose codes are nearest to each query, `(n, count)`, in no order; -1 where there are fewer.
+    ) -> Scanned:
+        """Return the items whose codes are nearest to each query, and their estimated squared distances.
 
         The GIL is released.
 
         Args:
             queries: (n, dim) first components.
-            lists: (n, k) the lists to scan for each query, nearest first.
+            lists: (n, k) the lists to scan for each query, nearest first; -1 is passed over.
             count: number of candidates.
             mask: the items that may be returned; `None` for all.
             threads: how many threads share the lists.
@@ -165,15 +177,13 @@ class Codes:
         shares = [np.ascontiguousarray(lists[:, share::threads]) for share in range(min(threads, lists.shape[1]))]
         found = shared(lambda share: self._scan(arranged, share, count, mask), shares)
         if len(found) == 1:
-            return found[0][1]
-        distances, items = (np.hstack(of_shares) for of_shares in zip(*found, strict=True))
-        nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        return np.take_along_axis(items, nearest, axis=1)
+            return found[0]
+        items, squares = (np.hstack(of_shares) for of_shares in zip(*found, strict=True))
+        nearest = np.argpartition(squares, count - 1, axis=1)[:, :count]
+        return Scanned(np.take_along_axis(items, nearest, axis=1), np.take_along_axis(squares, nearest, axis=1))
 
-    def _scan(
-        self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return estimated distances and items, `(n, count)`, for queries that are arranged as their codes are."""
+    def _scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None) -> Scanned:
+        """Scan for queries that are arranged as their codes are."""
         faiss, probes = self._faiss, lists.shape[1]
         distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
@@ -190,7 +200,7 @@ class Codes:
             False,
             self._parameters(probes) if mask is None else self._masked(probes, mask),
         )
-        return distances, items
+        return Scanned(items, distances)
 
     def _masked(self, probes: int, mask: Mask) -> Any:
         selector = self._faiss.IDSelectorBitmap(len(mask.bits), self._faiss.swig_ptr(mask.bits))

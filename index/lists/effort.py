@@ -15,7 +15,7 @@ class Effort:
     """The effort of a query.
 
     Attributes:
-        probed: number of lists to scan.
+        probed: number of lists to scan, on average (see `index.lists.reach`); with a filter, for every query.
         candidates: number of logos that the scan keeps, to be ranked by their records.
         spare: number of vectors to measure in addition to those that are returned.
     """

@@ -1,6 +1,7 @@
 """The engine of the default index: four sieves, each finer than the one before and more expensive per logo.
 
-1.  Annoy, over the centres of the lists, finds the lists nearest to the query.
+1.  The query is compared with the centres of the lists, the vectors of Annoy's file. It scans the nearest lists first,
+    and others if its neighbours are far (`index.lists.reach`).
 2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`) and keeps some hundred candidates or more.
 3.  The candidates are ranked by their records, of 4 or 8 bits a component (`index.lists.records`).
 4.  The best are measured on their vectors, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
@@ -28,15 +29,17 @@ from index.files.verification import VerifiedFiles, identity
 from index.lists.batch import Prefetched, in_threads
 from index.lists.centres import Centres
 from index.lists.codes import Codes
-from index.lists.effort import Effort
+from index.lists.effort import TUNED_FOR, Effort
 from index.lists.filtered import filtered_effort
 from index.lists.mask import FEWEST, Mask, MaskedLogoIds
+from index.lists.reach import FIRST, Reach, lists_to_scan
 from index.lists.records import LONG_FROM, RecordFormat
 from index.lists.rows import Measured, measure_stored
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
+_SHARED_FROM = 80  # lists: for fewer, waking a thread costs about as much as it saves
 _WIDENED, _WIDER = 3, 4  # how often and how much a search is widened if it finds too few; the last time to all lists
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -54,6 +57,7 @@ class Sieves:
         format: of the records.
         coded: number of components in centres and codes.
         vectors: a copy of all vectors; `None` if only the store has them.
+        reaches: how far queries look.
         mask: the items that are searched; `None` for all.
     """
 
@@ -63,6 +67,7 @@ class Sieves:
     format: RecordFormat
     coded: int
     vectors: VectorsFile | None
+    reaches: tuple[Reach, ...] = ()
     mask: Mask | None = None
 
     @classmethod
@@ -85,7 +90,9 @@ class Sieves:
             raise IndexDamagedError(f"{directory} cannot be read: {error}") from error
         records = _mapped(directory / RECORDS_NAME, items, files.lists.format.row_bytes)
         vectors = None if record.vectors is None else VectorsFile(directory / VECTORS_NAME, items, files.dim)
-        return cls(centres, codes, records, files.lists.format, record.coded, vectors)
+        if len(centres) != record.count:
+            raise IndexDamagedError(f"{directory / BIN_NAME} holds another number of centres than there are lists")
+        return cls(centres, codes, records, files.lists.format, record.coded, vectors, record.reaches)
 
     def candidates(
         self, projected: NDArray[np.float32], effort: Effort, count: int, *, threads: int = 1
@@ -98,12 +105,22 @@ class Sieves:
         if effort.probed >= len(self.centres):
             lists = np.tile(np.arange(len(self.centres)), (len(queries), 1))
         else:
-            chosen = [self.centres.nearest(query, effort.probed) for query in queries]
-            lists = np.full((len(chosen), max(map(len, chosen))), -1)  # faiss passes over -1
-            for row, some in zip(lists, chosen, strict=True):
-                row[: len(some)] = some
-        found = self.codes.scan(queries, lists, wanted, self.mask, threads=threads)
+            lists = self._near(queries, effort.probed, count)
+        threads = threads if lists.shape[1] >= _SHARED_FROM else 1
+        found = self.codes.scan(queries, lists, wanted, self.mask, threads=threads).items
         return [*found] if found.min() >= 0 else [some[some >= 0] for some in found]
+
+    def _near(self, queries: NDArray[np.float32], probed: int, count: int) -> NDArray[np.int64]:
+        """Return the lists to scan for each of `(n, coded)` queries, nearest first; -1 after the last."""
+        lists, squares = self.centres.nearest(queries)
+        reaches = () if self.mask is not None else self.reaches  # of those that match a filter, most are far
+        last = None
+        if reaches:
+            found = self.codes.scan(queries, lists[:, :FIRST], max(count, TUNED_FOR))
+            last = found.squares.max(axis=1)
+        numbers = lists_to_scan(reaches, probed, squares, last)
+        lists = lists[:, : numbers.max()]
+        return np.where(np.arange(lists.shape[1]) < numbers[:, np.newaxis], lists, -1)
 
     def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""

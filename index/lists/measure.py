@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from index.files.manifest import ListsRecord, Manifest
 from index.files.verification import verify_files
+from index.lists.effort import TUNED_FOR
 from index.lists.engine import ListsSearchIndex, Sieves
 from index.lists.filtered import FilteredRecall, measure_filtered
-from index.lists.tune import tune
+from index.lists.reach import FIRST, Reach, find_reaches
+from index.lists.tune import probed_steps, tune
 from index.protocol import Vectors
 from index.recall import Truth
 from index.stage import Stage
@@ -40,6 +46,7 @@ def measured(
     lists = manifest.lists.count
     files = verify_files(directory, dim=manifest.dim)
     sieves = Sieves.load(directory, files)
+    sieves = replace(sieves, reaches=_reaches(sieves, truth.queries, probed_steps(lists, manifest.items)))
     with stage("measuring recall", None) as progress:
         effort, recall = tune(
             truth,
@@ -64,4 +71,15 @@ def measured(
                 jobs=jobs,
                 progress=progress,
             )
-    return replace(manifest, lists=replace(manifest.lists, effort=effort, filtered=filtered), recall=recall)
+    record = replace(manifest.lists, effort=effort, filtered=filtered, reaches=sieves.reaches)
+    return replace(manifest, lists=record, recall=recall)
+
+
+def _reaches(sieves: Sieves, queries: NDArray[np.float32], averages: Iterable[int]) -> tuple[Reach, ...]:
+    """Return with which reach some `(n, dim)` queries scan each of these average numbers of lists."""
+    if len(sieves.centres) <= FIRST or not len(queries):
+        return ()
+    projected = sieves.format.components.project(queries)[:, : sieves.coded]
+    lists, squares = sieves.centres.nearest(projected)
+    found = sieves.codes.scan(projected, lists[:, :FIRST], TUNED_FOR)
+    return find_reaches(averages, squares, found.squares.max(axis=1))

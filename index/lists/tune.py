@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
-from index.lists.centres import LISTED_FROM
 from index.lists.effort import Effort
 from index.protocol import SearchIndex
 from index.recall import COUNTS, Truth, recall_of
@@ -23,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 TARGETS = {10: 0.99, 100: 0.97}
 
-LEAST_SCANNED, MOST_SCANNED = LISTED_FROM, 700_000
-"""Number of logos that a query scans: fewer save no time, more take milliseconds."""
+LEAST_SCANNED, MOST_SCANNED = 32_000, 400_000
+"""Number of logos that queries scan on average: fewer save no time, more take milliseconds."""
 
 _CANDIDATES = 400, 500, 600, 700, 850, 1_000, 1_200, 1_400, 1_700, 2_000, 2_400, 2_800, 3_300, 4_000
 _SPARE = 20, 30, 40, 50, 60, 75, 90, 110, 130, 160, 190, 230, 280
@@ -36,6 +35,15 @@ _LITTLE = 0.006  # of the true neighbours
 def least_effort(lists: int, logos: int) -> Effort:
     """Return the effort that tuning begins with."""
     return Effort(_share(lists, logos, LEAST_SCANNED), _CANDIDATES[0], _SPARE[0])
+
+
+def probed_steps(lists: int, logos: int) -> list[int]:
+    """Return the average numbers of lists to try, rising."""
+    least, most = (_share(lists, logos, scanned) for scanned in (LEAST_SCANNED, MOST_SCANNED))
+    steps = [least]
+    while steps[-1] < most:
+        steps.append(min(max(steps[-1] + 1, round(_WIDER * steps[-1])), most))
+    return steps
 
 
 def tune(
@@ -85,12 +93,9 @@ def tune(
     elif _enough(found_with(least), TARGETS):
         effort = least
     else:
-        probed = [least.probed]
-        while probed[-1] < most.probed:
-            probed.append(min(max(probed[-1] + 1, round(_WIDER * probed[-1])), most.probed))
         effort = most
         for loss, name, steps in zip(
-            _LOSS, ("probed", "candidates", "spare"), (probed, _CANDIDATES, _SPARE), strict=True
+            _LOSS, ("probed", "candidates", "spare"), (probed_steps(lists, logos), _CANDIDATES, _SPARE), strict=True
         ):
             found_by = partial(found_with, at_once=name != "spare")  # a search for ten measures fewer, ranks no fewer
             effort = _first([replace(effort, **{name: step}) for step in steps], found_by, wanted_after(loss))
@@ -101,7 +106,7 @@ def tune(
     recall = Recall(effort.candidates, round(found[10], 4), round(found[100], 4), len(nearest))
     say = logger.info if _enough(found, TARGETS) else logger.warning
     say(
-        "recall@10 %.3f, recall@100 %.3f: %d of %d lists scanned, %d logos ranked, %d spare vectors measured",
+        "recall@10 %.3f, recall@100 %.3f: %d of %d lists scanned on average, %d logos ranked, %d spare measured",
         *(recall.at_10, recall.at_100, effort.probed, lists, effort.candidates, effort.spare),
     )
     return effort, recall

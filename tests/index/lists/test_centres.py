@@ -64,17 +64,19 @@ def test_a_seed_gives_the_same_centres() -> None:
     np.testing.assert_array_equal(find_centres(points, 20, seed=3), find_centres(points, 20, seed=3))
 
 
-def test_annoy_finds_the_nearest_lists(tmp_path: Path) -> None:
+def test_lists_come_nearest_first(tmp_path: Path) -> None:
     centres, queries = some_vectors(200, seed=2), some_vectors(50, seed=3)
     Centres.write(tmp_path / "index.bin", centres, trees=12, seed=1, jobs=1)
     loaded = Centres(tmp_path / "index.bin", centres.shape[1])
     assert len(loaded) == 200
-    shares = []
-    for query in queries:
-        true = np.argsort(np.linalg.norm(centres - query, axis=1))[:20]
-        shares.append(len(np.intersect1d(true, loaded.nearest(query, 20))) / 20)
-    assert np.mean(shares) > 0.98
-    assert loaded.nearest(queries[0], 500).tolist() == list(range(200))
+
+    lists, squares = loaded.nearest(queries)
+
+    for query, order, of_query in zip(queries, lists, squares, strict=True):
+        exact = ((centres.astype(np.float64) - query) ** 2).sum(axis=1)
+        assert sorted(order.tolist()) == list(range(200))
+        np.testing.assert_allclose(of_query, exact[order], rtol=1e-4, atol=1e-4)
+        assert (np.diff(of_query) >= 0).all()
 
 
 def test_centres_that_are_gone_are_refused(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def exact(query: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 def test_candidates_hold_the_nearest(codes: Codes) -> None:
     queries = some_vectors(30, 16, latent=8, seed=1)
-    found = codes.scan(queries, np.repeat(EVERY_LIST, 30, axis=0), 300)
+    found = codes.scan(queries, np.repeat(EVERY_LIST, 30, axis=0), 300).items
     assert found.shape == (30, 300)
     assert (
         np.mean([np.isin(exact(query, 20), items).mean() for query, items in zip(queries, found, strict=True)]) > 0.99
@@ -48,21 +48,21 @@ def test_candidates_hold_the_nearest(codes: Codes) -> None:
 
 
 def test_only_the_chosen_lists_are_scanned(codes: Codes) -> None:
-    items = codes.scan(POINTS[:1], np.array([[3, 7]]), 3000)[0]
+    items = codes.scan(POINTS[:1], np.array([[3, 7]]), 3000).items[0]
     in_lists = np.flatnonzero(np.isin(nearest(POINTS, CENTRES), [3, 7]))
     assert sorted(items[items >= 0].tolist()) == in_lists.tolist()
     assert (items < 0).sum() == 3000 - len(in_lists)
 
 
 def test_a_list_of_minus_one_is_passed_over(codes: Codes) -> None:
-    padded = codes.scan(POINTS[:2], np.array([[3, 7], [3, -1]]), 3000)
-    alone = codes.scan(POINTS[1:2], np.array([[3]]), 3000)
+    padded = codes.scan(POINTS[:2], np.array([[3, 7], [3, -1]]), 3000).items
+    alone = codes.scan(POINTS[1:2], np.array([[3]]), 3000).items
     assert sorted(padded[1].tolist()) == sorted(alone[0].tolist())
 
 
 def test_threads_with_different_numbers_of_lists_share_the_codes(codes: Codes) -> None:
     def ask(place: int) -> list[int]:
-        items = codes.scan(POINTS[place : place + 1], EVERY_LIST[:, : 1 + place % 20], 200)[0]
+        items = codes.scan(POINTS[place : place + 1], EVERY_LIST[:, : 1 + place % 20], 200).items[0]
         return [int(item) for item in items]
 
     one_by_one = [ask(place) for place in range(200)]
@@ -74,18 +74,27 @@ def test_threads_with_different_numbers_of_lists_share_the_codes(codes: Codes) -
 @pytest.mark.parametrize("lists", [1, 2, 20])
 def test_threads_that_share_the_lists_find_the_same_candidates(codes: Codes, threads: int, lists: int) -> None:
     some = np.repeat(EVERY_LIST[:, :lists], 30, axis=0)
-    alone = codes.scan(POINTS[:30], some, 100)
-    found = codes.scan(POINTS[:30], some, 100, threads=threads)
+    alone = codes.scan(POINTS[:30], some, 100).items
+    found = codes.scan(POINTS[:30], some, 100, threads=threads).items
     assert found.shape == alone.shape
     for of_query, expected in zip(found, alone, strict=True):  # of equal estimates, another may be kept
         assert len(set(expected.tolist()) - set(of_query.tolist())) <= 3
         assert len(set(of_query.tolist())) == (100 if (expected >= 0).all() else len(set(expected.tolist())))
 
 
+def test_estimates_are_of_the_squared_distances(codes: Codes) -> None:
+    found = codes.scan(POINTS[:9], np.repeat(EVERY_LIST, 9, axis=0), 2500)
+    for query, items, squares in zip(POINTS[:9], found.items, found.squares, strict=True):
+        exact = ((POINTS[items] - query) ** 2).sum(axis=1) + RESTS[items] ** 2
+        assert np.corrcoef(exact, squares)[0, 1] > 0.8
+        assert squares.mean() == pytest.approx(exact.mean(), rel=0.2)
+    assert (codes.scan(POINTS[:2], np.array([[3], [7]]), 3000).squares.max(axis=1) > 1e30).all()
+
+
 def test_fewer_points_than_centroids_are_coded() -> None:
     codes = Codes.train(POINTS[:3], RESTS[:3], POINTS[:1])
     codes.add(POINTS[:3], RESTS[:3])
-    assert sorted(codes.scan(POINTS[:1], np.array([[0]]), 5)[0].tolist()) == [-1, -1, 0, 1, 2]
+    assert sorted(codes.scan(POINTS[:1], np.array([[0]]), 5).items[0].tolist()) == [-1, -1, 0, 1, 2]
 
 
 def test_a_file_with_another_digest_is_not_given_to_faiss(tmp_path: Path) -> None:

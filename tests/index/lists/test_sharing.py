@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from index.lists import engine, sharing
-from index.lists.sharing import shared
+from index.lists import centres, codes, engine, sharing
+from index.lists.sharing import Part, Result, shared
 from index.loading import load_index
 from tests.index.lists.samples import DIM, build, kept, logos_of
 
@@ -44,9 +45,20 @@ def test_an_error_of_a_part_is_raised(failing: int) -> None:
 @pytest.mark.parametrize("threads", [2, 3, 16])
 def test_a_shared_query_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(engine, "LONG_FROM", 1)
+    monkeypatch.setattr(engine, "_SHARED_FROM", 20)
+    monkeypatch.setattr(centres, "LOGOS_A_LIST", 20)
+    monkeypatch.setattr(centres, "LISTED_FROM", 0)
     build(tmp_path, LOGOS)
+    called: set[int] = set()
+
+    def counted(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+        called.add(len(parts))
+        return shared(function, parts)
+
+    monkeypatch.setattr(codes, "shared", counted)
     alone = load_index(tmp_path, dim=DIM, vectors=kept(LOGOS), search_k=400)
     index = load_index(tmp_path, dim=DIM, vectors=kept(LOGOS), search_k=400, query_threads=threads)
     for logo_id, vector in zip(LOGOS[0][:100].tolist(), LOGOS[1], strict=False):
         assert index.nearest_to_logo(logo_id, 50) == alone.nearest_to_logo(logo_id, 50)
         assert index.nearest_to_vector(vector, 10) == alone.nearest_to_vector(vector, 10)
+    assert called == {1, threads}

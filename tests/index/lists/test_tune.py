@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from index.errors import VectorUnavailableError
 from index.exact import ExactIndex
 from index.lists.effort import Effort
-from index.lists.tune import LEAST_SCANNED, MOST_SCANNED, TARGETS, least_effort, tune
+from index.lists.tune import LEAST_SCANNED, MOST_SCANNED, TARGETS, least_effort, probed_steps, tune
 from index.protocol import Neighbours
 from index.recall import Truth, recall_of
 from tests.index.lists.samples import logos_of
@@ -54,7 +55,7 @@ def test_the_least_effort_is_kept_if_it_finds_enough() -> None:
 
 @pytest.mark.parametrize("sieve", ["probed", "candidates", "spare"])
 def test_the_sieve_that_loses_neighbours_is_the_one_that_is_widened(sieve: str) -> None:
-    least, needed = least_effort(LISTS, 4_000_000), {"probed": 5, "candidates": 2000, "spare": 90}[sieve]
+    least, needed = least_effort(LISTS, 4_000_000), {"probed": 3, "candidates": 2000, "spare": 90}[sieve]
 
     effort, found = tuned(lambda effort: 0.0 if getattr(effort, sieve) >= needed else 0.1)
 
@@ -67,7 +68,7 @@ def test_the_sieve_that_loses_neighbours_is_the_one_that_is_widened(sieve: str) 
 
 @pytest.mark.parametrize("enough", [True, False])
 def test_the_last_effort_is_kept_while_it_finds_enough(enough: bool) -> None:
-    last, tried = Effort(5, 2000, 90), []
+    last, tried = Effort(3, 2000, 90), []
 
     def with_effort(effort: Effort) -> Losing:
         tried.append(effort)
@@ -99,6 +100,13 @@ def test_what_cannot_be_reached_takes_as_much_as_helps(caplog: pytest.LogCapture
 def test_few_logos_are_all_scanned() -> None:
     assert least_effort(25, LEAST_SCANNED).probed == 25
     assert least_effort(LISTS, 4_000_000).probed == 1
+
+
+def test_the_numbers_of_lists_to_try_rise_from_the_least_to_the_most() -> None:
+    steps = probed_steps(1000, 4_000_000)
+    assert (steps[0], steps[-1]) == (LEAST_SCANNED // 4_000, MOST_SCANNED // 4_000)
+    assert all(1 < later / earlier <= 1.25 for earlier, later in pairwise(steps))
+    assert probed_steps(1, 50_000) == [1]
 
 
 def test_as_far_is_as_near_for_neighbours_that_are_equally_far() -> None:
