@@ -1,1 +1,1 @@
-"""The default engine: Annoy chooses lists, faiss scans their codes, records rank, and the store's vectors measure."""
+"""The default engine: lists are chosen, faiss scans their codes, records rank, and the store's vectors measure."""

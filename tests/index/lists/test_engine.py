@@ -181,6 +181,9 @@ def test_a_changed_bit_of_the_records_is_seen_by_their_digest(tmp_path: Path) ->
             ("codes", {}),
             ("codes", None),
             ("vectors", 1),
+            ("reaches", 1),
+            ("reaches", [{"probed": 8}]),
+            ("reaches", [{"probed": 8, "offset": "far"}]),
         ],
     ],
 )
@@ -193,6 +196,15 @@ def test_a_manifest_with_impossible_lists_is_refused(tmp_path: Path, field: str,
     (tmp_path / "index.json").write_text(json.dumps(manifest))
     with pytest.raises(IndexDamagedError):
         load_index(tmp_path, dim=DIM, vectors=kept(logos))
+
+
+def test_an_index_of_a_build_that_knew_no_reach_is_searched(tmp_path: Path, logos: Logos) -> None:
+    build(tmp_path, logos)
+    manifest = json.loads((tmp_path / "index.json").read_bytes())
+    del manifest["lists"]["reaches"]
+    (tmp_path / "index.json").write_text(json.dumps(manifest))
+    index = load_index(tmp_path, dim=DIM, vectors=kept(logos))
+    assert index.nearest_to_logo(int(logos[0][5]), 3).logo_ids[0] == logos[0][5]
 
 
 def test_a_damaged_vector_of_a_copy_is_never_answered(
