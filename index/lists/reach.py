@@ -77,6 +77,7 @@ def find_reaches(averages: Iterable[int], squares: NDArray[np.float32], last: ND
 
 
 def _margins(squares: NDArray[np.float32], last: NDArray[np.float32]) -> NDArray[np.float64]:
+    last = np.minimum(last, np.finfo(np.float32).max)  # so that offsets are finite, as JSON wants them
     margins: NDArray[np.float64] = squares - SLOPE * last.astype(np.float64)[:, np.newaxis]
     return margins
 

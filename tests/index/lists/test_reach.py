@@ -49,10 +49,11 @@ def test_without_a_reach_all_queries_scan_as_many() -> None:
 
 
 def test_too_few_neighbours_in_the_first_lists_are_very_far() -> None:
-    last = np.where(np.arange(300) < 100, np.finfo(np.float32).max, LAST)
+    last = np.where(np.arange(300) < 100, np.float32(np.inf), LAST)
     reaches = find_reaches((30,), SQUARES, last)
     assert lists_to_scan(reaches, 30, SQUARES, last).mean() == pytest.approx(30, rel=0.05)
     assert np.isfinite(reaches[0].offset)
+    assert np.isfinite(find_reaches((30,), SQUARES, np.full(300, np.inf, np.float32))[0].offset)
 
 
 def test_an_index_scans_fewer_lists_for_logos_with_near_neighbours(
