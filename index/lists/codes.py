@@ -125,7 +125,7 @@ class Codes:
 
     @classmethod
     def load(cls, path: Path, *, sha256: str, shape: tuple[int, int, int]) -> Codes:
-        """Read what `save` wrote.
+        """Read what `save` wrote, for scans alone: more codes cannot be added.
 
         Args:
             path: the file.
@@ -151,6 +151,7 @@ class Codes:
         if not isinstance(index, faiss.IndexIVFPQFastScan) or (index.ntotal, index.nlist, index.d) != expected:
             raise IndexDamagedError(f"{path}: it does not hold the codes of {shape[0]} logos in {shape[1]} lists")
         index.implem = _IMPLEMENTATION
+        # The centres of its quantizer are views into `content`, which is gone from here on: a scan does not need them.
         return cls(index)
 
     def scan(
