@@ -1,4 +1,4 @@
-"""Small stores and collections for the tests of this room."""
+"""Small stores, collections and indexes for the tests of this room."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from embeddings.store.layout import ModelStamp
 from embeddings.store.store import EmbeddingStore
@@ -16,9 +17,11 @@ from index.milvus import collections
 from index.milvus.build import CollectionBuild
 from index.milvus.client import ConnectionOptions, Milvus
 from index.milvus.collections import Collection, Record
+from index.milvus.engine import MilvusSearchIndex
 from index.milvus.feed import send_vectors
 from index.milvus.kinds import IndexKind
 from index.milvus.plan import CollectionPlan
+from index.protocol import Neighbours, Vectors
 from tests.index.samples import Logos, some_logos
 from tests.milvus.servers.server import MilvusServer
 from tests.stores import new_store
@@ -26,6 +29,7 @@ from tests.waiting import PATIENCE
 
 DIM = 8
 STAMP = ModelStamp("efficientnet-b0", "d" * 64)
+FLOAT32 = 2.0**-23
 
 
 class CountedMilvus(Milvus):
@@ -109,3 +113,26 @@ def stored(store: EmbeddingStore) -> dict[int, list[float]]:
 def some_vectors(logo_ids: Sequence[int], *, dim: int = DIM, seed: int = 99) -> Logos:
     """Other vectors for some ids."""
     return np.array(logo_ids, np.int64), some_logos(len(logo_ids), dim, seed)[1]
+
+
+def vectors_of(*logos: Logos) -> Vectors:
+    """What a store of some logos, and no others, gives."""
+    known = {logo_id: vector for ids, vectors in logos for logo_id, vector in zip(ids.tolist(), vectors, strict=True)}
+    nothing = np.full(DIM, np.nan, np.float32)
+    return lambda ids: np.array([known.get(i, nothing) for i in ids.tolist()], np.float32).reshape(-1, DIM)
+
+
+def index_of(milvus: Milvus, collection: Collection, *stored: Logos, effort: int = 100) -> MilvusSearchIndex:
+    return MilvusSearchIndex(milvus, collection, vectors_of(*stored), effort)
+
+
+def new_index(milvus: Milvus, logos: Logos) -> MilvusSearchIndex:
+    """An index of logos that are stored here, too."""
+    return index_of(milvus, new_collection(milvus, logos), logos)
+
+
+def assert_same(found: Neighbours, exact: Neighbours) -> None:
+    assert found.logo_ids == exact.logo_ids
+    assert found.distances == pytest.approx(exact.distances, rel=4 * FLOAT32, abs=1e-6)
+    assert all(type(distance) is float for distance in found.distances)
+    assert all(type(logo_id) is int for logo_id in found.logo_ids)

@@ -15,10 +15,9 @@ from index.milvus.client import Milvus
 from index.milvus.engine import MilvusSearchIndex
 from tests.index.samples import some_logos
 from tests.milvus.indexed import INDEXED, LOGO_IDS, VECTORS, A
-from tests.milvus.samples import milvus_at, new_collection
+from tests.milvus.samples import assert_same, index_of, milvus_at, new_collection, new_index
 from tests.milvus.servers.lite import LiteServer
 from tests.milvus.servers.server import MilvusServer
-from tests.milvus.test_engine import assert_same, index_of, new_index
 
 RED = INDEXED[::3]
 

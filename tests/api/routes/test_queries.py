@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.api.conftest import INDEXED, LOGO_IDS, STORED_ONLY, VECTORS
+from tests.api.routes.neighbours import assert_neighbours, exact, from_embedding
 from tests.original_files import write_pair, write_store
 from tests.photo_server import photo
 
@@ -21,17 +22,6 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 def client(shared_client: Client) -> Client:
     return shared_client
-
-
-def exact(query: int, indexed: int = 40) -> list[tuple[int, float]]:
-    distances = np.linalg.norm(VECTORS[:indexed].astype(np.float64) - VECTORS[query], axis=1)
-    return [(INDEXED[row], distances[row]) for row in np.argsort(distances, kind="stable")]
-
-
-def assert_neighbours(answer: dict[str, Any], expected: list[tuple[int, float]]) -> None:
-    assert answer["count"] == len(answer["results"]) == len(expected)
-    assert [row["logo_id"] for row in answer["results"]] == [logo_id for logo_id, _ in expected]
-    assert [row["distance"] for row in answer["results"]] == pytest.approx([d for _, d in expected], rel=1e-4, abs=1e-4)
 
 
 def test_indexed_logo_is_its_own_nearest_neighbour(client: Client) -> None:
@@ -193,73 +183,6 @@ def test_exclude_self_takes_true_or_false(client: Client) -> None:
             assert "exclude_self" in answer.json["description"]
 
 
-def from_embedding(client: Client, body: Any, **arguments: Any) -> falcon.testing.Result:
-    return client.simulate_post("/api/v1/ann/from_embedding", json=body, **arguments)
-
-
-def test_embedding_finds_its_neighbours(client: Client) -> None:
-    answer = from_embedding(client, {"embedding": VECTORS[41].tolist(), "count": 3})
-    assert_neighbours(answer.json, exact(41)[:3])
-
-
-def test_embedding_returns_one_neighbour_by_default(client: Client) -> None:
-    assert_neighbours(from_embedding(client, {"embedding": VECTORS[0].tolist()}).json, exact(0)[:1])
-
-
-def test_every_embedding_of_the_right_dimension_has_neighbours(client: Client) -> None:
-    for vector in ([0] * 1280, [1e-30] * 1280, [-1e16] * 1280, [2**50, *range(1279)]):
-        answer = from_embedding(client, {"embedding": vector, "count": 2})
-        assert answer.status_code == 200
-        assert answer.json["count"] == 2
-        assert all(isinstance(row["distance"], float) for row in answer.json["results"])
-
-
-@pytest.mark.parametrize("length", [0, 1, 1279, 1281, 2048])
-def test_wrong_dimension_is_400(client: Client, length: int) -> None:
-    answer = from_embedding(client, {"embedding": [0.5] * length})
-    assert (answer.status_code, answer.json["title"]) == (400, "invalid dimension")
-
-
-@pytest.mark.parametrize("embedding", [["a"] * 1280, ["0.5"], [1, None], [[0.5] * 1280], "vector", "", {}, {"0": 0.5}])
-def test_what_has_a_length_and_is_no_vector_has_an_invalid_dimension(client: Client, embedding: Any) -> None:
-    answer = from_embedding(client, {"embedding": embedding})
-    assert (answer.status_code, answer.json["title"]) == (400, "invalid dimension")
-    assert answer.json["description"].startswith("body.embedding")
-
-
-@pytest.mark.parametrize("count", [0, 501, -1, "x", None, 1.5, True, [1]])
-def test_invalid_count_is_400(client: Client, count: Any) -> None:
-    answer = from_embedding(client, {"embedding": [0.5] * 1280, "count": count})
-    assert (answer.status_code, answer.json["title"]) == (400, "invalid dimension or count")
-
-
-@pytest.mark.parametrize("body", [None, [], 5, {}, {"embedding": 5}, {"embedding": None}, {"embedding": True}])
-def test_other_bodies_are_400_and_say_why(client: Client, body: Any) -> None:
-    answer = from_embedding(client, body)
-    assert (answer.status_code, answer.json["title"] == "invalid dimension") == (400, False)
-    assert answer.json["description"]
-
-
-def test_embedding_too_large_for_a_distance_is_400(client: Client) -> None:
-    for value in (1e19, -1e300):
-        answer = from_embedding(client, {"embedding": [value] + [0.0] * 1279})
-        assert (answer.status_code, answer.json["title"]) == (400, "invalid embedding")
-
-
-@pytest.mark.parametrize("body", ["", "{bad", '{"embedding": [NaN]}', "\xff\xfe"])
-def test_body_that_is_not_json_is_400(client: Client, body: str) -> None:
-    answer = client.simulate_post(
-        "/api/v1/ann/from_embedding", body=body.encode("latin-1"), headers={"Content-Type": "application/json"}
-    )
-    assert answer.status_code == 400
-    assert answer.json["title"]
-
-
-def test_index_of_an_embedding_is_checked_before_its_dimension(client: Client) -> None:
-    answer = from_embedding(client, {"embedding": [1.0]}, query_string="index=nope")
-    assert answer.json["title"] == "unknown index: nope"
-
-
 def test_second_index_is_chosen_by_name(open_app: Any, data_dir: Path) -> None:
     write_pair(data_dir / "brands", INDEXED[:5], VECTORS[:5])
     client = Client(open_app())
@@ -349,10 +272,3 @@ def test_logo_whose_vector_is_not_finite_is_an_error_and_a_batch_leaves_it_out(
     batch = client.simulate_get("/api/v1/ann/batch?logo_ids=3,4,1&count=1").json
     assert list(batch["results"]) == ["3", "1"]
     assert "left out of a batch" in caplog.text
-
-
-def test_json_nested_too_deeply_is_400(client: Client) -> None:
-    for path in ("/api/v1/ann/add", "/api/v1/ann/from_embedding"):
-        body = b'{"x":' + b"[" * 600 + b"]" * 600 + b"}"
-        answer = client.simulate_post(path, body=body, headers={"Content-Type": "application/json"})
-        assert (answer.status_code, answer.json["title"]) == (400, "invalid request")
