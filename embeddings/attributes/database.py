@@ -30,7 +30,6 @@ from embeddings.errors import DamagedAttributesError, StoreError, StoreFullError
 _APPLICATION_ID = 0x726C_6174  # of our files, in the header of SQLite: "rlat"
 _VERSION = 1
 _PRAGMAS = (
-    "journal_mode = WAL",
     "synchronous = FULL",
     "cell_size_check = ON",
     "trusted_schema = OFF",
@@ -163,12 +162,25 @@ class AttributeDatabase:
             check_same_thread=False,  # `close` is called by another thread
         )
         try:
+            self._use_log(connection)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _use_log(self, connection: sqlite3.Connection) -> None:
+        """Put a new file into WAL mode. SQLite itself does not wait here when another process does the same."""
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL").fetchall()
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.005)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:

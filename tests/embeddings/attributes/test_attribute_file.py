@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from embeddings.attributes.attribute_store import AttributeStore, attributes_pat
 from embeddings.attributes.copies import faults_of
 from embeddings.errors import DamagedAttributesError, StoreFullError, StoreUnavailableError
 from tests.index.samples import without_privileges
+
+OPENERS = 4  # at once
 
 
 def test_a_file_that_is_gone_or_replaced_is_noticed(tmp_path: Path) -> None:
@@ -32,6 +35,19 @@ def test_a_file_that_is_gone_or_replaced_is_noticed(tmp_path: Path) -> None:
         assert not path.exists()
         (tmp_path / "other").rename(path)
         assert store.get([1]) == {1: {"k": "other"}}
+
+
+def test_many_may_make_the_file_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(OPENERS)
+
+    def opened(path: Path) -> None:
+        together.wait()
+        AttributeStore(path).close()
+
+    with ThreadPoolExecutor(OPENERS) as threads:
+        for path in (tmp_path / str(number) for number in range(100)):
+            for opening in [threads.submit(opened, path) for _ in range(OPENERS)]:
+                opening.result()
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
