@@ -18,6 +18,8 @@ ARG ANNOY_MARCH=
 RUN march="${ANNOY_MARCH:-$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3 || echo armv8-a)}" \
  && export ANNOY_COMPILER_ARGS="-D_CRT_SECURE_NO_WARNINGS,-fpermissive,-march=${march},-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14" \
  && pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-serve.txt
+COPY index/lists/ranking.c ./
+RUN cc -O3 -shared -fPIC -o librobotoff-ann.so ranking.c
 # With any text, the image can also export and import Parquet files, and is 170 MB larger.
 ARG PARQUET=
 RUN if [ -n "$PARQUET" ]; then pip wheel --no-cache-dir --wheel-dir /wheels -r requirements-parquet.txt; fi
@@ -66,6 +68,7 @@ RUN --mount=from=wheels,source=/wheels,target=/wheels \
     --mount=source=constraints.txt,target=/tmp/constraints.txt \
     pip install --no-cache-dir --no-index --find-links /wheels -r /tmp/requirements-serve.txt \
         ${PARQUET:+-r /tmp/requirements-parquet.txt} ${MILVUS:+-r /tmp/requirements-milvus.txt}
+COPY --from=wheels /build/librobotoff-ann.so /usr/local/lib/
 WORKDIR /app
 COPY *.py ./
 COPY api api

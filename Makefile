@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LIBRARY := $(VENV)/lib/librobotoff-ann.so
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 COMPOSE := docker compose
 DEV := $(COMPOSE) -f docker-compose.yml -f docker/dev.yml
@@ -25,7 +26,10 @@ $(VENV)/.made:
 	$(BIN)/pip uninstall --quiet --yes setuptools # 3.11 brings it; pip builds with its own
 	touch $@
 
-$(VENV)/.run: $(VENV)/.made requirements-serve.txt constraints.txt
+$(LIBRARY): $(VENV)/.made index/lists/ranking.c
+	$(CC) -O3 -shared -fPIC -o $@ index/lists/ranking.c
+
+$(VENV)/.run: $(VENV)/.made $(LIBRARY) requirements-serve.txt constraints.txt
 	$(PIP) -r requirements-serve.txt
 	touch $@
 
@@ -33,7 +37,7 @@ $(VENV)/.demo: $(VENV)/.run
 	$(PIP) -c constraints.txt requests
 	touch $@
 
-$(VENV)/.full: $(VENV)/.made $(addprefix requirements,.txt -serve.txt -parquet.txt) constraints.txt
+$(VENV)/.full: $(VENV)/.made $(LIBRARY) $(addprefix requirements,.txt -serve.txt -parquet.txt) constraints.txt
 	$(PIP) -r requirements.txt
 	touch $@
 
@@ -41,7 +45,7 @@ $(VENV)/.train: $(VENV)/.full requirements-train.txt
 	$(PIP) -r requirements-train.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.made $(addprefix requirements,.txt -serve.txt -parquet.txt -train.txt -milvus.txt -dev.txt) constraints.txt
+$(VENV)/.dev: $(VENV)/.made $(LIBRARY) $(addprefix requirements,.txt -serve.txt -parquet.txt -train.txt -milvus.txt -dev.txt) constraints.txt
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

@@ -24,7 +24,7 @@ from index.catalog import IndexCatalog
 from index.errors import IndexDamagedError
 from index.files.generations import CURRENT, publish
 from index.files.manifest import JSON_NAME, Manifest
-from index.lists import centres, plan, records
+from index.lists import centres, codes, plan
 from index.lists.build import PlacedBlocks, build_lists
 from index.map.map_file import MAP_NAME, SIDE, LogoMap, read_map, write_map
 from index.protocol import Neighbours, SearchIndex
@@ -41,7 +41,7 @@ _FEW = 20  # so that few logos have lists, and codes that are scanned
 _IDS = np.arange(1, _LOGOS + 1) * 7
 _GENERATION = "20991231T000000Z"
 _DRAWN = LogoMap(_IDS, np.random.default_rng(1).integers(0, SIDE, (_LOGOS, 2)))
-_LONG_DIM = 300  # records are of all these components: a few more than those that are long, so in two parts
+_LONG_DIM = 300  # of these components, records have some in bytes and some in half bytes
 
 
 class _Logos:
@@ -96,7 +96,7 @@ class IndexFiles:
         self._map = (drawn / MAP_NAME).read_bytes()
         self._files = {path.name: path.read_bytes() for path in sorted(current.iterdir())}
         lists = _build_lists(directory / "lists", _FEW_VALUES)
-        with patch.multiple(records, LONG_FROM=1), patch.multiple(plan, COPIED_BELOW=0):
+        with patch.multiple(codes, MANY=1), patch.multiple(plan, COPIED_BELOW=0):
             long = _build_lists(directory / "long", _MANY_VALUES)
         self._list_files = {_NEW_LISTS: lists, _LISTS_AT_START: lists, _NEW_LONG: long, _LONG_AT_START: long}
 

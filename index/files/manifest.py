@@ -28,6 +28,8 @@ RECORDS_NAME = "index.records"
 CODES_NAME = "index.codes"
 VECTORS_NAME = "index.vectors"
 
+OF_AN_EARLIER_BUILD = "it is an index of lists of an earlier build: run `manage.py generate-index` again"
+
 _FORMAT = 1
 _METRIC = "euclidean"
 _OPTIONAL = ("lists", "recall")
@@ -93,7 +95,7 @@ class ListsRecord:
         vectors = fields.pop("vectors")
         vectors = None if vectors is None else FileRecord(**vectors)
         if "filtered" not in fields or "step" in fields:  # their files are read in another way
-            raise ValueError("it is an index of lists of an earlier build: run `manage.py generate-index` again")
+            raise ValueError(OF_AN_EARLIER_BUILD)
         filtered = tuple(FilteredRecall(**row) for row in fields.pop("filtered"))
         reaches = tuple(Reach(**row) for row in fields.pop("reaches", ()))
         return cls(

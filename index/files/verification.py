@@ -24,6 +24,7 @@ from index.files.manifest import (
     CODES_NAME,
     COMPONENTS_NAME,
     JSON_NAME,
+    OF_AN_EARLIER_BUILD,
     RECORDS_NAME,
     TXT_NAME,
     VECTORS_NAME,
@@ -178,7 +179,8 @@ def _check_lists(
             elif name != CODES_NAME:  # who loads the codes checks their digest
                 read_through(file, progress)
     row_format = RecordFormat.load(directory / COMPONENTS_NAME, dim=manifest.dim, count=record.recorded)
-    check_count(directory / RECORDS_NAME, "bytes", manifest.items * row_format.row_bytes, record.records.size)
+    if record.records.size != manifest.items * row_format.row_bytes:
+        raise IndexDamagedError(f"{directory}: {OF_AN_EARLIER_BUILD}")
     return VerifiedLists(record, row_format)
 
 

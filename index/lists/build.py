@@ -41,11 +41,11 @@ from index.files.manifest import (
     write_manifest,
 )
 from index.lists.centres import SAMPLE_A_LIST, Centres, find_centres
-from index.lists.codes import TRAINED_ON, Codes, coded_components
+from index.lists.codes import TRAINED_ON, Codes
 from index.lists.kept_rows import KeptRows, MadeRows, Origin
 from index.lists.measure import measured
 from index.lists.plan import ListsPlan
-from index.lists.records import RecordFormat, record_components
+from index.lists.records import RecordFormat
 from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
@@ -169,7 +169,7 @@ def _taken_up(
     directory.mkdir(parents=True, exist_ok=True)
     KeptRows.discard(directory)
     sample = Sample(*source.sample(samples.SIZE, seed or 0)).usable()
-    made = RecordFormat.fit(sample.vectors, record_components(logos))
+    made = RecordFormat.fit(sample.vectors)
     return KeptRows(directory, made, sample.truth(), logos), np.full(logos, -1)
 
 
@@ -238,22 +238,21 @@ def _write_lists(
     if not len(places):
         raise IndexBuildError("nothing to index")
     made, rows = kept.made, kept.rows
-    coded = coded_components(len(made.components))
     rng = np.random.default_rng(growth.seed or 0)
     some = rng.permutation(len(places))[: max(TRAINED_ON, SAMPLE_A_LIST * plan.lists)]
     logger.info("finding the centres of %d lists", plan.lists)
     records = rows[np.sort(places[some])]["record"]
-    points = made.decode(records, coded)
+    points = made.decode(records, plan.coded)
     centres = find_centres(points, plan.lists, growth.seed or 0)
     Centres.write(directory / BIN_NAME, centres, trees=growth.trees, seed=growth.seed, jobs=growth.jobs)
     sync_file(directory / BIN_NAME, mode=READABLE)
     codes = Codes.train(points, made.rests(records, points), centres, jobs=growth.threads)
-    logo_ids = _code(directory / RECORDS_NAME, kept, places, coded, codes, stage)
+    logo_ids = _code(directory / RECORDS_NAME, kept, places, plan.coded, codes, stage)
     made.save(directory / COMPONENTS_NAME)
     codes.save(directory / CODES_NAME)
     return logo_ids, ListsRecord(
         count=len(centres),
-        coded=coded,
+        coded=plan.coded,
         recorded=len(made.components),
         effort=replace(plan.least_effort, probed=min(plan.least_effort.probed, len(centres))),
         components=record_of(directory / COMPONENTS_NAME),

@@ -9,7 +9,8 @@ have about as much variance to describe (Ge et al. 2013). With pairs of neighbou
 candidates instead of 500.
 
 The rest of a logo, what it has outside these components, is coded too, alone: it adds the same to the distance from any
-query (see `index.lists.records`). Without it, a query needs 2,000 candidates instead of 500.
+query. Without it, a query needs three times as many candidates. It counts less than in full, because near neighbours
+have a part of it in common.
 
 faiss 1.15.1 corrupts its heap in `add_core` of this index, and loses entries when it converts another one: use `add`
 alone. It trusts whatever file it reads, so the digest is checked first, on the very bytes that faiss then reads.
@@ -31,13 +32,16 @@ from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.mask import Mask
-from index.lists.records import SHORT
 from index.lists.sharing import shared
 
-COMPONENTS, COMPONENTS_OF_MANY = 192, 126
-"""Number of components in codes and centres, with short and with long records.
+MANY = 200_000
+"""Number of logos from which the scan is most of a query, so that codes are shorter, and threads share it."""
 
-Among millions, the scan is most of a query, so codes are shorter: with the rest, these are 64."""
+_COMPONENTS, _COMPONENTS_OF_MANY = 192, 126
+"""Number of components in centres and codes; of many logos, with the rest, these are 64."""
+
+REST_WEIGHT = 0.6
+"""Of the square of the rest: 0.5 finds most in the shorter codes, 0.7 in the longer ones, and 1 a percent less."""
 
 TRAINED_ON = 65_536
 """Number of logos that the centroids are computed from."""
@@ -47,10 +51,10 @@ _PAIR = 2  # components per code
 _IMPLEMENTATION = 13  # the quickest of faiss', for thousands of candidates and for several queries at once
 
 
-def coded_components(available: int) -> int:
-    """Return how many of the available components are coded: whole pairs."""
-    most = COMPONENTS if available <= SHORT else COMPONENTS_OF_MANY
-    return min(most, max(1, available - available % _PAIR))
+def coded_components(logos: int, recorded: int) -> int:
+    """Return how many of the components in records are coded in an index of this many logos: whole pairs."""
+    most = _COMPONENTS if logos < MANY else _COMPONENTS_OF_MANY
+    return min(most, max(1, recorded - recorded % _PAIR))
 
 
 def bytes_a_logo(components: int) -> int:
@@ -217,7 +221,7 @@ def _arranged(points: NDArray[np.float32], rests: NDArray[np.float32] | float = 
     """Return what is coded of `(n, dim)` points: the rest and nothing, then the components, pairs adjacent."""
     dim = points.shape[1]
     arranged = np.zeros((len(points), _PAIR * _codes(dim)), np.float32)
-    arranged[:, 0] = rests
+    arranged[:, 0] = np.multiply(rests, REST_WEIGHT**0.5)
     arranged[:, _PAIR : _PAIR + dim] = points[:, _pairs(dim)]
     return arranged
 

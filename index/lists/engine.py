@@ -3,7 +3,7 @@
 1.  The query is compared with the centres of the lists, the vectors of Annoy's file. It scans the nearest lists first,
     and others if its neighbours are far (`index.lists.reach`).
 2.  faiss scans the 4-bit codes of the logos in them (`index.lists.codes`) and keeps some hundred candidates or more.
-3.  The candidates are ranked by their records, of 4 or 8 bits a component (`index.lists.records`).
+3.  The candidates are ranked by their records, of 8 or 4 bits a component (`index.lists.records`).
 4.  The best are measured on their vectors, in the store (`index.lists.rows`) or, if few logos are indexed, in a copy
     (`index.lists.vectors_file`).
 
@@ -28,12 +28,12 @@ from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME, VECTORS_NAM
 from index.files.verification import VerifiedFiles, identity
 from index.lists.batch import Prefetched, in_threads
 from index.lists.centres import Centres
-from index.lists.codes import Codes
+from index.lists.codes import MANY, Codes
 from index.lists.effort import TUNED_FOR, Effort
 from index.lists.filtered import filtered_effort
 from index.lists.mask import FEWEST, Mask, MaskedLogoIds
 from index.lists.reach import FIRST, Reach, lists_to_scan
-from index.lists.records import LONG_FROM, RecordFormat
+from index.lists.records import RecordFormat
 from index.lists.rows import Measured, measure_stored
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
@@ -135,7 +135,7 @@ class ListsSearchIndex(IndexedLogos):
         files: its verified files.
         effort: of a query.
         vectors: returns the vectors of logos.
-        threads: how many threads share the scan of a query among so many logos that records are long.
+        threads: how many threads share the scan of a query of many logos.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ListsSearchIndex(IndexedLogos):
         self._effort = effort
         self._filtered = files.lists.record.filtered if files.lists is not None else ()
         self._vectors = vectors
-        self._threads = threads if len(sieves.records) >= LONG_FROM else 1
+        self._threads = threads if len(sieves.records) >= MANY else 1
 
     @classmethod
     def of(

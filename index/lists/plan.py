@@ -8,7 +8,7 @@ from index.annoy.build import estimated_size as forest_size
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
-from index.lists.records import LONG_FROM, RecordFormat, record_components
+from index.lists.records import MOST_COMPONENTS, RecordFormat
 from index.lists.tune import least_effort
 from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
@@ -39,8 +39,8 @@ class ListsPlan:
     @classmethod
     def of(cls, logos: int, dim: int, *, trees: int | None = None) -> ListsPlan:
         """Choose by the number of logos; `None` uses the default number of trees."""
-        recorded = min(record_components(logos), dim)
-        return cls(logos, dim, list_count(logos), recorded, coded_components(recorded), trees or TREES)
+        recorded = min(MOST_COMPONENTS, dim)
+        return cls(logos, dim, list_count(logos), recorded, coded_components(logos, recorded), trees or TREES)
 
     @property
     def copied(self) -> bool:
@@ -61,10 +61,9 @@ class ListsPlan:
 
     @property
     def reason(self) -> str:
-        """One line that says what was chosen, and why."""
-        size = f"{LONG_FROM:,} or more" if self.logos >= LONG_FROM else f"fewer than {LONG_FROM:,}"
+        """One line that says what was chosen."""
         lists = f"{self.lists:,} lists, one for about every {LOGOS_A_LIST:,} of {self.logos:,} logos"
         if self.lists == 1:
             lists = f"one list of {self.logos:,} logos, all scanned"
         copied = " and a copy of the vectors" if self.copied else ""
-        return f"{lists}; records of {self.recorded} components{copied}, because there are {size}"
+        return f"{lists}; codes of {self.coded} components, records of {self.recorded}{copied}"

@@ -25,8 +25,8 @@ TARGETS = {10: 0.99, 100: 0.97}
 LEAST_SCANNED, MOST_SCANNED = 32_000, 400_000
 """Number of logos that queries scan on average: fewer save no time, more take milliseconds."""
 
-_CANDIDATES = 400, 500, 600, 700, 850, 1_000, 1_200, 1_400, 1_700, 2_000, 2_400, 2_800, 3_300, 4_000
-_SPARE = 20, 30, 40, 50, 60, 75, 90, 110, 130, 160, 190, 230, 280
+_CANDIDATES = 200, 300, 400, 500, 600, 700, 850, 1_000, 1_200, 1_400, 1_700, 2_000, 2_400, 2_800, 3_300, 4_000
+_SPARE = 10, 15, 20, 30, 40, 50, 60, 75, 90, 110, 130, 160, 190, 230, 280
 _WIDER = 1.2  # lists, from one try to the next
 _LOSS = 0.5, 0.75, 1.0  # share of the allowed loss that may be used after the scan, the ranking and the measuring
 _LITTLE = 0.006  # of the true neighbours

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
 from index.lists.centres import find_centres, nearest
-from index.lists.codes import Codes, coded_components
+from index.lists.codes import MANY, REST_WEIGHT, Codes, coded_components
 from tests.index.lists.samples import some_vectors
 
 POINTS = some_vectors(3000, 16, latent=8)
@@ -85,7 +85,7 @@ def test_threads_that_share_the_lists_find_the_same_candidates(codes: Codes, thr
 def test_estimates_are_of_the_squared_distances(codes: Codes) -> None:
     found = codes.scan(POINTS[:9], np.repeat(EVERY_LIST, 9, axis=0), 2500)
     for query, items, squares in zip(POINTS[:9], found.items, found.squares, strict=True):
-        exact = ((POINTS[items] - query) ** 2).sum(axis=1) + RESTS[items] ** 2
+        exact = ((POINTS[items] - query) ** 2).sum(axis=1) + REST_WEIGHT * RESTS[items] ** 2
         assert np.corrcoef(exact, squares)[0, 1] > 0.8
         assert squares.mean() == pytest.approx(exact.mean(), rel=0.2)
     assert (codes.scan(POINTS[:2], np.array([[3], [7]]), 3000).squares.max(axis=1) > 1e30).all()
@@ -122,4 +122,5 @@ def test_what_faiss_cannot_read_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 def test_pairs_of_components_are_coded() -> None:
-    assert [coded_components(available) for available in (1, 2, 3, 40, 252, 508)] == [1, 2, 2, 40, 192, 126]
+    assert [coded_components(1000, recorded) for recorded in (1, 2, 3, 40, 1208)] == [1, 2, 2, 40, 192]
+    assert [coded_components(MANY, recorded) for recorded in (40, 1208)] == [40, 126]

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
-from index.lists.records import LEFTOVER_WEIGHT, LONG, LONG_FROM, SHORT, RecordFormat, record_components
+from index.lists.records import IN_BYTES, MOST_COMPONENTS, RecordFormat
 from tests.index.lists.samples import some_vectors
 
 DIM = 1300
-LONG_COUNTS = [SHORT + 1, 300, LONG, DIM]
+COUNTS_WITH_HALVES = [IN_BYTES + 1, 300, MOST_COMPONENTS, DIM]
 
 
 def rich_vectors(logos: int = 1200, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:
@@ -23,15 +23,8 @@ def rich_vectors(logos: int = 1200, dim: int = DIM, seed: int = 0) -> NDArray[np
 
 
 def estimates(made: RecordFormat, query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the whole records say of the distances."""
-    scaled, records, products = (
-        made.components.project(query) * made.steps * 2,
-        made.encode(vectors),
-        np.zeros(len(vectors), np.float32),
-    )
-    for part in made._parts:
-        brackets = made._read(part, records, np.arange(len(vectors)), scaled, products)
-    return np.asarray(brackets - products)
+    """Return what the records of vectors say of their squared distances, but for the same in all."""
+    return made.estimates(made.components.project(query), made.encode(vectors), np.arange(len(vectors)))
 
 
 def test_estimates_order_as_distances_do() -> None:
@@ -46,7 +39,7 @@ def test_estimates_order_as_distances_do() -> None:
     assert len(nearest & set(np.argsort(found)[:30].tolist())) >= 19
 
 
-@pytest.mark.parametrize("count", LONG_COUNTS)
+@pytest.mark.parametrize("count", COUNTS_WITH_HALVES)
 def test_half_bytes_tell_what_bytes_alone_do_not(count: int) -> None:
     """The more components, the nearer the estimates are to the distances."""
     vectors = rich_vectors()
@@ -57,13 +50,13 @@ def test_half_bytes_tell_what_bytes_alone_do_not(count: int) -> None:
         found = estimates(RecordFormat.fit(vectors, components), query, vectors)
         return float(np.std((found - exact)[1:]))
 
-    assert error(count) < (1.05 if count < 300 else 0.97 if count < LONG else 0.6) * error(SHORT)
+    assert error(count) < (1.05 if count < 300 else 0.97 if count < MOST_COMPONENTS else 0.6) * error(IN_BYTES)
 
 
-@pytest.mark.parametrize("count", LONG_COUNTS)
+@pytest.mark.parametrize("count", COUNTS_WITH_HALVES)
 def test_a_record_stands_for_each_of_its_components(count: int) -> None:
     """A vector that differs from the mean in one component only is farther from it by that much, whichever it is."""
-    made = RecordFormat.fit(rich_vectors(), count)
+    made = RecordFormat.fit(rich_vectors(1500), count)  # more than components, so that each has some variance
     components = range(0, count, 7) if count > 400 else range(count)
     moved = np.stack([made.components.mean + 4 * made.steps[i] * made.components.directions[i] for i in components])
 
@@ -78,7 +71,7 @@ def test_a_record_stands_for_each_of_its_components(count: int) -> None:
         assert product == pytest.approx(16 * made.steps[i] ** 2, rel=0.3), i
 
 
-@pytest.mark.parametrize("count", [8, 300, LONG])
+@pytest.mark.parametrize("count", [8, 300, MOST_COMPONENTS])
 def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
     vectors = rich_vectors(3000)
     made = RecordFormat.fit(vectors[:1500], count)
@@ -91,7 +84,7 @@ def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
         assert len(found) == 60
         assert (np.diff(found) > 0).all()
         shares.append(np.isin(items[np.argsort(exact)[:20]], found).mean())
-    assert np.mean(shares) > {8: 0.3, 300: 0.8, LONG: 0.99}[count]
+    assert np.mean(shares) > {8: 0.3, 300: 0.8, MOST_COMPONENTS: 0.99}[count]
 
 
 @pytest.mark.parametrize("count", [8, 300])
@@ -113,7 +106,7 @@ def test_the_leftover_tells_vectors_apart_that_the_components_do_not() -> None:
 
     found = estimates(made, near, np.stack([near, far]))
 
-    assert found[1] - found[0] == pytest.approx(900 * LEFTOVER_WEIGHT, rel=0.01)
+    assert found[1] - found[0] == pytest.approx(900, rel=0.01)
 
 
 @pytest.mark.parametrize(("vectors", "count"), [(some_vectors(300), 8), (rich_vectors(600), 300)])
@@ -141,9 +134,9 @@ def test_equal_vectors_can_be_recorded(count: int) -> None:
     assert estimates(made, vectors[0], vectors) == pytest.approx(np.zeros(10), abs=1e-6)
 
 
-def test_records_are_longer_among_many_logos() -> None:
-    assert [record_components(logos) for logos in (1, LONG_FROM - 1, LONG_FROM)] == [SHORT, SHORT, LONG]
-    assert [RecordFormat.size_of(count) for count in (SHORT, LONG)] == [256, 704]
+def test_records_of_the_bundled_weights_are_whole_lines_of_the_cache() -> None:
+    assert RecordFormat.size_of(MOST_COMPONENTS) == 704
+    assert [RecordFormat.size_of(count) for count in (1, IN_BYTES, IN_BYTES + 1, IN_BYTES + 2)] == [5, 196, 197, 197]
 
 
 @pytest.mark.parametrize("count", [6, 300])

@@ -44,7 +44,7 @@ def test_an_error_of_a_part_is_raised(failing: int) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
 def test_a_shared_query_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    monkeypatch.setattr(engine, "LONG_FROM", 1)
+    monkeypatch.setattr(engine, "MANY", 1)
     monkeypatch.setattr(engine, "_SHARED_FROM", 20)
     monkeypatch.setattr(centres, "LOGOS_A_LIST", 20)
     monkeypatch.setattr(centres, "LISTED_FROM", 0)
