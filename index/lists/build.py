@@ -45,7 +45,7 @@ from index.lists.codes import TRAINED_ON, Codes
 from index.lists.kept_rows import KeptRows, MadeRows, Origin
 from index.lists.measure import measured
 from index.lists.plan import ListsPlan
-from index.lists.records import RecordFormat
+from index.lists.records import RecordFormat, record_components
 from index.lists.vectors_file import write_vectors
 from index.protocol import Vectors
 from index.sample import Sample
@@ -169,7 +169,7 @@ def _taken_up(
     directory.mkdir(parents=True, exist_ok=True)
     KeptRows.discard(directory)
     sample = Sample(*source.sample(samples.SIZE, seed or 0)).usable()
-    made = RecordFormat.fit(sample.vectors)
+    made = RecordFormat.fit(sample.vectors, record_components(logos))
     return KeptRows(directory, made, sample.truth(), logos), np.full(logos, -1)
 
 

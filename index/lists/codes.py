@@ -233,6 +233,7 @@ def _pairs(dim: int) -> NDArray[np.intp]:
     return np.stack([order, order[::-1]], axis=1).reshape(-1)[:dim]
 
 
+@cache
 def import_faiss() -> Any:
     """Import faiss only when it is needed: it takes 0.1 s and 15 MB."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it logs every start

@@ -8,7 +8,7 @@ from index.annoy.build import estimated_size as forest_size
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
-from index.lists.records import MOST_COMPONENTS, RecordFormat
+from index.lists.records import RecordFormat, record_components
 from index.lists.tune import least_effort
 from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
@@ -39,7 +39,7 @@ class ListsPlan:
     @classmethod
     def of(cls, logos: int, dim: int, *, trees: int | None = None) -> ListsPlan:
         """Choose by the number of logos; `None` uses the default number of trees."""
-        recorded = min(MOST_COMPONENTS, dim)
+        recorded = min(record_components(logos), dim)
         return cls(logos, dim, list_count(logos), recorded, coded_components(logos, recorded), trees or TREES)
 
     @property

@@ -1,7 +1,7 @@
 """Make records, the principal components of logos in 8 or 4 bits each, and rank the candidates of a query by them.
 
-A record is a bracket, as a float32, then the first components in bytes, then nearly all others in half bytes: that
-costs less precision than to leave half of them out. What is beyond, the leftover, counts too. With x for the components
+A record is a bracket, as a float32, then the first components in bytes, then others in half bytes: that costs less
+precision than to leave half of these out. What is beyond, the leftover, counts too. With x for the components
 that a record stands for, and y for those of a query:
 
     |x - y|^2  is about  (|x|^2 + leftover of the vector) - 2 x.y  and what is the same for all records
@@ -23,8 +23,14 @@ from index.components import Components, usual
 from index.errors import IndexDamagedError
 from index.lists.ranking import BRACKET, ZERO, read_records, whole_numbers
 
-MOST_COMPONENTS = 1208
-"""Number of components in a record, of vectors that have as many: it takes 704 bytes, eleven lines of the cache."""
+FEW, MOST = 440, 1208
+"""Number of components in a record: it takes 320 or 704 bytes, whole lines of the cache.
+
+A query's own components take longer to compute than a record to read, so few are better while it is quick to measure
+some more vectors, as on the copy that an index of few logos holds."""
+
+MOST_FROM = 200_000
+"""Number of logos from which records have `MOST` components."""
 
 IN_BYTES = 192
 """Number of components in bytes, the first; they also serve to make centres and codes."""
@@ -37,6 +43,11 @@ _CLIPPED = 1e-4  # of the sample's values are beyond the largest code of a byte
 _HALF_RANGE = 3.0  # standard deviations from 0 to the end of the codes of half a byte; 2.8 and 3.2 rank as well
 _LEVELS = 16  # of half a byte; a value is (code - ZERO) steps
 _ROWS_AT_ONCE = 512  # their values, as float32, fit into the processor's own cache
+
+
+def record_components(logos: int) -> int:
+    """Return how many components the records of an index of this many logos have, of vectors that have as many."""
+    return MOST if logos >= MOST_FROM else FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class RecordFormat:
     steps: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, sample: NDArray[np.float32], count: int = MOST_COMPONENTS) -> RecordFormat:
+    def fit(cls, sample: NDArray[np.float32], count: int) -> RecordFormat:
         """Choose components, at most `count`, and the steps by a sample of vectors, `(n, dim)`."""
         sample = usual(sample)
         components = Components.fit(sample, count)

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
-from index.lists.records import IN_BYTES, MOST_COMPONENTS, RecordFormat
+from index.lists.records import FEW, IN_BYTES, MOST, MOST_FROM, RecordFormat, record_components
 from tests.index.lists.samples import some_vectors
 
 DIM = 1300
-COUNTS_WITH_HALVES = [IN_BYTES + 1, 300, MOST_COMPONENTS, DIM]
+COUNTS_WITH_HALVES = [IN_BYTES + 1, 300, MOST, DIM]
 
 
 def rich_vectors(logos: int = 1200, dim: int = DIM, seed: int = 0) -> NDArray[np.float32]:
@@ -50,7 +50,7 @@ def test_half_bytes_tell_what_bytes_alone_do_not(count: int) -> None:
         found = estimates(RecordFormat.fit(vectors, components), query, vectors)
         return float(np.std((found - exact)[1:]))
 
-    assert error(count) < (1.05 if count < 300 else 0.97 if count < MOST_COMPONENTS else 0.6) * error(IN_BYTES)
+    assert error(count) < (1.05 if count < 300 else 0.97 if count < MOST else 0.6) * error(IN_BYTES)
 
 
 @pytest.mark.parametrize("count", COUNTS_WITH_HALVES)
@@ -71,7 +71,7 @@ def test_a_record_stands_for_each_of_its_components(count: int) -> None:
         assert product == pytest.approx(16 * made.steps[i] ** 2, rel=0.3), i
 
 
-@pytest.mark.parametrize("count", [8, 300, MOST_COMPONENTS])
+@pytest.mark.parametrize("count", [8, 300, MOST])
 def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
     vectors = rich_vectors(3000)
     made = RecordFormat.fit(vectors[:1500], count)
@@ -84,7 +84,7 @@ def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
         assert len(found) == 60
         assert (np.diff(found) > 0).all()
         shares.append(np.isin(items[np.argsort(exact)[:20]], found).mean())
-    assert np.mean(shares) > {8: 0.3, 300: 0.8, MOST_COMPONENTS: 0.99}[count]
+    assert np.mean(shares) > {8: 0.3, 300: 0.8, MOST: 0.99}[count]
 
 
 @pytest.mark.parametrize("count", [8, 300])
@@ -134,8 +134,12 @@ def test_equal_vectors_can_be_recorded(count: int) -> None:
     assert estimates(made, vectors[0], vectors) == pytest.approx(np.zeros(10), abs=1e-6)
 
 
+def test_records_are_longer_among_many_logos() -> None:
+    assert [record_components(logos) for logos in (1, MOST_FROM - 1, MOST_FROM)] == [FEW, FEW, MOST]
+
+
 def test_records_of_the_bundled_weights_are_whole_lines_of_the_cache() -> None:
-    assert RecordFormat.size_of(MOST_COMPONENTS) == 704
+    assert [RecordFormat.size_of(count) for count in (FEW, MOST)] == [320, 704]
     assert [RecordFormat.size_of(count) for count in (1, IN_BYTES, IN_BYTES + 1, IN_BYTES + 2)] == [5, 196, 197, 197]
 
 
