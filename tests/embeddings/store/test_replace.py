@@ -1,14 +1,11 @@
-"""A logo that is replaced has its old vector or its new one, at every instant, for everybody, and after a crash."""
+"""A logo that is replaced has its old vector or its new one, at every instant, for everybody."""
 
 from __future__ import annotations
 
 import errno
 import itertools
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -18,76 +15,32 @@ from numpy.typing import NDArray
 from embeddings.errors import StoreFullError, StoreUnavailableError
 from embeddings.maintenance.backup import backup_store
 from embeddings.maintenance.rewrite import rewrite_store
-from embeddings.store.deletions import DeletionLog
 from embeddings.store.id_table import KnownRows
 from embeddings.store.layout import ModelStamp
-from embeddings.store.provenance import Provenance
 from embeddings.store.seen_rows import SeenRows
 from embeddings.store.store import EmbeddingStore
 from embeddings.store.store_path import create_store
 from embeddings.store.writer_lock import is_free
 from tests.embeddings.damage import damage_embedding
-from tests.embeddings.store.test_store_crash import die_at, run
-
-DIM = 8
-OLD, NEW = 0, 1
-IDS = [1, 2, 3, 4]
-REPLACED = [2, 4, 9]  # the last one is new
-
-
-@pytest.fixture(scope="module")
-def children() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", __name__])
-    return context
+from tests.embeddings.store.replaced import (
+    DIM,
+    IDS,
+    NEW,
+    OLD,
+    REPLACED,
+    origin,
+    put,
+    stop_before_the_old_rows_go,
+    store_of_four,
+    vectors,
+    version_of,
+    versions_in,
+)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
-    create_store(tmp_path / "s.hdf5", capacity=5000, dim=DIM, stamp=ModelStamp("a", "digest"))
-    store = EmbeddingStore(tmp_path / "s.hdf5")
-    put(store, IDS, OLD)
-    return store
-
-
-def vectors(ids: list[int], version: int) -> NDArray[np.float32]:
-    return np.array([[logo_id + 100 * version] * DIM for logo_id in ids], np.float32).reshape(len(ids), DIM)
-
-
-def origin(logo_id: int, version: int) -> Provenance:
-    return Provenance(f"https://images.test/{logo_id}-{version}.jpg", (0.0, 0.0, 1.0, 0.5))
-
-
-def put(store: EmbeddingStore, ids: list[int], version: int) -> list[int]:
-    """Store logos, or replace them."""
-    origins = [origin(logo_id, version) for logo_id in ids]
-    return store.append(ids, vectors(ids, version), origins, replace=version > 0)
-
-
-def version_of(store: EmbeddingStore, logo_id: int) -> int:
-    """Return which version of a logo a store answers with, wherever it is asked."""
-    vector = store.get(logo_id)
-    version = round((float(vector[0]) - logo_id) / 100)
-    assert np.array_equal(vector, vectors([logo_id], version)[0])
-    assert np.array_equal(store.vectors(np.array([logo_id]))[0], vector)
-    assert store.provenance([logo_id]) == {logo_id: origin(logo_id, version)}
-    return version
-
-
-def versions_in(path: Path) -> dict[int, int]:
-    """Open a store, hold all that it answers against each other, and return which version of each logo it has."""
-    with EmbeddingStore(path) as store:
-        versions = {logo_id: version_of(store, logo_id) for logo_id in store.ids().tolist()}
-        assert len(store.ids()) == len(store) == len(versions)
-        blocks = [*store.snapshot().blocks_with_provenance()]
-        for block in blocks:
-            for logo_id, vector, known in zip(block.ids.tolist(), block.embeddings, block.provenance, strict=True):
-                assert np.array_equal(vector, vectors([logo_id], versions[logo_id])[0])
-                assert known == origin(logo_id, versions[logo_id])
-        assert sum(len(block.ids) for block in blocks) == len(versions)
-        assert store.deleted_among(versions) == set()
-        assert [*store.verify()] == []
-        return versions
+    return store_of_four(tmp_path / "s.hdf5")
 
 
 def test_stored_logos_are_replaced_with_their_provenance_and_new_ones_stored(store: EmbeddingStore) -> None:
@@ -172,82 +125,6 @@ def test_a_backup_follows_replacements(store: EmbeddingStore, tmp_path: Path) ->
     assert versions_in(backup) == versions_in(store.path) == {1: OLD, 3: OLD, 2: NEW, 9: NEW, 4: 2}
     found = [(ids.tolist(), rows[:, 0].tolist()) for ids, rows in snapshot.blocks()]
     assert found == [([1, 3, 2, 4, 9], [1, 3, 102, 104, 109])]
-
-
-def replace_and_die(path: Path, call: int, halfway: bool) -> None:
-    with EmbeddingStore(path) as store:
-        die_at(call, halfway=halfway)
-        put(store, REPLACED, NEW)
-
-
-def write_and_die(path: Path, call: int) -> None:
-    with EmbeddingStore(path) as store:
-        die_at(call, halfway=False)
-        put(store, [10], NEW)
-
-
-@pytest.mark.parametrize("halfway", [False, True])
-def test_a_replacement_killed_at_any_step_leaves_the_old_or_the_new(
-    tmp_path: Path, children: ForkServerContext, halfway: bool
-) -> None:
-    seen = set()
-    for call in itertools.count():
-        path = tmp_path / f"{call}.hdf5"
-        create_store(path, capacity=100, dim=DIM, stamp=ModelStamp("a", "digest"))
-        with EmbeddingStore(path) as early:
-            put(early, IDS, OLD)
-            end = run(children, replace_and_die, path, call, halfway)
-            versions = versions_in(path)
-            assert {logo_id: version_of(early, logo_id) for logo_id in versions} == versions
-            assert {*IDS} <= {*versions} <= {*IDS, 9}
-            assert versions[1] == versions[3] == OLD
-            assert versions.get(9, NEW) == NEW
-            seen.add((versions[2], versions[4], 9 in versions))
-            backup_store(path, tmp_path / f"{call}.backup.hdf5")
-            assert versions_in(tmp_path / f"{call}.backup.hdf5") == versions
-            put(early, [7], NEW)  # whoever writes next finishes it
-            assert versions_in(path) == {**versions, 7: NEW}
-            put(early, REPLACED, 2)
-            rewrite_store(path)
-            assert versions_in(path) == {1: OLD, 2: 2, 3: OLD, 4: 2, 7: NEW, 9: 2}
-        if end == 0:
-            break
-        assert end == -signal.SIGKILL
-    assert call > 8
-    assert {(OLD, OLD, False), (NEW, NEW, True)} <= seen
-
-
-def test_the_next_writer_may_be_killed_finishing_it(tmp_path: Path, children: ForkServerContext) -> None:
-    due = {1: OLD, 2: NEW, 3: OLD, 4: NEW, 9: NEW}
-    for call in itertools.count():
-        path = tmp_path / f"{call}.hdf5"
-        create_store(path, capacity=100, dim=DIM, stamp=ModelStamp("a", "digest"))
-        with EmbeddingStore(path) as store:
-            put(store, IDS, OLD)
-        stop_before_the_old_rows_go(path)
-        assert versions_in(path) == due
-        end = run(children, write_and_die, path, call)
-        versions = versions_in(path)
-        assert versions.pop(10, NEW) == NEW
-        assert versions == due
-        rewrite_store(path)
-        assert {**versions_in(path), 10: NEW} == {**due, 10: NEW}
-        if end == 0:
-            break
-        assert end == -signal.SIGKILL
-    assert call > 8
-
-
-def stop_before_the_old_rows_go(path: Path) -> None:
-    """Replace logos, and end as a process does that is killed when the new rows are on the disk."""
-    with pytest.MonkeyPatch.context() as patch, EmbeddingStore(path) as store:
-        patch.setattr(DeletionLog, "write", stop)
-        with pytest.raises(KeyboardInterrupt):
-            put(store, REPLACED, NEW)
-
-
-def stop(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_compaction_finishes_what_a_killed_process_left(store: EmbeddingStore) -> None:
@@ -379,35 +256,3 @@ def test_an_old_row_does_not_come_back_when_the_row_after_it_is_replaced_too(
 def held(path: Path) -> bool:
     """Tell whether somebody holds the writer's lock, so that writing would wait."""
     return not is_free(path)
-
-
-def replace_again_and_again(path: Path, rounds: int) -> None:
-    with EmbeddingStore(path) as store:
-        for version in range(1, rounds + 1):
-            put(store, [2, 4], version)
-
-
-def test_readers_that_never_pause_find_each_logo_once_and_never_an_older_version(
-    store: EmbeddingStore, children: ForkServerContext
-) -> None:
-    child = children.Process(target=replace_again_and_again, args=(store.path, 300))
-    child.start()
-    last = {2: 0, 4: 0}
-    looks = 0
-    while child.is_alive() or looks < 20:
-        looks += 1
-        assert sorted(store.ids().tolist()) == IDS
-        assert len(store) == 4
-        taken = {
-            logo_id: row[0] for ids, rows in store.snapshot().blocks() for logo_id, row in zip(ids, rows, strict=True)
-        }
-        assert sorted(taken) == IDS
-        for logo_id in (2, 4):
-            for vector in (store.get(logo_id), store.vectors(np.array([1, logo_id]))[1]):
-                version = round((float(vector[0]) - logo_id) / 100)
-                assert np.array_equal(vector, vectors([logo_id], version)[0])
-                assert version >= last[logo_id]
-                last[logo_id] = version
-    child.join()
-    assert child.exitcode == 0
-    assert versions_in(store.path) == {1: OLD, 3: OLD, 2: 300, 4: 300}
