@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 STATE_NAME, ROWS_NAME = "state.npz", "rows"
 
-_FORMAT = 5  # 1 is that of the reduced indexes of earlier releases; 2 to 4 had other records
+_FORMAT = 4  # 1 is that of the reduced indexes of earlier releases; 2 and 3 had other records
 _DAMAGE = (  # what a spoilt archive can let out
     *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
     *(BadZipFile, zlib.error, struct.error),

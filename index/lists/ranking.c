@@ -30,44 +30,23 @@ static int32_t of_upper_halves(const int16_t *query, const uint8_t *codes, int64
     return sum;
 }
 
-static void fetch(const uint8_t *from, int64_t size)
-{
-    for (int64_t at = 0; at < size; at += LINE)
-        __builtin_prefetch(from + at);
-}
-
-/* Read the first part of some records: two numbers, and the products of a query with the codes in bytes.
+/* Read some records: their brackets, and their products with a query.
  *
- *   records               of `row_bytes` each: two numbers, codes in bytes, codes in half bytes
- *   items[n]              the records to read
- *   query[bytes]
- *   numbers[n][2], products[n]  are set
+ *   records             of `row_bytes` each: bracket, bytes, half bytes
+ *   items[n]            the records to read
+ *   query               of `bytes`, then `lower`, then `upper` components
+ *   brackets[n], products[n]  are set
  */
-void read_first(const uint8_t *records, int64_t row_bytes, const int64_t *items, int64_t n, const int16_t *query,
-                int64_t bytes, float *numbers, int32_t *products)
-{
-    const int64_t head = 2 * (int64_t)sizeof(float);
-    for (int64_t i = 0; i < n; i++) {
-        if (i + AHEAD < n)
-            fetch(records + items[i + AHEAD] * row_bytes, head + bytes);
-        const uint8_t *record = records + items[i] * row_bytes;
-        memcpy(numbers + 2 * i, record, (size_t)head);
-        products[i] = of_bytes(query, record + head, bytes);
-    }
-}
-
-/* Read the other part of some records: the products of a query with the codes in half bytes.
- *
- *   records               the other part of the first record; those of the others follow every `row_bytes`
- *   query[lower + upper]  of the lower half bytes, then of the upper ones
- */
-void read_others(const uint8_t *records, int64_t row_bytes, const int64_t *items, int64_t n, const int16_t *query,
-                 int64_t lower, int64_t upper, int32_t *products)
+void read_records(const uint8_t *records, int64_t row_bytes, const int64_t *items, int64_t n, const int16_t *query,
+                  int64_t bytes, int64_t lower, int64_t upper, float *brackets, int32_t *products)
 {
     for (int64_t i = 0; i < n; i++) {
         if (i + AHEAD < n)
-            fetch(records + items[i + AHEAD] * row_bytes, lower);
-        const uint8_t *codes = records + items[i] * row_bytes;
-        products[i] = of_lower_halves(query, codes, lower) + of_upper_halves(query + lower, codes, upper);
+            for (int64_t at = 0; at < row_bytes; at += LINE)
+                __builtin_prefetch(records + items[i + AHEAD] * row_bytes + at);
+        const uint8_t *record = records + items[i] * row_bytes, *codes = record + sizeof(float);
+        memcpy(brackets + i, record, sizeof(float));
+        products[i] = of_bytes(query, codes, bytes) + of_lower_halves(query + bytes, codes + bytes, lower) +
+                      of_upper_halves(query + bytes + lower, codes + bytes, upper);
     }
 }

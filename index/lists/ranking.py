@@ -9,17 +9,17 @@ from __future__ import annotations
 import ctypes
 import logging
 import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-HEAD = 8
-"""Bytes of the two numbers, little-endian float32, that a record begins with (see `index.lists.records`)."""
+BRACKET = 4
+"""Bytes of the bracket, a little-endian float32, that a record begins with (see `index.lists.records`)."""
 
 ZERO = 7.5
 """The code of 0 in half a byte."""
@@ -30,33 +30,10 @@ LIBRARY = Path(sys.prefix, "lib", "librobotoff-ann.so")
 _LARGEST = np.iinfo(np.int16).max
 _ROWS_AT_ONCE = 512  # their values, as float32, fit into the processor's own cache
 
+Read = tuple[NDArray[np.float32], NDArray[np.int32]]
+"""The brackets, (m,), and the products, (m,), of some records."""
 
-class Reader(Protocol):
-    """Reads records, `(n, bytes)`: two numbers, codes in bytes, and codes in half bytes."""
-
-    def first(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return the numbers of some records, `(m, 2)`, and the products of a query with their codes in bytes, `(m,)`.
-
-        Args:
-            records: of all items.
-            items: (m,) contiguous, all of them among the records.
-            query: (codes in bytes,) contiguous.
-        """
-
-    def others(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> NDArray[np.int32]:
-        """Return the products of a query with the codes of some records in half bytes, `(m,)`.
-
-        They are too large by `ZERO` times the query: by the same for all records.
-
-        Args:
-            records: their bytes from the half bytes on; rows may lie apart.
-            items: as above.
-            query: (codes in half bytes,) contiguous.
-        """
+Reader = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int16], int], Read]
 
 
 def whole_numbers(query: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]:
@@ -66,76 +43,77 @@ def whole_numbers(query: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]
     return np.rint(query / np.float32(step)).astype(np.int16), step
 
 
+def read_records(records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16], in_bytes: int) -> Read:
+    """Return the brackets of some records, and the products of a query with their codes.
+
+    A product is too large by `ZERO` times the components in half bytes: by the same for all records.
+
+    Args:
+        records: (n, bytes) of all items.
+        items: (m,) the records to read.
+        query: (components,) as `whole_numbers` returns it.
+        in_bytes: how many components are in bytes; the others are in half bytes.
+
+    Raises:
+        IndexError: an item is not among the records.
+    """
+    if len(items) and not 0 <= items.min() <= items.max() < len(records):
+        raise IndexError(f"there are {len(records)} records, and the items are {items.min()} to {items.max()}")
+    return reader()(records, np.ascontiguousarray(items), query, in_bytes)
+
+
 @cache
 def reader() -> Reader:
     """Return what reads records: compiled, if it was; else a warning says how to."""
     try:
-        return Compiled(LIBRARY)
+        return compiled(LIBRARY)
     except OSError as error:
         logger.warning("queries take longer than they need to: %s; `make run` or `make install` compiles it", error)
-        return InNumPy()
+        return in_numpy
 
 
-class Compiled:
-    """A `Reader` that releases the GIL.
-
-    Args:
-        library: the compiled `ranking.c`.
+def compiled(library: Path) -> Reader:
+    """Load a compiled `ranking.c`; its function releases the GIL.
 
     Raises:
         OSError: there is none, or it is not for this machine.
     """
+    function = ctypes.CDLL(str(library)).read_records
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [pointer, number, pointer, number, pointer, number, number, number, pointer, pointer]
+    function.restype = None
 
-    def __init__(self, library: Path) -> None:
-        loaded = ctypes.CDLL(str(library))
-        pointer, number = ctypes.c_void_p, ctypes.c_int64
-        self._first, self._others = loaded.read_first, loaded.read_others
-        self._first.argtypes = [pointer, number, pointer, number, pointer, number, pointer, pointer]
-        self._others.argtypes = [pointer, number, pointer, number, pointer, number, number, pointer]
-        self._first.restype = self._others.restype = None
+    def read(records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16], in_bytes: int) -> Read:
+        row_bytes = records.shape[1]
+        lower = row_bytes - BRACKET - in_bytes
+        brackets, products = np.empty(len(items), np.float32), np.empty(len(items), np.int32)
+        address, to_read, multiplied, first, second = (
+            array.ctypes.data for array in (records, items, query, brackets, products)
+        )
+        upper = len(query) - in_bytes - lower
+        function(address, row_bytes, to_read, len(items), multiplied, in_bytes, lower, upper, first, second)
+        return brackets, products
 
-    def first(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """See `Reader`."""
-        numbers, products = np.empty((len(items), 2), np.float32), np.empty(len(items), np.int32)
-        of_records = records.ctypes.data, records.strides[0], items.ctypes.data, len(items)
-        self._first(*of_records, query.ctypes.data, len(query), numbers.ctypes.data, products.ctypes.data)
-        return numbers, products
-
-    def others(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> NDArray[np.int32]:
-        """See `Reader`."""
-        products, lower = np.empty(len(items), np.int32), records.shape[1]
-        of_records = records.ctypes.data, records.strides[0], items.ctypes.data, len(items)
-        self._others(*of_records, query.ctypes.data, lower, len(query) - lower, products.ctypes.data)
-        return products
+    return read
 
 
-class InNumPy:
-    """A `Reader` that needs nothing compiled."""
-
-    def first(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """See `Reader`."""
-        rows = records[:, : HEAD + len(query)][items]  # `take` would copy all records first
-        numbers = np.ascontiguousarray(rows[:, :HEAD]).view("<f4")
-        return numbers, _products(rows[:, HEAD:].view(np.int8), query)
-
-    def others(
-        self, records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16]
-    ) -> NDArray[np.int32]:
-        """See `Reader`."""
-        products, lower = np.empty(len(items), np.int32), records.shape[1]
-        for start in range(0, len(items), _ROWS_AT_ONCE):
-            rows = records[items[start : start + _ROWS_AT_ONCE]]
-            upper = rows[:, : len(query) - lower] >> 4
-            products[start : start + len(rows)] = _products(rows & 15, query[:lower]) + _products(upper, query[lower:])
-        return products
+def in_numpy(records: NDArray[np.uint8], items: NDArray[np.int64], query: NDArray[np.int16], in_bytes: int) -> Read:
+    """Do what the compiled reader does."""
+    values = query.astype(np.float32)
+    brackets, products = np.empty(len(items), np.float32), np.zeros(len(items), np.int32)
+    for start in range(0, len(items), _ROWS_AT_ONCE):
+        rows = records[items[start : start + _ROWS_AT_ONCE]]  # `take` would copy all records first
+        stop = start + len(rows)
+        brackets[start:stop] = np.ascontiguousarray(rows[:, :BRACKET]).view("<f4")[:, 0]
+        for codes, columns in _codes(rows, in_bytes, len(query)):
+            products[start:stop] += np.rint(codes.astype(np.float32) @ values[columns]).astype(np.int32)
+    return brackets, products
 
 
-def _products(codes: NDArray[np.integer], query: NDArray[np.int16]) -> NDArray[np.int32]:
-    products: NDArray[np.int32] = np.rint(codes.astype(np.float32) @ query.astype(np.float32)).astype(np.int32)
-    return products
+def _codes(rows: NDArray[np.uint8], in_bytes: int, components: int) -> Iterator[tuple[NDArray[np.generic], slice]]:
+    """Yield the codes in records, `(n, k)` integers, and their components."""
+    packed = rows[:, BRACKET + in_bytes :]
+    upper = in_bytes + packed.shape[1]
+    yield rows[:, BRACKET : BRACKET + in_bytes].view(np.int8), slice(in_bytes)
+    yield packed & 15, slice(in_bytes, upper)
+    yield packed[:, : components - upper] >> 4, slice(upper, components)

@@ -1,13 +1,12 @@
 """Make records, the principal components of logos in 8 or 4 bits each, and rank the candidates of a query by them.
 
-With x for the components that a record stands for, and y for those of a query, a squared distance is
+A record is a bracket, as a float32, then the first components in bytes, then others in half bytes: that costs less
+precision than to leave half of these out. What is beyond, the leftover, counts too. With x for the components
+that a record stands for, and y for those of a query:
 
-    |x - y|^2 + leftover  =  |x|^2 + leftover - 2 x.y  and what is the same for all records
+    |x - y|^2  is about  (|x|^2 + leftover of the vector) - 2 x.y  and what is the same for all records
 
-A record has the first components in bytes, and others in half bytes: that costs less precision than to leave half of
-these out. It begins with the squared length of the first, and with that of the rest: of the others, and of the leftover
-beyond them. These numbers and the first components are read of all candidates, and say which of them may be near enough
-for the others to be read.
+The bracket is the one in this formula.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from durable import READABLE, sync_file
 from index.components import Components, usual
 from index.errors import IndexDamagedError
-from index.lists.ranking import HEAD, ZERO, reader, whole_numbers
+from index.lists.ranking import BRACKET, ZERO, read_records, whole_numbers
 
 FEW, MOST = 440, 1208
 """Number of components in a record: it takes 320 or 704 bytes, whole lines of the cache.
@@ -33,18 +32,12 @@ some more vectors, as on the copy that an index of few logos holds."""
 MOST_FROM = 200_000
 """Number of logos from which records have `MOST` components."""
 
-IN_BYTES = 184
+IN_BYTES = 192
 """Number of components in bytes, the first; they also serve to make centres and codes."""
-
-REST_WEIGHT = 0.6
-"""How much of a rest counts where its components are not compared: near neighbours have a part of it in common.
-
-With 126 components compared, 0.5 finds most, with 192 it is 0.7, and 1 finds a percent less (measured)."""
 
 SMALLEST_STEP = float(np.finfo(np.float32).tiny)
 """The smallest step that float32 can represent with full precision."""
 
-_READ_ON = 6  # times as many candidates as are wanted: of those the other components are read, too
 _LARGEST_CODE = 127
 _CLIPPED = 1e-4  # of the sample's values are beyond the largest code of a byte
 _HALF_RANGE = 3.0  # standard deviations from 0 to the end of the codes of half a byte; 2.8 and 3.2 rank as well
@@ -84,7 +77,7 @@ class RecordFormat:
     def size_of(count: int) -> int:
         """Return the bytes of a record of `count` components."""
         in_bytes = min(count, IN_BYTES)
-        return HEAD + in_bytes + -(-(count - in_bytes) // 2)
+        return BRACKET + in_bytes + -(-(count - in_bytes) // 2)
 
     @property
     def row_bytes(self) -> int:
@@ -108,22 +101,21 @@ class RecordFormat:
         np.rint(values, out=values)
         np.clip(whole, -_LARGEST_CODE, _LARGEST_CODE, out=whole)
         np.clip(halves, 0, _LEVELS - 1, out=halves)
-        codes = records[:, HEAD:]
+        codes = records[:, BRACKET:]
         codes[:, : whole.shape[1]].view(np.int8)[:] = whole
         codes[:, whole.shape[1] :] = _packed(halves.astype(np.uint8))
         halves -= np.float32(ZERO)
         values *= self.steps
-        numbers = np.stack([_squares(whole), _squares(halves) + np.maximum(left, 0)], axis=1)
-        records[:, :HEAD] = numbers.astype("<f4").view(np.uint8)
+        brackets = _squares(values) + np.maximum(left, 0)
+        records[:, :BRACKET] = brackets.astype("<f4")[:, np.newaxis].view(np.uint8)
 
     def decode(self, records: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         """Return the first `count` components of `(n, row_bytes)` records, `(n, count)`; at most `IN_BYTES`."""
-        return records[:, HEAD : HEAD + count].view(np.int8).astype(np.float32) * self.steps[:count]
+        return records[:, BRACKET : BRACKET + count].view(np.int8).astype(np.float32) * self.steps[:count]
 
     def rests(self, records: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how far, `(n,)`, records are from `(n, count)` points, their first components."""
-        squares = np.ascontiguousarray(records[:, :HEAD]).view("<f4").sum(axis=1)
-        rests: NDArray[np.float32] = np.sqrt(np.maximum(squares - _squares(points), 0))
+        rests: NDArray[np.float32] = np.sqrt(np.maximum(_brackets(records) - _squares(points), 0))
         return rests
 
     def nearest(
@@ -139,35 +131,22 @@ class RecordFormat:
         """
         if count >= len(items):
             return np.sort(items)
-        return np.sort(items[self.estimates(query, records, items, _READ_ON * count).argpartition(count - 1)[:count]])
+        chosen = np.argpartition(self.estimates(query, records, items), count - 1)[:count]
+        return np.sort(items[chosen])
 
     def estimates(
-        self, query: NDArray[np.float32], records: NDArray[np.uint8], items: NDArray[np.int64], count: int
+        self, query: NDArray[np.float32], records: NDArray[np.uint8], items: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return what records say of squared distances to a query, `(m,)`, but for what is the same in all.
+        """Return what the records of some items say of their squared distances to a query, `(m,)`; see the module.
 
         Args:
             query: (components,)
             records: (n, row_bytes) of all items.
-            items: (m,) to estimate the distances of.
-            count: how many of the nearest to estimate from the whole records; the others are infinitely far.
-
-        Raises:
-            IndexError: an item is not among the records.
+            items: (m,) in any order.
         """
-        if len(items) and not 0 <= items.min() <= items.max() < len(records):
-            raise IndexError(f"there are {len(records)} records, and the items are {items.min()} to {items.max()}")
         whole, step = whole_numbers(query * self.steps * 2)
-        items = np.ascontiguousarray(items)
-        numbers, products = reader().first(records, items, whole[:IN_BYTES])
-        of_first = numbers[:, 0] - products * np.float32(step)
-        estimates = np.full(len(items), np.inf, np.float32)
-        near = np.arange(len(items))
-        if count < len(items):
-            near = np.argpartition(of_first + np.float32(REST_WEIGHT) * numbers[:, 1], count)[:count]
-        others = reader().others(records[:, HEAD + IN_BYTES :], items[near], whole[IN_BYTES:])
-        estimates[near] = of_first[near] + numbers[near, 1] - others * np.float32(step)
-        return estimates
+        brackets, products = read_records(records, items, whole, min(IN_BYTES, len(whole)))
+        return brackets - products * np.float32(step)
 
     def save(self, path: Path) -> None:
         """Write mean, steps and directions, `(2 + components, dim)`, in NumPy's format, and sync the file."""
@@ -194,6 +173,10 @@ class RecordFormat:
         if not np.isfinite(rows).all() or not (rows[1, :count] >= SMALLEST_STEP).all():
             raise IndexDamagedError(f"{path}: a value in it is not finite, or no step")
         return cls(Components(rows[0], rows[2:]), np.ascontiguousarray(rows[1, :count]))
+
+
+def _brackets(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rows[:, :BRACKET]).view("<f4")[:, 0]
 
 
 def _packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

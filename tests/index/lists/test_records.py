@@ -24,14 +24,14 @@ def rich_vectors(logos: int = 1200, dim: int = DIM, seed: int = 0) -> NDArray[np
 
 def estimates(made: RecordFormat, query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what the records of vectors say of their squared distances, but for the same in all."""
-    return made.estimates(made.components.project(query), made.encode(vectors), np.arange(len(vectors)), len(vectors))
+    return made.estimates(made.components.project(query), made.encode(vectors), np.arange(len(vectors)))
 
 
 def test_estimates_order_as_distances_do() -> None:
     vectors, query = some_vectors(2000), some_vectors(1, seed=1)[0]
     made = RecordFormat.fit(vectors[:500], 8)
 
-    assert made.encode(vectors).shape == (2000, 8 + 8)
+    assert made.encode(vectors).shape == (2000, 4 + 8)
     exact = ((vectors.astype(np.float64) - query) ** 2).sum(axis=1)
     found = estimates(made, query, vectors)
     assert np.corrcoef(exact, found)[0, 1] > 0.999
@@ -87,23 +87,6 @@ def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
     assert np.mean(shares) > {8: 0.3, 300: 0.8, MOST: 0.99}[count]
 
 
-def test_only_the_nearest_by_the_first_components_are_read_on() -> None:
-    vectors = rich_vectors(600)
-    made = RecordFormat.fit(vectors, 300)
-    query, records, items = made.components.project(vectors[5]), made.encode(vectors), np.arange(600)[::-1]
-    whole, read_on = (made.estimates(query, records, items, count) for count in (600, 90))
-    assert np.isfinite(read_on).sum() == 90
-    assert read_on[np.isfinite(read_on)] == pytest.approx(whole[np.isfinite(read_on)])
-    assert np.isfinite(read_on[np.argsort(whole)[:15]]).all()
-
-
-@pytest.mark.parametrize("item", [-1, 50, 2**40])
-def test_an_item_without_a_record_is_an_error(item: int) -> None:
-    made = RecordFormat.fit(rich_vectors(), 300)
-    with pytest.raises(IndexError, match="there are 50 records"):
-        made.nearest(np.zeros(300, np.float32), made.encode(rich_vectors(50)), np.array([0, item]), 1)
-
-
 @pytest.mark.parametrize("count", [8, 300])
 def test_all_items_are_the_nearest_of_as_many(count: int) -> None:
     made = RecordFormat.fit(rich_vectors(), count)
@@ -141,7 +124,7 @@ def test_outlying_vectors_do_not_coarsen_the_codes() -> None:
     vectors = some_vectors(500)
     spoilt = np.vstack([vectors, np.full((3, 40), 1e15, np.float32)])
     assert RecordFormat.fit(spoilt, 6).steps == pytest.approx(RecordFormat.fit(vectors, 6).steps, rel=0.2)
-    assert np.isfinite(RecordFormat.fit(vectors, 6).encode(spoilt)[:, :8].copy().view("<f4")).all()
+    assert np.isfinite(RecordFormat.fit(vectors, 6).encode(spoilt)[:, :4].copy().view("<f4")).all()
 
 
 @pytest.mark.parametrize("count", [4, 300])
@@ -157,7 +140,7 @@ def test_records_are_longer_among_many_logos() -> None:
 
 def test_records_of_the_bundled_weights_are_whole_lines_of_the_cache() -> None:
     assert [RecordFormat.size_of(count) for count in (FEW, MOST)] == [320, 704]
-    assert [RecordFormat.size_of(count) for count in (1, IN_BYTES, IN_BYTES + 1, IN_BYTES + 2)] == [9, 192, 193, 193]
+    assert [RecordFormat.size_of(count) for count in (1, IN_BYTES, IN_BYTES + 1, IN_BYTES + 2)] == [5, 196, 197, 197]
 
 
 @pytest.mark.parametrize("count", [6, 300])
