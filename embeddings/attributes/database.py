@@ -162,9 +162,9 @@ class AttributeDatabase:
             check_same_thread=False,  # `close` is called by another thread
         )
         try:
-            self._use_log(connection)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
+            self._use_log(connection)
         except BaseException:
             connection.close()
             raise
