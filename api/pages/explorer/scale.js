@@ -47,7 +47,8 @@ export function scaleBar(scale, distances, within, moved, chosen) {
   const step = end / 200;
   const told = make("output", { className: "told" });
   const slider = make("input", { type: "range", min: 0, max: end, step, value: within ?? end, "aria-label": "Largest distance" });
-  const cutOff = () => (Number(slider.value) >= end - step / 2 ? null : Number(Number(slider.value).toPrecision(3)));
+  // The last step is none, too: browsers round the end down to it where 200 steps in floating point go beyond.
+  const cutOff = () => (Number(slider.value) >= end - 1.5 * step ? null : Number(Number(slider.value).toPrecision(3)));
   const tell = () => {
     const cut = cutOff();
     const shown = distances.filter((distance) => cut === null || distance <= cut).length;
