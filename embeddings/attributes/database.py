@@ -178,7 +178,7 @@ class AttributeDatabase:
                 connection.execute("PRAGMA journal_mode = WAL").fetchall()
                 break
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
             time.sleep(0.005)
 

@@ -221,7 +221,8 @@ def test_a_large_store_gets_an_index_of_lists(
         store.append([31, 32], random_vectors(2))
 
     told = run("generate-index", "--dry-run")
-    assert "one list of 32 logos, all scanned; codes of 192 components, records of 440" in told.output
+    assert "one list of 32 logos, all scanned; codes of 192 components and records of 440" in told.output
+    assert "because there are fewer than 200,000" in told.output
     assert run("generate-index").exit_code == 0
 
     manifest = read_manifest(tmp_path / INDEX / "current")

@@ -1,4 +1,4 @@
-"""A catalog finds the indexes of a data directory, and takes in what is new."""
+"""A catalog finds the indexes of a data directory, and loads new ones."""
 
 from __future__ import annotations
 

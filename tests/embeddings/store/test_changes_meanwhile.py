@@ -1,4 +1,4 @@
-"""Changes that are read while others write: what is half written or just being deleted is told later, or once."""
+"""Changes that are read while others write, or from a log of deletions that was cut, replaced or half written."""
 
 from __future__ import annotations
 
