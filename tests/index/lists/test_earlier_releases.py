@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from index.catalog import IndexCatalog
 from index.errors import IndexUnavailableError
+from index.files.digests import record_of
 from index.files.generations import publish
-from index.files.manifest import Manifest
+from index.files.manifest import RECORDS_NAME, Manifest
 from tests.index.lists.samples import DIM, build, kept, logos_of
 
 LOGOS = logos_of(100)
@@ -68,6 +70,21 @@ def test_lists_of_an_earlier_build_are_refused_with_the_command_that_builds_anew
         return manifest
 
     publish(tmp_path / "logos", read_in_another_way)
+    with pytest.raises(IndexUnavailableError, match=r"lists of an earlier build: run `manage\.py generate"):
+        catalog_of(tmp_path).get(None)
+
+
+def test_records_of_another_size_are_those_of_an_earlier_build(tmp_path: Path) -> None:
+    def with_longer_records(directory: Path) -> Manifest:
+        manifest = build(directory, LOGOS)
+        with (directory / RECORDS_NAME).open("ab") as file:
+            file.write(bytes(4 * manifest.items))
+        fields = json.loads((directory / "index.json").read_bytes())
+        fields["lists"]["records"] = asdict(record_of(directory / RECORDS_NAME))
+        (directory / "index.json").write_text(json.dumps(fields))
+        return manifest
+
+    publish(tmp_path / "logos", with_longer_records)
     with pytest.raises(IndexUnavailableError, match=r"lists of an earlier build: run `manage\.py generate"):
         catalog_of(tmp_path).get(None)
 
