@@ -32,13 +32,11 @@ from durable import READABLE, sync_file
 from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.mask import Mask
+from index.lists.records import MANY
 from index.lists.sharing import shared
 
-MANY = 200_000
-"""Number of logos from which the scan is most of a query, so that codes are shorter, and threads share it."""
-
 _COMPONENTS, _COMPONENTS_OF_MANY = 192, 126
-"""Number of components in centres and codes; of many logos, with the rest, these are 64."""
+"""Number of components in centres and codes: fewer of many logos, whose scan is most of a query."""
 
 REST_WEIGHT = 0.6
 """Of the square of the rest: 0.5 finds most in the shorter codes, 0.7 in the longer ones, and 1 a percent less."""

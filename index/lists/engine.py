@@ -28,12 +28,12 @@ from index.files.manifest import BIN_NAME, CODES_NAME, RECORDS_NAME, VECTORS_NAM
 from index.files.verification import VerifiedFiles, identity
 from index.lists.batch import Prefetched, in_threads
 from index.lists.centres import Centres
-from index.lists.codes import MANY, Codes
+from index.lists.codes import Codes
 from index.lists.effort import TUNED_FOR, Effort
 from index.lists.filtered import filtered_effort
 from index.lists.mask import FEWEST, Mask, MaskedLogoIds
 from index.lists.reach import FIRST, Reach, lists_to_scan
-from index.lists.records import RecordFormat
+from index.lists.records import MANY, RecordFormat
 from index.lists.rows import Measured, measure_stored
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors

@@ -8,7 +8,7 @@ from index.annoy.build import estimated_size as forest_size
 from index.lists.centres import LOGOS_A_LIST, TREES, list_count
 from index.lists.codes import bytes_a_logo, coded_components
 from index.lists.effort import Effort
-from index.lists.records import MOST_FROM, RecordFormat, record_components
+from index.lists.records import MANY, RecordFormat, record_components
 from index.lists.tune import least_effort
 from index.lists.vectors_file import COPIED_BELOW, file_bytes
 
@@ -66,6 +66,6 @@ class ListsPlan:
         if self.lists == 1:
             lists = f"one list of {self.logos:,} logos, all scanned"
         copied = " and a copy of the vectors" if self.copied else ""
-        size = f"{MOST_FROM:,} or more" if self.logos >= MOST_FROM else f"fewer than {MOST_FROM:,}"
+        size = f"{MANY:,} or more" if self.logos >= MANY else f"fewer than {MANY:,}"
         parts = f"codes of {self.coded} components and records of {self.recorded}{copied}"
         return f"{lists}; {parts}, because there are {size}"

@@ -1,7 +1,7 @@
 """Read the codes of some records and multiply them with a query: in C (`ranking.c`), or in NumPy.
 
-In C, that takes a third of the time. `make` compiles the library into the virtual environment, the Dockerfile into the
-image; without it, NumPy does the same.
+In C, that takes less than half of the time. `make` compiles the library into the virtual environment, the Dockerfile
+into the image; without it, NumPy does the same.
 """
 
 from __future__ import annotations

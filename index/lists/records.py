@@ -29,8 +29,8 @@ FEW, MOST = 440, 1208
 A query's own components take longer to compute than a record to read, so few are better while it is quick to measure
 some more vectors, as on the copy that an index of few logos holds."""
 
-MOST_FROM = 200_000
-"""Number of logos from which records have `MOST` components."""
+MANY = 200_000
+"""Number of logos from which records have `MOST` components, and the scan is most of a query (`index.lists.codes`)."""
 
 IN_BYTES = 192
 """Number of components in bytes, the first; they also serve to make centres and codes."""
@@ -47,7 +47,7 @@ _ROWS_AT_ONCE = 512  # their values, as float32, fit into the processor's own ca
 
 def record_components(logos: int) -> int:
     """Return how many components the records of an index of this many logos have, of vectors that have as many."""
-    return MOST if logos >= MOST_FROM else FEW
+    return MOST if logos >= MANY else FEW
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
 from index.lists.centres import find_centres, nearest
-from index.lists.codes import MANY, REST_WEIGHT, Codes, coded_components
+from index.lists.codes import REST_WEIGHT, Codes, coded_components
+from index.lists.records import MANY
 from tests.index.lists.samples import some_vectors
 
 POINTS = some_vectors(3000, 16, latent=8)

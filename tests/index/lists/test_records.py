@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
-from index.lists.records import FEW, IN_BYTES, MOST, MOST_FROM, RecordFormat, record_components
+from index.lists.records import FEW, IN_BYTES, MANY, MOST, RecordFormat, record_components
 from tests.index.lists.samples import some_vectors
 
 DIM = 1300
@@ -135,7 +135,7 @@ def test_equal_vectors_can_be_recorded(count: int) -> None:
 
 
 def test_records_are_longer_among_many_logos() -> None:
-    assert [record_components(logos) for logos in (1, MOST_FROM - 1, MOST_FROM)] == [FEW, FEW, MOST]
+    assert [record_components(logos) for logos in (1, MANY - 1, MANY)] == [FEW, FEW, MOST]
 
 
 def test_records_of_the_bundled_weights_are_whole_lines_of_the_cache() -> None:
