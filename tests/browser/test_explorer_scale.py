@@ -64,6 +64,18 @@ def test_the_cut_off_is_moved_with_the_keyboard(explorer: Explorer) -> None:
     assert "within" not in page.url
 
 
+def test_all_are_shown_whatever_the_largest_distance(explorer: Explorer) -> None:
+    page = explorer.open("/?logo=1003")
+    expect(tiles(page).first).to_be_visible()
+    told = page.evaluate("""async () => {
+      const { scaleBar } = await import("/explorer/scale.js");
+      const ends = Array.from({ length: 500 }, (_, i) => 0.37 + i * 0.0917);
+      const bar = (end) => scaleBar({ far: end / 2, percentiles: [] }, [end / 3, end], null, () => {}, () => {});
+      return [...new Set(ends.map((end) => bar(end).querySelector(".told").textContent))];
+    }""")
+    assert told == ["All shown"]
+
+
 def test_an_index_that_was_not_measured_has_no_scale(explorer: Explorer) -> None:
     explorer.page.route("**/distances", lambda route: route.fulfill(status=404, json={"title": "no distances"}))
     page = explorer.open("/?logo=1003")

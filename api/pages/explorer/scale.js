@@ -3,6 +3,8 @@
 import { make, whole } from "./elements.js";
 import * as service from "./service.js";
 
+const STEPS = 200; // of the slider: half a percent of the bar each, less than a tile's distance tells apart
+
 const kept = new Map(); // index -> promise of the scale
 
 // Returns the scale of an index: `{far, percentiles}`; null if its build measured none.
@@ -44,11 +46,12 @@ export function distanceBar(scale, distance) {
 export function scaleBar(scale, distances, within, moved, chosen) {
   const end = Math.max(scale.far, ...distances);
   const share = (distance) => `${(100 * distance) / end}%`;
-  const step = end / 200;
+  const step = end / STEPS;
   const told = make("output", { className: "told" });
-  const slider = make("input", { type: "range", min: 0, max: end, step, value: within ?? end, "aria-label": "Largest distance" });
-  // The last step is none, too: browsers round the end down to it where 200 steps in floating point go beyond.
-  const cutOff = () => (Number(slider.value) >= end - 1.5 * step ? null : Number(Number(slider.value).toPrecision(3)));
+  // In whole numbers: browsers round the end down to the last step that floating point reaches, and hid the farthest.
+  const value = within === null ? STEPS : Math.round(within / step);
+  const slider = make("input", { type: "range", min: 0, max: STEPS, step: 1, value, "aria-label": "Largest distance" });
+  const cutOff = () => (Number(slider.value) >= STEPS ? null : Number((slider.value * step).toPrecision(3)));
   const tell = () => {
     const cut = cutOff();
     const shown = distances.filter((distance) => cut === null || distance <= cut).length;
