@@ -33,7 +33,6 @@ from index.errors import IndexDamagedError
 from index.files.regular_file import read_regular
 from index.lists.mask import Mask
 from index.lists.records import MANY
-from index.lists.sharing import shared
 
 _COMPONENTS, _COMPONENTS_OF_MANY = 192, 126
 """Number of components in centres and codes: fewer of many logos, whose scan is most of a query."""
@@ -46,7 +45,7 @@ TRAINED_ON = 65_536
 
 _BITS = 4
 _PAIR = 2  # components per code
-_IMPLEMENTATION = 13  # the quickest of faiss', for thousands of candidates and for several queries at once
+_IMPLEMENTATION = 11  # the quickest of faiss', for one query and for several
 
 
 def coded_components(logos: int, recorded: int) -> int:
@@ -157,13 +156,7 @@ class Codes:
         return cls(index)
 
     def scan(
-        self,
-        queries: NDArray[np.float32],
-        lists: NDArray[np.int64],
-        count: int,
-        mask: Mask | None = None,
-        *,
-        threads: int = 1,
+        self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None = None
     ) -> Scanned:
         """Return the items whose codes are nearest to each query, and their estimated squared distances.
 
@@ -174,27 +167,16 @@ class Codes:
             lists: (n, k) the lists to scan for each query, nearest first; -1 is passed over.
             count: number of candidates.
             mask: the items that may be returned; `None` for all.
-            threads: how many threads share the lists.
         """
-        arranged = _arranged(queries)
-        shares = [np.ascontiguousarray(lists[:, share::threads]) for share in range(min(threads, lists.shape[1]))]
-        found = shared(lambda share: self._scan(arranged, share, count, mask), shares)
-        if len(found) == 1:
-            return found[0]
-        items, squares = (np.hstack(of_shares) for of_shares in zip(*found, strict=True))
-        nearest = np.argpartition(squares, count - 1, axis=1)[:, :count]
-        return Scanned(np.take_along_axis(items, nearest, axis=1), np.take_along_axis(squares, nearest, axis=1))
-
-    def _scan(self, queries: NDArray[np.float32], lists: NDArray[np.int64], count: int, mask: Mask | None) -> Scanned:
-        """Scan for queries that are arranged as their codes are."""
         faiss, probes = self._faiss, lists.shape[1]
+        arranged, lists = _arranged(queries), np.ascontiguousarray(lists)
         distances, items = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         unused = np.zeros(lists.shape, np.float32)  # distances to the centres, which codes of residuals would need
         faiss.omp_set_num_threads(1)  # for this thread, because others search at the same time
         # Not the Python method of that name: it takes the number of lists from the index, which threads share.
         self._index.search_preassigned_c(
             len(queries),
-            faiss.swig_ptr(queries),
+            faiss.swig_ptr(arranged),
             count,
             faiss.swig_ptr(lists),
             faiss.swig_ptr(unused),

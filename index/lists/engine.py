@@ -17,6 +17,7 @@ import copy
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,15 @@ from index.lists.effort import TUNED_FOR, Effort
 from index.lists.filtered import filtered_effort
 from index.lists.mask import FEWEST, Mask, MaskedLogoIds
 from index.lists.reach import FIRST, Reach, lists_to_scan
-from index.lists.records import MANY, RecordFormat
+from index.lists.records import MANY, Ranked, RecordFormat, nearest_of
 from index.lists.rows import Measured, measure_stored
+from index.lists.sharing import shared
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
 
 _SHARED_FROM = 80  # lists: for fewer, waking a thread costs about as much as it saves
+_OF_A_SHARE = 1.3  # times its part of all candidates: the lists of some share hold more of the nearest
 _WIDENED, _WIDER = 3, 4  # how often and how much a search is widened if it finds too few; the last time to all lists
 
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -94,37 +97,47 @@ class Sieves:
             raise IndexDamagedError(f"{directory / BIN_NAME} holds another number of centres than there are lists")
         return cls(centres, codes, records, files.lists.format, record.coded, vectors, record.reaches)
 
-    def candidates(
+    def nearest(
         self, projected: NDArray[np.float32], effort: Effort, count: int, *, threads: int = 1
     ) -> list[NDArray[np.int64]]:
-        """Return the items that are candidates for `count` neighbours, for each of `(n, components)` queries."""
-        wanted = effort.candidates_for(count)
-        if wanted >= (len(self.records) if self.mask is None else self.mask.count):
-            return [np.arange(len(self.records)) if self.mask is None else self.mask.items()] * len(projected)
-        queries = projected[:, : self.coded]
-        if effort.probed >= len(self.centres):
-            lists = np.tile(np.arange(len(self.centres)), (len(queries), 1))
-        else:
-            lists = self._near(queries, effort.probed, count)
-        threads = threads if lists.shape[1] >= _SHARED_FROM else 1
-        found = self.codes.scan(queries, lists, wanted, self.mask, threads=threads).items
-        return [*found] if found.min() >= 0 else [some[some >= 0] for some in found]
+        """Return the items to measure for `count` neighbours, rising, for each of `(n, components)` queries.
 
-    def _near(self, queries: NDArray[np.float32], probed: int, count: int) -> NDArray[np.int64]:
+        Threads share the lists: each scans its own, and ranks the candidates in them.
+        """
+        queries, wanted = projected[:, : self.coded], effort.candidates_for(count)
+        if wanted >= (len(self.records) if self.mask is None else self.mask.count):
+            items = np.arange(len(self.records)) if self.mask is None else self.mask.items()
+            found = [[self._ranked(query, items) for query in projected]]
+        else:
+            lists = self._lists(queries, effort, count)
+            shares = threads if lists.shape[1] >= _SHARED_FROM else 1
+            of_share = wanted if shares == 1 else min(wanted, ceil(_OF_A_SHARE * wanted / shares))
+
+            def ranked(some: NDArray[np.int64]) -> list[Ranked]:
+                scanned = self.codes.scan(queries, some, of_share, self.mask)
+                return [self._ranked(*of_query) for of_query in zip(projected, scanned.items, strict=True)]
+
+            found = shared(ranked, [lists[:, share::shares] for share in range(shares)])
+        return [nearest_of(of_query, effort.measured_for(count)) for of_query in zip(*found, strict=True)]
+
+    def _lists(self, queries: NDArray[np.float32], effort: Effort, count: int) -> NDArray[np.int64]:
         """Return the lists to scan for each of `(n, coded)` queries, nearest first; -1 after the last."""
+        if effort.probed >= len(self.centres):
+            return np.tile(np.arange(len(self.centres)), (len(queries), 1))
         lists, squares = self.centres.nearest(queries)
         reaches = () if self.mask is not None else self.reaches  # of those that match a filter, most are far
         last = None
         if reaches:
             found = self.codes.scan(queries, lists[:, :FIRST], max(count, TUNED_FOR))
             last = found.squares.max(axis=1)
-        numbers = lists_to_scan(reaches, probed, squares, last)
+        numbers = lists_to_scan(reaches, effort.probed, squares, last)
         lists = lists[:, : numbers.max()]
         return np.where(np.arange(lists.shape[1]) < numbers[:, np.newaxis], lists, -1)
 
-    def rank(self, projected: NDArray[np.float32], items: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """Return the `count` of some items that the records of a `(components,)` query estimate to be nearest."""
-        return self.format.nearest(projected, self.records, items, count)
+    def _ranked(self, query: NDArray[np.float32], items: NDArray[np.int64]) -> Ranked:
+        """Rank the candidates, -1 for none, of a `(components,)` query."""
+        items = items if len(items) == 0 or items.min() >= 0 else items[items >= 0]
+        return Ranked(items, self.format.estimates(query, self.records, items))
 
 
 class ListsSearchIndex(IndexedLogos):
@@ -252,24 +265,24 @@ class ListsSearchIndex(IndexedLogos):
         """Find the `count` nearest items to each of `(n, dim)` queries; fewer if too few vectors can be read."""
         projected = self._sieves.format.components.project(queries)
         threads = self._threads if len(queries) == 1 else 1  # several queries are searched for in threads anyway
-        candidates = self._sieves.candidates(projected, self._effort, count, threads=threads)
-        return [self._nearest(*query, count) for query in zip(queries, projected, candidates, strict=True)]
+        items = self._sieves.nearest(projected, self._effort, count, threads=threads)
+        return [self._nearest(*query, count) for query in zip(queries, projected, items, strict=True)]
 
     def _nearest(
         self, query: NDArray[np.float32], projected: NDArray[np.float32], items: NDArray[np.int64], count: int
     ) -> Found:
+        """Measure items; look for others with more effort if too few of them can be read, or match a filter."""
         effort = self._effort
         for wider in range(_WIDENED + 1):
             if wider:
                 effort = effort.times(_WIDER)
                 if wider == _WIDENED:
                     effort = replace(effort, probed=len(self._sieves.centres))
-                items = self._sieves.candidates(projected[np.newaxis], effort, count, threads=self._threads)[0]
-            ranked = self._sieves.rank(projected, items, effort.measured_for(count))
-            places, distances = self._measure(query, ranked).nearest(count)
-            if len(places) >= count or len(ranked) >= len(self):
+                items = self._sieves.nearest(projected[np.newaxis], effort, count)[0]
+            places, distances = self._measure(query, items).nearest(count)
+            if len(places) >= count or len(items) >= len(self):
                 break
-        return ranked[places], distances
+        return items[places], distances
 
 
 def _mapped(path: Path, rows: int, row_bytes: int) -> NDArray[np.uint8]:

@@ -11,8 +11,10 @@ The bracket is the one in this formula.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -48,6 +50,24 @@ _ROWS_AT_ONCE = 512  # their values, as float32, fit into the processor's own ca
 def record_components(logos: int) -> int:
     """Return how many components the records of an index of this many logos have, of vectors that have as many."""
     return MOST if logos >= MANY else FEW
+
+
+class Ranked(NamedTuple):
+    """Some items, and what their records say of their squared distances to a query (see `RecordFormat.estimates`).
+
+    Attributes:
+        items: (m,)
+        estimates: (m,)
+    """
+
+    items: NDArray[np.int64]
+    estimates: NDArray[np.float32]
+
+
+def nearest_of(ranked: Sequence[Ranked], count: int) -> NDArray[np.int64]:
+    """Return the `count` items, or all if they are fewer, whose estimates are the least, rising."""
+    items, estimates = (np.concatenate(of_all) for of_all in zip(*ranked, strict=True))
+    return np.sort(items[np.argpartition(estimates, count - 1)[:count]] if count < len(items) else items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +137,6 @@ class RecordFormat:
         """Return how far, `(n,)`, records are from `(n, count)` points, their first components."""
         rests: NDArray[np.float32] = np.sqrt(np.maximum(_brackets(records) - _squares(points), 0))
         return rests
-
-    def nearest(
-        self, query: NDArray[np.float32], records: NDArray[np.uint8], items: NDArray[np.int64], count: int
-    ) -> NDArray[np.int64]:
-        """Return the `count` of some items, `(m,)`, of `(n, row_bytes)` records that are nearest to a query, rising.
-
-        Args:
-            query: (components,)
-            records: of all items.
-            items: to choose from.
-            count: how many to choose, if there are as many.
-        """
-        if count >= len(items):
-            return np.sort(items)
-        chosen = np.argpartition(self.estimates(query, records, items), count - 1)[:count]
-        return np.sort(items[chosen])
 
     def estimates(
         self, query: NDArray[np.float32], records: NDArray[np.uint8], items: NDArray[np.int64]

@@ -71,18 +71,6 @@ def test_threads_with_different_numbers_of_lists_share_the_codes(codes: Codes) -
         assert list(threads.map(ask, range(200))) == one_by_one
 
 
-@pytest.mark.parametrize("threads", [2, 3, 50])
-@pytest.mark.parametrize("lists", [1, 2, 20])
-def test_threads_that_share_the_lists_find_the_same_candidates(codes: Codes, threads: int, lists: int) -> None:
-    some = np.repeat(EVERY_LIST[:, :lists], 30, axis=0)
-    alone = codes.scan(POINTS[:30], some, 100).items
-    found = codes.scan(POINTS[:30], some, 100, threads=threads).items
-    assert found.shape == alone.shape
-    for of_query, expected in zip(found, alone, strict=True):  # of equal estimates, another may be kept
-        assert len(set(expected.tolist()) - set(of_query.tolist())) <= 3
-        assert len(set(of_query.tolist())) == (100 if (expected >= 0).all() else len(set(expected.tolist())))
-
-
 def test_estimates_are_of_the_squared_distances(codes: Codes) -> None:
     found = codes.scan(POINTS[:9], np.repeat(EVERY_LIST, 9, axis=0), 2500)
     for query, items, squares in zip(POINTS[:9], found.items, found.squares, strict=True):

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.errors import IndexDamagedError
-from index.lists.records import FEW, IN_BYTES, MANY, MOST, RecordFormat, record_components
+from index.lists.records import FEW, IN_BYTES, MANY, MOST, Ranked, RecordFormat, nearest_of, record_components
 from tests.index.lists.samples import some_vectors
 
 DIM = 1300
@@ -80,21 +80,23 @@ def test_few_of_the_nearest_are_lost_on_the_way(count: int) -> None:
     shares = []
     for query in vectors[:20]:
         exact = ((vectors[items] - query) ** 2).sum(axis=1)
-        found = made.nearest(made.components.project(query), records, items, 60)
+        estimates = made.estimates(made.components.project(query), records, items)
+        found = nearest_of([Ranked(items, estimates)], 60)
         assert len(found) == 60
         assert (np.diff(found) > 0).all()
         shares.append(np.isin(items[np.argsort(exact)[:20]], found).mean())
     assert np.mean(shares) > {8: 0.3, 300: 0.8, MOST: 0.99}[count]
 
 
-@pytest.mark.parametrize("count", [8, 300])
-def test_all_items_are_the_nearest_of_as_many(count: int) -> None:
-    made = RecordFormat.fit(rich_vectors(), count)
-    records = made.encode(rich_vectors(50))
-    items = np.array([7, 3, 40])
-    assert made.nearest(np.zeros(count, np.float32), records, items, 3).tolist() == [3, 7, 40]
-    assert made.nearest(np.zeros(count, np.float32), records, items, 9).tolist() == [3, 7, 40]
-    assert made.nearest(np.zeros(count, np.float32), records, items[:0], 9).tolist() == []
+def test_the_nearest_are_those_of_the_least_estimates_of_all_shares() -> None:
+    shares = [
+        Ranked(np.array(items, np.int64), np.array(estimates, np.float32))
+        for items, estimates in ([([7, 3, 40], [5, 1, 3]), ([9], [2]), ([], [])])
+    ]
+    assert nearest_of(shares, 1).tolist() == [3]
+    assert nearest_of(shares, 3).tolist() == [3, 9, 40]
+    assert nearest_of(shares, 4).tolist() == nearest_of(shares, 9).tolist() == [3, 7, 9, 40]
+    assert nearest_of(shares[2:], 9).tolist() == []
 
 
 def test_the_leftover_tells_vectors_apart_that_the_components_do_not() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from index.lists import centres, codes, engine, sharing
+from index.lists import centres, engine, sharing
 from index.lists.sharing import Part, Result, shared
 from index.loading import load_index
 from tests.index.lists.samples import DIM, build, kept, logos_of
@@ -43,22 +43,31 @@ def test_an_error_of_a_part_is_raised(failing: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
-def test_a_shared_query_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+def test_a_shared_query_finds_as_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(engine, "MANY", 1)
     monkeypatch.setattr(engine, "_SHARED_FROM", 20)
     monkeypatch.setattr(centres, "LOGOS_A_LIST", 20)
     monkeypatch.setattr(centres, "LISTED_FROM", 0)
     build(tmp_path, LOGOS)
-    called: set[int] = set()
+    called: list[int] = []
 
     def counted(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-        called.add(len(parts))
+        called.append(len(parts))
         return shared(function, parts)
 
-    monkeypatch.setattr(codes, "shared", counted)
+    monkeypatch.setattr(engine, "shared", counted)
     alone = load_index(tmp_path, dim=DIM, vectors=kept(LOGOS), search_k=400)
     index = load_index(tmp_path, dim=DIM, vectors=kept(LOGOS), search_k=400, query_threads=threads)
+    found = []
     for logo_id, vector in zip(LOGOS[0][:100].tolist(), LOGOS[1], strict=False):
-        assert index.nearest_to_logo(logo_id, 50) == alone.nearest_to_logo(logo_id, 50)
-        assert index.nearest_to_vector(vector, 10) == alone.nearest_to_vector(vector, 10)
-    assert called == {1, threads}
+        expected, of_threads = (one.nearest_to_logo(logo_id, 50) for one in (alone, index))
+        distance_of = dict(zip(expected.logo_ids, expected.distances, strict=True))
+        of_found = zip(of_threads.logo_ids, of_threads.distances, strict=True)
+        assert all(distance_of.get(found_id, at) == at for found_id, at in of_found)
+        found.append(len(distance_of.keys() & set(of_threads.logo_ids)) / 50)
+        assert index.nearest_to_vector(vector, 10).distances == pytest.approx(
+            alone.nearest_to_vector(vector, 10).distances, rel=0.05, abs=1e-3
+        )
+    assert min(found) > 0.9
+    assert sum(found) > 99
+    assert set(called) == {1, threads}
