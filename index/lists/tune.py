@@ -22,7 +22,7 @@ from index.status import Recall
 logger = logging.getLogger(__name__)
 
 TARGETS = {10: 0.99, 100: 0.97}, {10: 0.983, 100: 0.953}
-"""Shares of the true neighbours to find; the second are 0.98 and 0.95, and what two samples of 200 queries differ by."""
+"""Shares of the true neighbours to find; the second are 0.98 and 0.95, and what samples of 200 queries differ by."""
 
 LEAST_SCANNED, MOST_SCANNED = 32_000, 400_000
 """Number of logos that queries scan on average: fewer save no time, more take milliseconds."""
