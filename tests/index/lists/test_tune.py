@@ -101,12 +101,12 @@ def test_what_cannot_be_reached_takes_as_much_as_helps(caplog: pytest.LogCapture
 
 def test_where_the_first_targets_are_out_of_reach_the_second_ones_are_enough() -> None:
     def lost(effort: Effort) -> float:
-        return 0.033 if effort.candidates >= 2_400 else 0.043 if effort.candidates >= 1_200 else 0.2
+        return 0.04 if effort.candidates >= 2_400 else 0.05 if effort.candidates >= 1_200 else 0.2
 
     effort, found = tuned(lost, sure=10)
 
     assert effort == replace(least_effort(LISTS, 4_000_000), candidates=1_200)
-    assert TARGETS[1][100] <= found[100] < TARGETS[0][100] - 0.01
+    assert TARGETS[1][100] <= found[100] < TARGETS[0][100]
 
 
 def test_few_logos_are_all_scanned() -> None:
