@@ -69,6 +69,7 @@ class Attribute:
 
 INTERNALS: tuple[Method | Attribute, ...] = (
     Method(_GTHREAD, "ThreadWorker.check_config", "cfg log", _WORKER),
+    Method(_GTHREAD, "ThreadWorker.get_thread_pool", "self", _WORKER),
     Method(_GTHREAD, "ThreadWorker.accept", "self listener", _WORKER),
     Method(_GTHREAD, "ThreadWorker.set_accept_enabled", "self enabled", _WORKER),
     Method(_GTHREAD, "ThreadWorker.enqueue_req", "self conn", _WORKER),

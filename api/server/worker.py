@@ -29,6 +29,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from api.server.chunked_body import count_body
 from api.server.client_limits import ClientLimits
 from api.server.connection import ClientConnection, ClientSocket
+from api.server.latest_first import LatestFirstPool
 from api.server.refusal import Observer, Page, Refusal, quote_little, refuse_outside
 from runtime import request_id
 
@@ -71,6 +72,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if cfg.is_ssl or "h2" in cfg.http_protocols or cfg.protocol != "http" or cfg.proxy_protocol in ("v2", "auto"):
             sys.exit("robotoff-ann: only HTTP/1 is supported: use a proxy for TLS, HTTP/2, uwsgi and PROXY v2")
         super().check_config(cfg, log)
+
+    def get_thread_pool(self) -> LatestFirstPool:
+        """Return the pool of the threads that handle requests."""
+        return LatestFirstPool(self.cfg.threads)
 
     def accept(self, listener: Any) -> None:
         """Accept a new connection, but leave it to an idle worker if this one is handling requests."""

@@ -84,5 +84,5 @@ def _margins(squares: NDArray[np.float32], last: NDArray[np.float32]) -> NDArray
 
 def _within(margins: NDArray[np.float64], offset: float, probed: int) -> NDArray[np.int64]:
     most = min(margins.shape[1], round(_MOST * probed))
-    found: NDArray[np.int64] = np.clip((margins <= offset).sum(axis=1), min(FIRST, most), most)
-    return found
+    least = min(FIRST, most)
+    return np.array([min(max(int(rising.searchsorted(offset, "right")), least), most) for rising in margins])
