@@ -151,8 +151,8 @@ class WorkerSettings:
         "ANN_QUERY_THREADS",
         2,
         whole(1, 16),
-        "Number of threads that scan for one query among 200,000 logos or more. With 1, a query takes longer while a"
-        " processor is idle, and a little less processor time.",
+        "Number of threads that share the lists of one query among 200,000 logos or more. With 1, a query takes longer"
+        " while a processor is idle, and a little less processor time.",
     )
 
     def __post_init__(self) -> None:
