@@ -44,9 +44,9 @@ class Components:
     def __len__(self) -> int:
         return len(self.directions)
 
-    def project(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the components of vectors, `(n, components)` of `(n, dim)`, or of one, `(components,)` of `(dim,)`."""
-        projected: NDArray[np.float32] = np.matmul(vectors - self.mean, self.directions.T, dtype=np.float32)
+    def project(self, vectors: NDArray[np.float32], which: slice = slice(None)) -> NDArray[np.float32]:
+        """Return components of vectors, `(n, components)` of `(n, dim)`, or of one, `(components,)` of `(dim,)`."""
+        projected: NDArray[np.float32] = np.matmul(vectors - self.mean, self.directions[which].T, dtype=np.float32)
         return projected
 
 

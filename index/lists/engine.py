@@ -17,6 +17,7 @@ import copy
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from index.lists.mask import FEWEST, Mask, MaskedLogoIds
 from index.lists.reach import FIRST, Reach, lists_to_scan
 from index.lists.records import MANY, Ranked, RecordFormat, nearest_of
 from index.lists.rows import Measured, measure_stored
-from index.lists.sharing import shared
+from index.lists.sharing import begun, shared
 from index.lists.vectors_file import VectorsFile
 from index.protocol import Neighbours, SearchIndex, Vectors
 from index.vectors import as_query, check_count, usable_rows
@@ -98,18 +99,22 @@ class Sieves:
         return cls(centres, codes, records, files.lists.format, record.coded, vectors, record.reaches)
 
     def nearest(
-        self, projected: NDArray[np.float32], effort: Effort, count: int, *, threads: int = 1
+        self, vectors: NDArray[np.float32], effort: Effort, count: int, *, threads: int = 1
     ) -> list[NDArray[np.int64]]:
-        """Return the items to measure for `count` neighbours, rising, for each of `(n, components)` queries.
+        """Return the items to measure for `count` neighbours, rising, for each of `(n, dim)` queries.
 
-        Threads share the lists: each scans its own, and ranks the candidates in them.
+        Threads share the lists: each scans its own, and ranks the candidates in them. Which lists, the first components
+        say; meanwhile, a thread computes the others.
         """
-        queries, wanted = projected[:, : self.coded], effort.candidates_for(count)
+        project, wanted = self.format.components.project, effort.candidates_for(count)
+        others = (begun if threads > 1 else partial)(partial(project, vectors, slice(self.coded, None)))
+        queries = project(vectors, slice(self.coded))
         if wanted >= (len(self.records) if self.mask is None else self.mask.count):
             items = np.arange(len(self.records)) if self.mask is None else self.mask.items()
-            found = [[self._ranked(query, items) for query in projected]]
+            found = [[self._ranked(query, items) for query in np.hstack([queries, others()])]]
         else:
             lists = self._lists(queries, effort, count)
+            projected = np.hstack([queries, others()])
             shares = threads if lists.shape[1] >= _SHARED_FROM else 1
             of_share = wanted if shares == 1 else min(wanted, ceil(_OF_A_SHARE * wanted / shares))
 
@@ -263,14 +268,11 @@ class ListsSearchIndex(IndexedLogos):
 
     def _search(self, queries: NDArray[np.float32], count: int) -> list[Found]:
         """Find the `count` nearest items to each of `(n, dim)` queries; fewer if too few vectors can be read."""
-        projected = self._sieves.format.components.project(queries)
         threads = self._threads if len(queries) == 1 else 1  # several queries are searched for in threads anyway
-        items = self._sieves.nearest(projected, self._effort, count, threads=threads)
-        return [self._nearest(*query, count) for query in zip(queries, projected, items, strict=True)]
+        items = self._sieves.nearest(queries, self._effort, count, threads=threads)
+        return [self._nearest(*query, count) for query in zip(queries, items, strict=True)]
 
-    def _nearest(
-        self, query: NDArray[np.float32], projected: NDArray[np.float32], items: NDArray[np.int64], count: int
-    ) -> Found:
+    def _nearest(self, query: NDArray[np.float32], items: NDArray[np.int64], count: int) -> Found:
         """Measure items; look for others with more effort if too few of them can be read, or match a filter."""
         effort = self._effort
         for wider in range(_WIDENED + 1):
@@ -278,7 +280,7 @@ class ListsSearchIndex(IndexedLogos):
                 effort = effort.times(_WIDER)
                 if wider == _WIDENED:
                     effort = replace(effort, probed=len(self._sieves.centres))
-                items = self._sieves.nearest(projected[np.newaxis], effort, count)[0]
+                items = self._sieves.nearest(query[np.newaxis], effort, count)[0]
             places, distances = self._measure(query, items).nearest(count)
             if len(places) >= count or len(items) >= len(self):
                 break

@@ -79,7 +79,7 @@ def _reaches(sieves: Sieves, queries: NDArray[np.float32], averages: Iterable[in
     """Return with which reach some `(n, dim)` queries scan each of these average numbers of lists."""
     if len(sieves.centres) <= FIRST or not len(queries):
         return ()
-    projected = sieves.format.components.project(queries)[:, : sieves.coded]
+    projected = sieves.format.components.project(queries, slice(sieves.coded))
     lists, squares = sieves.centres.nearest(projected)
     found = sieves.codes.scan(projected, lists[:, :FIRST], TUNED_FOR)
     return find_reaches(averages, squares, found.squares.max(axis=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 Part = TypeVar("Part")
@@ -18,11 +18,14 @@ def shared(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
 
     The caller computes the first part, and then all that no thread has begun: it waits for no other query.
     """
-    futures = [_helpers().submit(function, part) for part in parts[1:]]
-    results = [function(part) for part in parts[:1]]
-    for future, part in zip(futures, parts[1:], strict=True):
-        results.append(function(part) if future.cancel() else future.result())
-    return results
+    others = [begun(partial(function, part)) for part in parts[1:]]
+    return [function(part) for part in parts[:1]] + [result() for result in others]
+
+
+def begun(function: Callable[[], Result]) -> Callable[[], Result]:
+    """Let a thread begin a call, and return what returns its result; that makes the call itself if no thread has."""
+    future = _helpers().submit(function)
+    return lambda: function() if future.cancel() else future.result()
 
 
 @cache

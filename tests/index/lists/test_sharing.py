@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from index.lists import centres, engine, sharing
-from index.lists.sharing import Part, Result, shared
+from index.lists.sharing import Part, Result, begun, shared
 from index.loading import load_index
 from tests.index.lists.samples import DIM, build, kept, logos_of
+from tests.waiting import wait_until
 
 LOGOS = logos_of(3000)
 
@@ -30,6 +31,27 @@ def test_the_caller_computes_what_no_thread_has_begun() -> None:
         free.set()
     assert computed_by == [threading.current_thread()] * 3
     assert all(future.result() for future in busy)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_call_is_made_once_by_a_thread_or_by_the_caller(busy: bool) -> None:
+    free, called_by = threading.Event(), list[threading.Thread]()
+
+    def call() -> int:
+        called_by.append(threading.current_thread())
+        return 7
+
+    others = [sharing._helpers().submit(free.wait, 60) for _ in range(sharing._HELPERS if busy else 0)]
+    result = begun(call)
+    try:
+        if not busy:
+            wait_until(lambda: bool(called_by))
+        assert result() == 7
+    finally:
+        free.set()
+    assert (called_by == [threading.current_thread()]) is busy
+    assert len(called_by) == 1
+    assert all(other.result() for other in others)
 
 
 @pytest.mark.parametrize("failing", [0, 1])
