@@ -153,7 +153,7 @@ class ListsSearchIndex(IndexedLogos):
         files: its verified files.
         effort: of a query.
         vectors: returns the vectors of logos.
-        threads: how many threads share the scan of a query of many logos.
+        threads: how many threads share the lists of a query of many logos.
     """
 
     def __init__(
